@@ -1,0 +1,72 @@
+"""tensorgrad: gradients for NumPy and CuPy arrays.
+
+    >>> import numpy as np, tensorgrad as tg
+    >>> tg.grad(lambda x: np.sum(np.sin(x) ** 2))(np.array([0.0, 1.0]))
+    array([0.        , 0.90929743])
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from tensorgrad import dtypes, ops
+from tensorgrad._config import enable_grad, no_grad
+from tensorgrad._errors import (
+    DataError,
+    DeviceError,
+    DTypeError,
+    GradientError,
+    InPlaceError,
+    NotDifferentiable,
+    ShapeError,
+    TensorgradError,
+)
+from tensorgrad.core.registry import OPERATIONS
+from tensorgrad.core.tensor import Tensor
+from tensorgrad.dtypes import set_default_dtype
+from tensorgrad.transforms import checkpoint, fuse, grad, jvp, value_and_grad, vjp, vmap
+
+__version__ = "0.1.0"
+
+PACKAGES = ("cli", "data", "examples", "io", "nn", "optim", "testing", "train")
+"""Imported when first used, so that `import tensorgrad` stays cheap."""
+
+globals().update({name: operation.function for name, operation in OPERATIONS.items()})
+
+__all__ = sorted(
+    [
+        "DTypeError",
+        "DataError",
+        "DeviceError",
+        "GradientError",
+        "InPlaceError",
+        "NotDifferentiable",
+        "ShapeError",
+        "Tensor",
+        "TensorgradError",
+        "checkpoint",
+        "dtypes",
+        "enable_grad",
+        "fuse",
+        "grad",
+        "jvp",
+        "no_grad",
+        "ops",
+        "set_default_dtype",
+        "value_and_grad",
+        "vjp",
+        "vmap",
+        *OPERATIONS,
+    ]
+)
+
+
+def __getattr__(name: str) -> Any:
+    if name in PACKAGES:
+        return importlib.import_module(f"tensorgrad.{name}")
+    raise AttributeError(f"module 'tensorgrad' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*__all__, *PACKAGES})

@@ -1,0 +1,61 @@
+"""Modes. Each is a ContextVar, so threads and asyncio tasks do not leak into each other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ContextDecorator, contextmanager
+from contextvars import ContextVar, Token
+from typing import Any
+
+recording: ContextVar[bool] = ContextVar("recording", default=True)
+level: ContextVar[int] = ContextVar("level", default=0)
+default_dtype: ContextVar[str] = ContextVar("default_dtype", default="float32")
+
+is_recording: Callable[[], bool] = recording.get
+
+
+class _Recording(ContextDecorator):
+    """Sets whether operations are recorded; a context manager and a decorator, reentrant."""
+
+    _value: bool
+
+    def __init__(self) -> None:
+        self._tokens: list[Token[bool]] = []
+
+    def __enter__(self) -> None:
+        self._tokens.append(recording.set(self._value))
+
+    def __exit__(self, *exc: object) -> None:
+        recording.reset(self._tokens.pop())
+
+
+class no_grad(_Recording):  # noqa: N801  (PyTorch's name)
+    """Operations inside are not recorded: `with tg.no_grad():` or `@tg.no_grad()`."""
+
+    _value = False
+
+
+class enable_grad(_Recording):  # noqa: N801  (PyTorch's name)
+    """Operations inside are recorded again, also within `no_grad`."""
+
+    _value = True
+
+
+@contextmanager
+def setting(variable: ContextVar[Any], value: Any) -> Iterator[Any]:
+    """Give a mode a value for the length of a block."""
+    token = variable.set(value)
+    try:
+        yield value
+    finally:
+        variable.reset(token)
+
+
+@contextmanager
+def fresh_level() -> Iterator[int]:
+    """A level of its own for one use of a transform; restored whatever happens."""
+    token = level.set(level.get() + 1)
+    try:
+        yield level.get()
+    finally:
+        level.reset(token)

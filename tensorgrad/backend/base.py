@@ -1,0 +1,140 @@
+"""What a backend offers, and which backend an array belongs to.
+
+Everything above talks to arrays through this page: the kernel of a primitive, of a formula and of
+a reduce formula, conversion, and the few array operations that backward itself needs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from tensorgrad import dtypes
+from tensorgrad._errors import DeviceError, DTypeError
+from tensorgrad.expr import Formula
+
+Array = Any
+Kernel = Callable[..., Any]
+
+
+class Backend(Protocol):
+    """One kind of array and the kernels for it."""
+
+    name: str
+    device: str
+    array_type: type
+
+    def kernel(self, name: str) -> Kernel:
+        """The function of a base primitive: `f(*arrays, out=None, **params)`."""
+        ...
+
+    def pull(self, name: str) -> Kernel | None:
+        """Its first-order VJP on bare arrays, if it has one: `f(ct, wanted, into, saved, params)`.
+
+        `saved` are the saved values by position; a result may be written into `into[k]`.
+        """
+        ...
+
+    def elementwise(self, formula: Formula) -> Kernel:
+        """The kernel of an elementwise formula: `f(*arrays, out=None)`, a tuple if several."""
+        ...
+
+    def reduce(self, formula: Formula) -> Kernel:
+        """The kernel of a reduce formula: `f(*arrays, axis, shape, out=None)`."""
+        ...
+
+    def asarray(self, value: Any, dtype: Any = None) -> Array:
+        """A value as an array of this backend, not copied where it already is one."""
+        ...
+
+    def to_numpy(self, array: Array) -> Any:
+        """The array as a NumPy array."""
+        ...
+
+    def full(self, shape: tuple[int, ...], value: Any, dtype: Any) -> Array:
+        """A new array filled with one value."""
+        ...
+
+    def add(self, a: Array, b: Array) -> Array:
+        """a + b, in a new array."""
+        ...
+
+    def conj(self, a: Array) -> Array:
+        """The complex conjugate."""
+        ...
+
+    def conform(self, ct: Array, shape: tuple[int, ...], dtype: Any) -> Array:
+        """A cotangent summed over broadcast axes and cast to what it belongs to."""
+        ...
+
+    def assign(self, target: Array, value: Array) -> None:
+        """Copy `value` into `target`."""
+        ...
+
+    def bounds(self, array: Array) -> tuple[int, int]:
+        """The first byte of an array in memory, and the byte after its last."""
+        ...
+
+    def quiet(self) -> Any:
+        """A context in which floating-point errors do not warn."""
+        ...
+
+
+_BACKENDS: dict[type, Backend] = {}
+
+
+def register(backend: Backend) -> None:
+    """Make a backend known by the type of its arrays."""
+    _BACKENDS[backend.array_type] = backend
+
+
+def of(array: Array) -> Backend:
+    """The backend of an array; raises `DTypeError` for what is none."""
+    return of_type(type(array))
+
+
+def of_type(array_type: type) -> Backend:
+    """The backend of a type of arrays (or of one that the type derives from)."""
+    for kind in array_type.__mro__:
+        if kind in _BACKENDS:
+            return _BACKENDS[kind]
+    raise DTypeError(
+        f"tensorgrad: got {array_type.__name__}, expected a NumPy array, a number or a nested "
+        "list of numbers; try numpy.asarray(x)"
+    )
+
+
+def on(device: str) -> Backend:
+    """The backend of a device name; raises `DeviceError` if there is none."""
+    for backend in _BACKENDS.values():
+        if backend.device == device:
+            return backend
+    known = ", ".join(backend.device for backend in _BACKENDS.values())
+    raise DeviceError(f"device: got {device!r}, expected one of {known}; try device='cpu'")
+
+
+def asarray(value: Any, dtype: Any = None) -> Array:
+    """A value as an array: of its own backend if it is an array, else of the CPU's."""
+    for kind in type(value).__mro__:
+        if kind in _BACKENDS:
+            return _BACKENDS[kind].asarray(value, dtype)
+    return on("cpu").asarray(value, dtype)
+
+
+def to_numpy(array: Array, dtype: Any = None, copy: bool | None = None) -> Any:
+    """The array as NumPy's `__array__` protocol wants it."""
+    found = of(array).to_numpy(array)
+    if dtype is not None and dtypes.dtype(dtype) != found.dtype:
+        return found.astype(dtype)
+    return found.copy() if copy else found
+
+
+def text(array: Array) -> str:
+    """The array as a person reads it: its values, and the dtype where it is not float64."""
+    shown = repr(of(array).to_numpy(array))
+    return shown.removeprefix("array(").removesuffix(")")
+
+
+def bounds(array: Array) -> tuple[int, int]:
+    """The first byte of an array in memory, and the byte after its last."""
+    return of(array).bounds(array)

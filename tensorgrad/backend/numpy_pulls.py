@@ -1,0 +1,86 @@
+"""First-order VJPs on bare NumPy arrays, for the hot base primitives, named as the primitive is.
+
+Each is `f(cts, wanted, into, saved, node)` and yields (input, cotangent): `saved` are the saved
+values by position, `into(k)` the buffer that input k's cotangent may be written to, or None.
+A cotangent may keep broadcast axes: the caller sums over them.
+A test holds every one of them to the primitive's `vjp`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from tensorgrad.backend import numpy_products
+
+Array = np.ndarray[Any, Any]
+Into = Callable[[int], Any]
+
+
+def sum(
+    cts: Sequence[Array], wanted: Sequence[int], into: Into, saved: dict[int, Array], node: Any
+) -> Iterator[tuple[int, Array]]:
+    ct = cts[0]
+    axis, keepdims = node.params["axis"], node.params["keepdims"]
+    shape = node.parents[0].shape
+    if not keepdims and ct.ndim:
+        ct = np.expand_dims(ct, axis)
+    yield 0, np.broadcast_to(ct, shape)
+
+
+def _conj(x: Array) -> Array:
+    return x.conj() if x.dtype.kind == "c" else x
+
+
+def _rows(x: Array) -> Array:
+    """An array as a matrix: all axes but the last are rows."""
+    return x if x.ndim == 2 else x.reshape(-1, x.shape[-1])
+
+
+def linear(
+    cts: Sequence[Array], wanted: Sequence[int], into: Into, saved: dict[int, Array], node: Any
+) -> Iterator[tuple[int, Array]]:
+    ct = cts[0]
+    flat = _rows(ct)
+    for k in wanted:
+        if k == 0:
+            found = numpy_products.matmul(flat, _conj(saved[1]))
+            yield k, found if ct.ndim == 2 else found.reshape(*ct.shape[:-1], found.shape[-1])
+        elif k == 1:
+            yield k, numpy_products.matmul(flat.T, _conj(_rows(saved[0])), into(k))
+        elif ct.ndim == 1:
+            yield k, ct
+        elif node.parents[k].shape == flat.shape[1:]:
+            yield k, np.add.reduce(flat, 0, None, into(k))
+        else:
+            yield k, ct
+
+
+def matmul(
+    cts: Sequence[Array], wanted: Sequence[int], into: Into, saved: dict[int, Array], node: Any
+) -> Iterator[tuple[int, Array]]:
+    ct = cts[0]
+    product = numpy_products.matmul
+    for k in wanted:
+        other = _conj(saved[1 - k])
+        rank = len(node.parents[k].shape)
+        plain = rank == other.ndim == 2
+        if other.ndim == 1:
+            yield k, ct[..., None] * other if rank > 1 and k == 0 else _outer(ct, other, rank)
+        elif rank == 1:
+            side = other if k == 0 else other.swapaxes(-1, -2)
+            yield k, product(side, ct[..., None])[..., 0]
+        elif k == 0:
+            yield k, product(ct, other.swapaxes(-1, -2), into(k) if plain else None)
+        elif rank == 2:
+            yield k, product(_rows(other).T, _rows(ct), into(k))
+        else:
+            yield k, product(other.swapaxes(-1, -2), ct)
+
+
+def _outer(ct: Array, other: Array, rank: int) -> Array:
+    """The cotangent of the factor that met a vector: a vector itself, or matrices on the right."""
+    found: Array = ct * other if rank == 1 else ct[..., None, :] * other[:, None]
+    return found

@@ -1,0 +1,315 @@
+"""Reverse mode: the tape walked once, newest node first.
+
+One loop serves two kinds of cotangents: bare arrays (the fast first order, which can write
+straight into a gradient buffer) and tensors (`create_graph`, or values of a level above 0), whose
+arithmetic is recorded like any other.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import heapq
+from collections.abc import Callable, Container, Sequence
+from typing import Any
+
+from tensorgrad import _config, dtypes
+from tensorgrad._errors import GradientError, need
+from tensorgrad.backend import base
+from tensorgrad.core.primitive import operand
+from tensorgrad.core.tape import (
+    WRITES,
+    Array,
+    Leaf,
+    Node,
+    Pick,
+    check_saved,
+    reachable,
+)
+from tensorgrad.core.tensor import Tensor, make, name_of
+
+Deliver = Callable[[Node, Any], None]
+
+
+class Arrays:
+    """Cotangents as bare arrays of one backend; nothing is recorded."""
+
+    def __init__(self, like: Array) -> None:
+        self.backend = base.of(like)
+
+    def pull(self, node: Node, cts: list[Any], wanted: Sequence[int], into: Any) -> Any:
+        return node.primitive.pull(node, cts, wanted, into)  # type: ignore[union-attr]
+
+    def add(self, a: Any, b: Any) -> Any:
+        return self.backend.add(a, b)
+
+    def conform(self, ct: Any, node: Node) -> Any:
+        return self.backend.conform(ct, node.shape, node.dtype)
+
+
+class Tensors:
+    """Cotangents as tensors; what is done with them is recorded if the tape is on."""
+
+    def pull(self, node: Node, cts: list[Any], wanted: Sequence[int], into: Any) -> Any:
+        return node.primitive.vjp(node, cts, wanted)  # type: ignore[union-attr]
+
+    def add(self, a: Any, b: Any) -> Any:
+        return a + b
+
+    def conform(self, ct: Any, node: Node) -> Any:
+        if dtypes.real(node.dtype) == node.dtype and dtypes.real(ct.dtype) != ct.dtype:
+            ct = ct.real
+        if ct.shape != node.shape:
+            ct = ct.sum_to(node.shape)
+        return ct if ct.dtype == node.dtype else ct.astype(node.dtype)
+
+
+def propagate(
+    seeds: Sequence[tuple[Node, Any]],
+    mode: Arrays | Tensors,
+    deliver: Deliver,
+    *,
+    needed: Container[int] | None = None,
+    targets: Container[int] = (),
+    free: bool = True,
+    into: Callable[[Node], Any] = lambda node: None,
+) -> None:
+    """Carry cotangents from `seeds` to the leaves, each node once, in reverse order of creation.
+
+    Leaves, and nodes whose number is in `targets`, are delivered and end the walk there; `needed`
+    (numbers too) limits it to the nodes on the way to what is asked for; `free` drops what a node
+    saved as soon as it was used.
+    """
+    pending: dict[int, list[Any]] = {}
+    nodes: dict[int, Node] = {}
+    heap: list[int] = []
+
+    def give(node: Node, k: int, ct: Any) -> None:
+        slots = pending.get(node.seq)
+        if slots is None:
+            slots = pending[node.seq] = [None] * _outputs(node)
+            nodes[node.seq] = node
+            heapq.heappush(heap, -node.seq)
+        slots[k] = ct if slots[k] is None else mode.add(slots[k], ct)
+
+    for node, ct in seeds:
+        give(node, 0, ct)
+    while heap:
+        seq = -heapq.heappop(heap)
+        node, cts = nodes.pop(seq), pending.pop(seq)
+        primitive = node.primitive
+        if primitive is None or seq in targets:
+            deliver(node, cts[0])
+            continue
+        if type(primitive) is Pick:
+            give(node.parents[0], primitive.index, cts[0])  # type: ignore[arg-type]
+            continue
+        if node.saved is None:
+            raise GradientError(
+                f"backward: got a graph whose values were freed (at {name_of(node)}, recorded at "
+                f"{node.origin}), expected one that was not walked before; "
+                "try backward(retain_graph=True) the first time"
+            )
+        if WRITES.latest > seq:
+            check_saved(node, base.bounds)
+        parents = node.parents
+        wanted = [
+            k
+            for k, p in enumerate(parents)
+            if p is not None and (needed is None or p.seq in needed)
+        ]
+
+        def target(k: int, parents: Any = parents) -> Any:
+            parent = parents[k]
+            return into(parent) if type(parent) is Leaf and parent.seq not in pending else None
+
+        for k, ct in mode.pull(node, cts, wanted, target):
+            parent: Any = parents[k]
+            if ct.shape != parent.shape or ct.dtype != parent.dtype:
+                ct = mode.conform(ct, parent)
+            give(parent, 0, ct)
+        if free:
+            node.saved = None
+            node.parents = ()
+
+
+def _outputs(node: Node) -> int:
+    if node.params is not None and "nout" in node.params:
+        return int(node.params["nout"])
+    return getattr(node.primitive, "nout", 1)
+
+
+def backward(
+    tensor: Tensor,
+    gradient: Any = None,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+) -> None:
+    """Add d(tensor)/d(leaf) to `.grad` of every leaf that `tensor` was computed from.
+
+    `gradient` is the cotangent, of the tensor's shape; it may be left out for one element (1).
+    What the tape saved is freed on the way unless `retain_graph` (default: `create_graph`); with
+    `create_graph` the gradients are on the tape themselves.
+
+    Raises `GradientError` off the tape, for several elements without a cotangent, and on a graph
+    that was freed; `InPlaceError` if a saved value was overwritten.
+    """
+    node = tensor.node
+    if node is None:
+        raise GradientError(
+            "backward: got a tensor that no recorded operation made, expected one computed from "
+            "a tensor with requires_grad; try x.requires_grad = True before computing"
+        )
+    ct = seed(tensor, gradient)
+    free = not (create_graph if retain_graph is None else retain_graph)
+    arrays = not create_graph and not tensor.level and not ct.level
+    given = id(ct.data)
+    if not arrays:
+        with _config.setting(_config.recording, create_graph):
+            propagate([(node, ct)], Tensors(), accumulate_tensor, free=free)
+        return
+    mode, taken = Arrays(ct.data), {given}
+
+    def accumulate(leaf: Node, value: Array) -> None:
+        accumulate_array(leaf, value, mode.backend, taken)
+
+    with no_recording(mode.backend):
+        propagate([(node, ct.data)], mode, accumulate, free=free, into=buffer)
+
+
+@contextlib.contextmanager
+def no_recording(backend: base.Backend) -> Any:
+    """The tape off and floating-point warnings off: how first-order backward runs."""
+    token = _config.recording.set(False)
+    try:
+        with backend.quiet():
+            yield
+    finally:
+        _config.recording.reset(token)
+
+
+def seed(tensor: Tensor, gradient: Any = None) -> Tensor:
+    """The cotangent that backward starts from."""
+    if gradient is None:
+        need(
+            tensor.size == 1,
+            "backward",
+            tensor=tensor,
+            want="one element, or a cotangent",
+            fix="x.sum().backward(), or backward(gradient)",
+            error=GradientError,
+        )
+        return make(base.of(tensor.value()).full(tensor.shape, 1, tensor.dtype))
+    ct = operand(gradient, (tensor,), "backward")
+    need(
+        ct.shape == tensor.shape,
+        "backward",
+        gradient=ct,
+        tensor=tensor,
+        want="a cotangent of the tensor's shape",
+        fix="tg.broadcast_to(gradient, tensor.shape)",
+        error=GradientError,
+    )
+    if ct.dtype == tensor.dtype:
+        return ct
+    return ct.astype(tensor.dtype)  # type: ignore[attr-defined, no-any-return]
+
+
+def buffer(node: Node) -> Any:
+    """Where a leaf's first cotangent may be written: its view of the gradient bucket."""
+    leaf: Any = node
+    return leaf.into if leaf.grad is None and not leaf.hooks else None
+
+
+def accumulate_array(node: Node, value: Array, backend: base.Backend, taken: set[int]) -> None:
+    """Add a cotangent to a leaf's gradient; it never shares memory with another one's."""
+    leaf: Any = node
+    if leaf.hooks:
+        value = _hooked(leaf, make(value)).data
+    if leaf.grad is not None:
+        total = backend.add(leaf.grad.data, value)
+        if leaf.into is None:
+            leaf.grad = make(total)
+        else:
+            backend.assign(leaf.into, total)
+    elif leaf.into is not None:
+        if value is not leaf.into:
+            backend.assign(leaf.into, value)
+        leaf.grad = make(leaf.into)
+    else:
+        if value.base is not None or id(value) in taken:
+            value = value.copy()
+        taken.add(id(value))
+        leaf.grad = make(value)
+
+
+def accumulate_tensor(node: Node, value: Tensor) -> None:
+    """Add a cotangent to a leaf's gradient as an operation like any other."""
+    leaf: Any = node
+    if leaf.hooks:
+        value = _hooked(leaf, value)
+    leaf.grad = value if leaf.grad is None else leaf.grad + value
+
+
+def _hooked(leaf: Leaf, value: Tensor) -> Tensor:
+    for hook in list((leaf.hooks or {}).values()):
+        replaced = hook(value)
+        if replaced is None:
+            continue
+        need(
+            isinstance(replaced, Tensor) and replaced.shape == leaf.shape,
+            "register_hook",
+            returned=replaced,
+            want=f"None or a tensor of shape {leaf.shape}",
+            fix="returning the gradient itself",
+            error=GradientError,
+        )
+        value = replaced
+    return value
+
+
+def gradients(
+    outputs: Sequence[Tensor],
+    cotangents: Sequence[Tensor],
+    targets: Sequence[Node],
+    *,
+    create_graph: bool | None,
+    free: bool,
+    since: int = 0,
+) -> list[Tensor | None]:
+    """The cotangents of `targets` alone, None where nothing flows; only what leads there is walked.
+
+    A target may be a leaf or a recorded value; nothing behind it is walked and no `.grad` changes.
+    With `create_graph` None the walk is recorded if something else could be differentiated through
+    it: a target that was computed itself, or a value recorded before number `since` was drawn.
+    """
+    wanted = {node.seq for node in targets}
+    nodes = reachable((t.node for t in outputs), lambda n: n.seq in wanted)
+    if create_graph is None:
+        create_graph = any(n.seq < since for n in nodes) or any(n.parents for n in targets)
+    needed: set[int] = set()
+    for node in nodes:
+        if node.seq in wanted or any(p is not None and p.seq in needed for p in node.parents):
+            needed.add(node.seq)
+    found: dict[int, Any] = {}
+    seeds = [
+        (t.node, ct)
+        for t, ct in zip(outputs, cotangents)
+        if t.node is not None and t.node.seq in needed
+    ]
+    if not seeds:
+        return [None] * len(targets)
+    level = max(max(t.level, ct.level) for t, ct in zip(outputs, cotangents))
+
+    def deliver(node: Node, ct: Any) -> None:
+        found[node.seq] = ct
+
+    limits: Any = {"needed": needed, "targets": wanted, "free": free and not create_graph}
+    if create_graph or level:
+        with _config.setting(_config.recording, create_graph):
+            propagate(seeds, Tensors(), deliver, **limits)
+        return [found.get(node.seq) for node in targets]
+    mode = Arrays(seeds[0][1].data)
+    bare: Any = [(node, ct.data) for node, ct in seeds]
+    with no_recording(mode.backend):
+        propagate(bare, mode, deliver, **limits)
+    return [make(found[n.seq]) if n.seq in found else None for n in targets]

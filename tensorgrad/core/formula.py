@@ -1,0 +1,352 @@
+"""Primitives that are formulas: their kernels and every derivative follow from the expression.
+
+`Elementwise` is a formula over elements, broadcast as NumPy does. `Reduce` is a formula in the
+staged form (map, reduce over columns, map) over a (row, column) view of an array: the axes that
+are reduced are the columns. The derivative of either is a primitive of the same class, so that
+gradients of every order run as kernels and stay on the tape.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from tensorgrad import dtypes, shapes
+from tensorgrad._errors import NotDifferentiable
+from tensorgrad.backend import base
+from tensorgrad.core.primitive import (
+    PRIMITIVES,
+    Params,
+    Primitive,
+    Spec,
+    Wanted,
+    mask_of,
+    output,
+)
+from tensorgrad.core.tape import Array, Node
+from tensorgrad.core.tensor import Tensor, rebuilt
+from tensorgrad.expr import COLUMN, ELEMENT, ROW, Derivative, Formula
+from tensorgrad.expr import input as variable
+from tensorgrad.expr.traits import Traits, traits
+
+
+@dataclass(slots=True)
+class Derived:
+    """A derivative ready to run: the primitive of its formula, and where its inputs come from.
+
+    `sources` number the primal's inputs, then its outputs, then the cotangents (or tangents);
+    `results` say which output of `primitive` (or which cotangent, as it is) each result is.
+    """
+
+    primitive: FormulaPrimitive | None
+    sources: tuple[int, ...]
+    results: tuple[tuple[str, int] | None, ...]
+
+    def run(self, values: dict[int, Any], call: Callable[..., Any], first: int) -> list[Any]:
+        """All results; `values` by source number, the cotangents from number `first` on."""
+        outs: Any = ()
+        if self.primitive is not None:
+            outs = call(self.primitive, *[values[s] for s in self.sources])
+            if self.primitive.nout == 1:
+                outs = (outs,)
+        return [
+            None if r is None else outs[r[1]] if r[0] == "kernel" else values[first + r[1]]
+            for r in self.results
+        ]
+
+
+class FormulaPrimitive(Primitive):
+    """What `Elementwise` and `Reduce` share: derivatives derived from the formula."""
+
+    takes_params = False
+
+    def __init__(
+        self,
+        name: str,
+        formula: Formula | Callable[[], Formula],
+        nin: int | None = None,
+        nout: int = 1,
+        differentiable: bool = True,
+    ) -> None:
+        """A ready formula, or a function that traces it when it is first needed (with `nin`)."""
+        if isinstance(formula, Formula):
+            ready = formula
+            nin, nout = len(ready.inputs), len(ready.outputs)
+            self._make: Callable[[], Formula] = lambda: ready
+        else:
+            self._make = formula
+        self._derived: dict[Any, Derived] = {}
+        super().__init__(
+            name,
+            nin=nin or 0,
+            nout=nout,
+            spec=self.shape_rule,
+            batch=self.batch_rule,
+            vjp=() if differentiable else None,
+            params=self.takes_params,
+        )
+
+    @cached_property
+    def formula(self) -> Formula:
+        """The formula, traced when it is first needed."""
+        return self._make()
+
+    @cached_property
+    def traits(self) -> Traits:
+        """Facts about the formula."""
+        return traits(self.formula.inputs, self.formula.outputs)
+
+    @property
+    def holomorphic(self) -> bool:
+        """True if the formula may be differentiated at complex arguments."""
+        return self.traits.holomorphic
+
+    def shape_rule(self, *specs: Spec, **params: Any) -> Any:
+        raise TypeError(f"{self.name}: a formula of no kind")
+
+    def batch_rule(self, inputs: Any, batched: Any, **params: Any) -> Any:
+        raise TypeError(f"{self.name}: a formula of no kind")
+
+    def derivative(self, found: Derivative, label: str) -> Derived:
+        """A derivative of the formula as a primitive of this class."""
+        number = {"in": 0, "out": self.nin, "ct": self.nin + self.nout}
+        sources = tuple(number[kind] + k for kind, k in found.sources)
+        primitive = None
+        if found.formula is not None:
+            primitive = type(self)(f"{self.name}_{label}", found.formula)
+        return Derived(primitive, sources, found.results)
+
+    def backward(self, wanted: tuple[int, ...], present: tuple[int, ...]) -> Derived:
+        """The VJP of some inputs for cotangents of some outputs (the others are zero)."""
+        key = ("vjp", wanted, present)
+        if key not in self._derived:
+            self._derived[key] = self.derivative(self.formula.vjp(wanted, present), "vjp")
+        return self._derived[key]
+
+    def forward(self, moving: tuple[int, ...]) -> Derived:
+        """The JVP for tangents of some inputs (the others are zero)."""
+        key = ("jvp", moving)
+        if key not in self._derived:
+            self._derived[key] = self.derivative(self.formula.jvp(moving), "jvp")
+        return self._derived[key]
+
+    def positions(self, mask: int) -> tuple[int, ...]:
+        wanted = tuple(k for k in range(self.nin) if mask >> k & 1)
+        rule = self.backward(wanted, tuple(range(self.nout)))
+        return tuple(sorted({s for s in rule.sources if s < self.nin + self.nout}))
+
+    def pull(
+        self, node: Node, cts: list[Any], wanted: Wanted, into: Callable[[int], Any]
+    ) -> Iterable[tuple[int, Array]]:
+        present = tuple([k for k, ct in enumerate(cts) if ct is not None])
+        rule = self.backward(tuple(wanted), present)
+        kind = type(cts[present[0]])
+        params = node.params or {}
+        turn = self._turned(node, wanted, base.of_type(kind).conj)
+        values = dict(zip(self.kept(mask_of(node)), node.saved or ()))
+        first = self.nin + self.nout
+        for k in present:
+            values[first + k] = turn(cts[k])
+        results = rule.run(values, lambda op, *v: op.kernels[kind](*v, **params), first)
+        for k, found in zip(wanted, results):
+            if found is not None:
+                yield k, turn(found)
+
+    def vjp(self, node: Node, cts: list[Any], wanted: Wanted) -> Iterable[tuple[int, Tensor]]:
+        present = tuple([k for k, ct in enumerate(cts) if ct is not None])
+        rule = self.backward(tuple(wanted), present)
+        params = node.params or {}
+        turn = self._turned(node, wanted, lambda t: t.conj())
+        values: dict[int, Any] = {}
+        for position, data in zip(self.kept(mask_of(node)), node.saved or ()):
+            if position < self.nin:
+                values[position] = rebuilt(data, node.parents[position])
+            else:
+                values[position] = output(node, data, position - self.nin, self.nout)
+        first = self.nin + self.nout
+        for k in present:
+            values[first + k] = turn(cts[k])
+        results = rule.run(values, lambda op, *v: op.bind(*v, **params), first)
+        for k, found in zip(wanted, results):
+            if found is not None:
+                yield k, turn(found)
+
+    def kept(self, mask: int) -> tuple[int, ...]:
+        """`positions`, remembered."""
+        key = ("kept", mask)
+        if key not in self._derived:
+            self._derived[key] = self.positions(mask)  # type: ignore[assignment]
+        return self._derived[key]  # type: ignore[return-value]
+
+    def _turned(
+        self, node: Node, wanted: Wanted, conj: Callable[[Any], Any]
+    ) -> Callable[[Any], Any]:
+        """How cotangents enter and leave: conjugated for complex values, as they are otherwise.
+
+        Under the inner product Re Σ conj(a)·b the adjoint of multiplying by f' multiplies by its
+        conjugate: the real rule between two conjugations.
+        """
+        if node.dtype.kind != "c":
+            for k in wanted:
+                parent = node.parents[k]
+                if parent is not None and parent.dtype.kind == "c":
+                    self._refuse_complex()
+            return lambda value: value
+        if not self.holomorphic:
+            self._refuse_complex()
+        return conj
+
+    def _refuse_complex(self) -> None:
+        raise NotDifferentiable(
+            f"{self.name}: got a complex input that needs a gradient, expected a real one "
+            "(the function is not holomorphic); try it on x.real and x.imag"
+        )
+
+    def jvp(
+        self,
+        primals: Sequence[Tensor],
+        tangents: Sequence[Tensor | None],
+        out: Any,
+        params: Params,
+    ) -> Any:
+        moving = tuple([k for k, t in enumerate(tangents) if t is not None])
+        rule = self.forward(moving)
+        outs = out if self.nout > 1 else (out,)
+        first = self.nin + self.nout
+        values = dict(enumerate((*primals, *outs)))
+        for k in moving:
+            if tangents[k].dtype.kind == "c" and not self.holomorphic:  # type: ignore[union-attr]
+                self._refuse_complex()
+            values[first + k] = tangents[k]  # type: ignore[assignment]
+        found = rule.run(values, lambda op, *v: op.bind(*v, **params), first)
+        full = [
+            t if t is None or t.shape == o.shape else t.broadcast_to(o.shape)
+            for t, o in zip(found, outs)
+        ]
+        return full[0] if self.nout == 1 else tuple(full)
+
+
+class Elementwise(FormulaPrimitive):
+    """A formula over elements: `fn` on numbers, arrays or formula variables is its definition."""
+
+    fn: Callable[..., Any] | None = None
+
+    @classmethod
+    def trace(
+        cls,
+        name: str,
+        fn: Callable[..., Any],
+        kinds: str | None = None,
+        differentiable: bool = True,
+    ) -> Elementwise:
+        """The primitive of a function; `kinds` has a letter per input: f real, i integer, b bool."""
+        names = list(inspect.signature(fn).parameters)
+        kinds = kinds or "f" * len(names)
+        self = cls(
+            name,
+            lambda: Formula.trace(name, fn, [variable(n, k) for n, k in zip(names, kinds)]),
+            len(names),
+            differentiable=differentiable,
+        )
+        self.fn = fn
+        return self
+
+    def find_kernel(self, backend: base.Backend) -> base.Kernel:
+        return backend.elementwise(self.formula)
+
+    def shape_rule(self, *specs: Spec, **params: Any) -> Spec:
+        shape = shapes.broadcast(*(s.shape for s in specs), op=self.name)
+        if not self.differentiable:
+            return Spec(shape, dtypes.bool_)
+        return Spec(shape, dtypes.result_type(*(s.dtype for s in specs)))
+
+    def batch_rule(
+        self, inputs: Sequence[Tensor], batched: Sequence[bool], **params: Any
+    ) -> Any:
+        ranks = [t.ndim - b for t, b in zip(inputs, batched)]
+        aligned = [
+            t.reshape((t.shape[0], *(1,) * (max(ranks) - rank), *t.shape[1:])) if b else t  # type: ignore[attr-defined]
+            for t, b, rank in zip(inputs, batched, ranks)
+        ]
+        out = self.bind(*aligned)
+        shape = shapes.broadcast(*(t.shape for t in aligned), op=self.name)
+        if self.nout == 1:
+            return out if out.shape == shape else out.broadcast_to(shape)
+        return tuple(o if o.shape == shape else o.broadcast_to(shape) for o in out)
+
+
+class Reduce(FormulaPrimitive):
+    """A formula over a (row, column) view of an array: `axis` are the columns, the rest rows.
+
+    Called as `bind(*inputs, axis=(...), shape=(...))`: `axis` ascending, `shape` that of the whole
+    array. An input or output that has only rows has the shape without the axes, one that has
+    only columns the shape of the axes, a scalar none.
+    """
+
+    takes_params = True
+
+    @classmethod
+    def trace(
+        cls, name: str, fn: Callable[..., Any], inputs: dict[str, tuple[str, int]]
+    ) -> Reduce:
+        """The primitive of a staged function; `inputs` give each variable's kind and index set."""
+        variables = [variable(n, kind, index) for n, (kind, index) in inputs.items()]
+        return cls(name, lambda: Formula.trace(name, fn, variables), len(variables))
+
+    def find_kernel(self, backend: base.Backend) -> base.Kernel:
+        return backend.reduce(self.formula)
+
+    def shape_rule(self, *specs: Spec, axis: shapes.Shape, shape: shapes.Shape) -> Any:
+        floats = [s.dtype for s, v in zip(specs, self.formula.inputs) if v.kind == "f"]
+        dtype = dtypes.inexact(dtypes.result_type(*floats))
+        outs = tuple(
+            Spec(view_shape(o.index, axis, shape), dtype) for o in self.formula.outputs
+        )
+        return outs[0] if self.nout == 1 else outs
+
+    def batch_rule(
+        self,
+        inputs: Sequence[Tensor],
+        batched: Sequence[bool],
+        *,
+        axis: shapes.Shape,
+        shape: shapes.Shape,
+    ) -> Any:
+        size = next(t.shape[0] for t, b in zip(inputs, batched) if b)
+        sided = [b and not v.index & ROW for b, v in zip(batched, self.formula.inputs)]
+        if any(sided) or self.traits.sums_rows:
+            return self._looped(inputs, batched, size, {"axis": axis, "shape": shape})
+        whole, moved = (size, *shape), tuple(k + 1 for k in axis)
+        full = [
+            t if b or not v.index & ROW else t.broadcast_to((size, *t.shape))  # type: ignore[attr-defined]
+            for t, b, v in zip(inputs, batched, self.formula.inputs)
+        ]
+        return self.bind(*full, axis=moved, shape=whole)
+
+    def _looped(
+        self, inputs: Sequence[Tensor], batched: Sequence[bool], size: int, params: Params
+    ) -> Any:
+        """One call per member of the batch: sums over rows must not mix members."""
+        rows = [
+            self.bind(*[t[k] if b else t for t, b in zip(inputs, batched)], **params)  # type: ignore[index]
+            for k in range(size)
+        ]
+        stack = PRIMITIVES["stack"].bind
+        if self.nout == 1:
+            return stack(*rows, axis=0)
+        return tuple(stack(*column, axis=0) for column in zip(*rows))
+
+
+def view_shape(index: int, axis: shapes.Shape, shape: shapes.Shape) -> shapes.Shape:
+    """The shape of a value with this index set: all of it, its rows, its columns, or none."""
+    if index == ELEMENT:
+        return shape
+    if index == ROW:
+        return tuple(size for k, size in enumerate(shape) if k not in axis)
+    return tuple(shape[k] for k in axis) if index == COLUMN else ()
+
+
+LOOPED = ("Reduce",)  # batching rules that loop over the batch, by primitive class or name

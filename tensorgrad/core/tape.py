@@ -1,0 +1,209 @@
+"""The tape: nodes as plain data, the order of creation, and the record of writes in place.
+
+A `Node` says which primitive made a value, from which parents, and what its derivative reads.
+It holds no closure and never its own output tensor, so a graph can be printed, walked and freed
+without the garbage collector. A `Leaf` is the node of a tensor whose gradient was asked for.
+
+Writes in place are known by *when* they happened: every node and every write draws a number from
+one counter, so a saved array is stale exactly when its storage was written after its node was made.
+That costs a recorded operation nothing.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import sys
+import weakref
+from collections.abc import Callable, Iterable, Sequence
+from types import CodeType
+from typing import TYPE_CHECKING, Any
+
+from tensorgrad._errors import InPlaceError
+
+if TYPE_CHECKING:
+    from tensorgrad.core.primitive import Primitive
+    from tensorgrad.core.tensor import Tensor
+
+Array = Any
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+
+next_seq: Callable[[], int] = itertools.count(1).__next__  # one atomic step in CPython
+
+
+class Node:
+    """One recorded operation: what made a value, of which shape and dtype, from which parents."""
+
+    __slots__ = (
+        "__weakref__",
+        "code",
+        "dtype",
+        "offset",
+        "params",
+        "parents",
+        "primitive",
+        "saved",
+        "seq",
+        "shape",
+    )
+
+    primitive: Primitive | None
+    params: dict[str, Any] | None
+    saved: tuple[Array, ...] | None  # None once freed
+    parents: tuple[Node | None, ...]
+    seq: int
+    shape: tuple[int, ...]
+    dtype: Any
+    code: CodeType | None
+    offset: int
+
+    def __repr__(self) -> str:
+        name = self.primitive.name if self.primitive else "leaf"
+        return f"Node({name} #{self.seq} {self.dtype}{self.shape})"
+
+    @property
+    def origin(self) -> str:
+        """`file:line` of the user's code that recorded this node."""
+        return place(self.code, self.offset)
+
+
+class Leaf(Node):
+    """The node of a tensor that requires a gradient; it refers to that tensor weakly.
+
+    `grad` is what backward accumulated, `into` the view of a gradient buffer that backward writes
+    to directly, `hooks` the functions that may replace the gradient before it is accumulated.
+    """
+
+    __slots__ = ("grad", "hooks", "into", "tensor")
+
+    grad: Tensor | None
+    into: Array | None
+    hooks: dict[int, Callable[[Tensor], Tensor | None]] | None
+    tensor: weakref.ref[Tensor] | None
+
+
+class Pick:
+    """The primitive of one output of an operation that has several; its parent is that node."""
+
+    __slots__ = ("index", "name")
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+        self.name = f"pick{index}"
+
+
+PICKS = tuple(Pick(k) for k in range(64))
+
+
+def leaf(shape: tuple[int, ...], dtype: Any, tensor: Tensor | None = None) -> Leaf:
+    """A new leaf for a value of this shape and dtype."""
+    node = Leaf()
+    node.primitive = node.params = node.grad = node.into = node.hooks = None
+    node.saved = node.parents = ()
+    node.seq = next_seq()
+    node.shape, node.dtype = shape, dtype
+    node.code, node.offset = user_place()
+    node.tensor = None if tensor is None else weakref.ref(tensor)
+    return node
+
+
+def user_place() -> tuple[CodeType | None, int]:
+    """The code object and instruction offset of the nearest frame outside this package."""
+    frame = sys._getframe(1)
+    while frame.f_code.co_filename.startswith(ROOT):
+        if frame.f_back is None:
+            return None, 0
+        frame = frame.f_back
+    return frame.f_code, frame.f_lasti
+
+
+def place(code: CodeType | None, offset: int) -> str:
+    """`file:line` of an instruction."""
+    if code is None:
+        return "an unknown line"
+    line = code.co_firstlineno
+    for start, end, at in code.co_lines():
+        if start <= offset < end and at is not None:
+            line = at
+    return f"{code.co_filename}:{line}"
+
+
+# -- writes in place ---------------------------------------------------------------------------
+
+Write = tuple[int, int, int, CodeType | None, int]  # first byte, last byte, when, where
+
+
+class Writes:
+    """When which bytes of which storage were last written, for storages that are still alive."""
+
+    def __init__(self) -> None:
+        self.latest = 0  # the number of the newest write: backward's one comparison
+        self._by_storage: dict[int, dict[tuple[int, int], Write]] = {}
+
+    def note(self, array: Array, bounds: tuple[int, int]) -> None:
+        """Record that `array`, which covers the bytes `bounds`, is being written now."""
+        owner = storage(array)
+        writes = self._by_storage.get(id(owner))
+        if writes is None:
+            writes = self._by_storage[id(owner)] = {}
+            weakref.finalize(owner, self._by_storage.pop, id(owner), None).atexit = False
+        self.latest = next_seq()
+        writes[bounds] = (*bounds, self.latest, *user_place())
+
+    def since(self, array: Array, seq: int, bounds: tuple[int, int]) -> Write | None:
+        """The newest write that touched `array` after `seq`, if there was one."""
+        writes = self._by_storage.get(id(storage(array)), {})
+        hits = [w for w in writes.values() if w[2] > seq and w[0] < bounds[1] and bounds[0] < w[1]]
+        return max(hits, key=lambda write: write[2], default=None)
+
+
+WRITES = Writes()
+
+
+def storage(array: Array) -> Array:
+    """The array that owns the memory which `array` is a view of."""
+    while type(array.base) is type(array):
+        array = array.base
+    return array
+
+
+def check_saved(node: Node, bounds: Callable[[Array], tuple[int, int]]) -> None:
+    """Raise `InPlaceError` if a value that `node` saved was overwritten since."""
+    for array in node.saved or ():
+        if hasattr(array, "base"):
+            write = WRITES.since(array, node.seq, bounds(array))
+            if write is not None:
+                name = node.primitive.name if node.primitive else "leaf"
+                raise InPlaceError(
+                    f"{name}: got a saved value that was overwritten at {place(*write[3:])}, "
+                    f"expected it as it was when {node.origin} recorded {name}; "
+                    f"try writing to a copy, or write after backward()"
+                )
+
+
+# -- walking -----------------------------------------------------------------------------------
+
+
+def reachable(roots: Iterable[Node | None], stop: Callable[[Node], bool]) -> list[Node]:
+    """Every node that `roots` depend on, oldest first; the parents of a `stop` node are not."""
+    seen: dict[int, Node] = {}
+    stack = [root for root in roots if root is not None]
+    while stack:
+        node = stack.pop()
+        if node.seq in seen:
+            continue
+        seen[node.seq] = node
+        if not stop(node):
+            stack.extend(parent for parent in node.parents if parent is not None)
+    return [seen[seq] for seq in sorted(seen)]
+
+
+def captured(outputs: Iterable[Node | None], inputs: Sequence[Node], since: int) -> list[Node]:
+    """The recorded values that a function read without taking them as arguments.
+
+    `outputs` are what it returned, `inputs` the nodes of its arguments, `since` the number drawn
+    just before it ran. A transform that records a function as one node makes these parents too.
+    """
+    own = {id(node) for node in inputs}
+    nodes = reachable(outputs, lambda node: id(node) in own or node.seq < since)
+    return [node for node in nodes if node.seq < since and id(node) not in own]

@@ -1,0 +1,108 @@
+"""Dtypes and promotion: NumPy 2's rules, decided here once and before any backend runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tensorgrad import _config
+from tensorgrad._errors import DTypeError, need
+
+DType = np.dtype[Any]
+
+float16, float32, float64 = (np.dtype(f"f{n}") for n in (2, 4, 8))
+int8, int16, int32, int64 = (np.dtype(f"i{n}") for n in (1, 2, 4, 8))
+uint8, uint16, uint32, uint64 = (np.dtype(f"u{n}") for n in (1, 2, 4, 8))
+complex64, complex128 = np.dtype("c8"), np.dtype("c16")
+bool_ = np.dtype("?")
+
+NAMES = tuple(
+    "bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 bfloat16 float32 float64 "
+    "complex64 complex128".split()
+)
+
+
+def bfloat16() -> DType:
+    """The bfloat16 of `ml_dtypes` (imported when first asked for)."""
+    import ml_dtypes
+
+    return np.dtype(ml_dtypes.bfloat16)
+
+
+def dtype(value: Any) -> DType:
+    """The dtype meant by a name, a type or a dtype; raises `DTypeError` for what is none."""
+    if value == "bfloat16":
+        return bfloat16()
+    try:
+        found = np.dtype(value)
+    except TypeError:
+        found = np.dtype(object)
+    need(
+        found.name in NAMES,
+        "dtype",
+        got=value,
+        want="one of " + " ".join(NAMES),
+        fix="a numeric dtype",
+        error=DTypeError,
+    )
+    return found
+
+
+def is_float(dt: DType) -> bool:
+    """True for float16, bfloat16, float32 and float64."""
+    return dt.kind == "f" or dt.name == "bfloat16"
+
+
+def is_inexact(dt: DType) -> bool:
+    """True for the dtypes that can carry a gradient: real and complex floating point."""
+    return dt.kind in "fc" or dt.name == "bfloat16"
+
+
+def is_half(dt: DType) -> bool:
+    """True for the 16-bit floats, which are stored so and computed in float32."""
+    return dt.name in ("float16", "bfloat16")
+
+
+def compute(dt: DType) -> DType:
+    """The dtype in which a formula on `dt` is computed: float32 for the 16-bit floats."""
+    return float32 if is_half(dt) else dt
+
+
+def inexact(dt: DType) -> DType:
+    """The floating dtype that a transcendental function of `dt` has in NumPy (int8: float16 ...)."""
+    return dt if is_inexact(dt) else np.result_type(dt, float16)
+
+
+def real(dt: DType) -> DType:
+    """The dtype of the parts of `dt`: float32 for complex64, itself for a real dtype."""
+    return {"complex64": float32, "complex128": float64}.get(dt.name, dt)
+
+
+def result_type(*operands: Any) -> DType:
+    """NumPy 2's promotion of dtypes and Python scalars (which are weak)."""
+    return np.result_type(*operands)
+
+
+def weak(scalar: Any, dt: DType) -> DType:
+    """The dtype that a Python scalar takes beside an array of dtype `dt`."""
+    return np.result_type(dt, scalar) if type(scalar) in (bool, int, float, complex) else dt
+
+
+def default() -> DType:
+    """The dtype of new parameters (float32 unless `set_default_dtype` said otherwise)."""
+    return dtype(_config.default_dtype.get())
+
+
+def set_default_dtype(value: Any) -> None:
+    """Set the dtype of new parameters; a real floating dtype, else `DTypeError`."""
+    found = dtype(value)
+    need(
+        is_float(found),
+        "set_default_dtype",
+        dtype=found.name,
+        want="a real floating dtype",
+        fix='"float32"',
+        error=DTypeError,
+    )
+    _config.default_dtype.set(found.name)

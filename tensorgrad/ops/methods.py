@@ -1,0 +1,47 @@
+"""The Tensor methods, attached from the registry; the few that are properties or twins are here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from tensorgrad.core.backward import backward
+from tensorgrad.core.registry import OPERATIONS
+from tensorgrad.core.tensor import Tensor
+from tensorgrad.ops import protocols
+
+PROPERTIES = {"T": "transpose", "mT": "matrix_transpose", "real": "real", "imag": "imag"}
+"""Attributes of a Tensor that are operations without arguments."""
+
+REFLECTED = tuple(
+    "add sub mul truediv floordiv mod divmod pow matmul and or xor lshift rshift".split()
+)
+"""Operators whose left operand may be something else; NumPy's order of arguments."""
+
+
+def attach() -> None:
+    """Give Tensor every method that the registry names."""
+    for operation in OPERATIONS.values():
+        for name in operation.methods:
+            setattr(Tensor, name, operation.function)
+    for name in REFLECTED:
+        direct = getattr(Tensor, f"__{name}__", None)
+        if direct is not None and f"__r{name}__" not in vars(Tensor):
+            setattr(Tensor, f"__r{name}__", _reflected(direct))
+    for name, called in PROPERTIES.items():
+        if called in OPERATIONS:
+            setattr(Tensor, name, _property(OPERATIONS[called].function))
+    Tensor.backward = backward  # type: ignore[attr-defined]
+    Tensor.__array_ufunc__ = protocols.array_ufunc  # type: ignore[attr-defined]
+    Tensor.__array_function__ = protocols.array_function  # type: ignore[attr-defined]
+
+
+def _reflected(direct: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    def call(x: Any, y: Any) -> Any:
+        return direct(y, x)
+
+    return call
+
+
+def _property(function: Callable[..., Any]) -> property:
+    return property(lambda x: function(x), doc=function.__doc__)

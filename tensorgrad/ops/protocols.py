@@ -1,0 +1,165 @@
+"""NumPy's functions on tensors: `np.f(tensor)` is the operation that the registry maps f to.
+
+A function that is mapped to nothing runs on the bare arrays if no argument is on the tape, or if
+its result is a constant anyway; else it refuses by name. Never an object array, never a gradient
+cut in silence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from tensorgrad._errors import NotDifferentiable
+from tensorgrad.core.registry import OPERATIONS
+from tensorgrad.core.tensor import Tensor, make
+
+CONSTANT = frozenset(
+    """
+    shape ndim size result_type can_cast common_type min_scalar_type iscomplexobj isrealobj
+    iscomplex isreal shares_memory may_share_memory array_equal array_equiv allclose isclose
+    array_repr array_str array2string zeros_like ones_like empty_like full_like argsort
+    argpartition lexsort searchsorted digitize histogram bincount flatnonzero argwhere in1d isin
+    unravel_index ravel_multi_index nanargmax nanargmin matrix_rank
+    """.split()
+)
+"""Functions whose result does not depend on the values, or is piecewise constant in them."""
+
+REDUCE = {
+    "add": "sum",
+    "multiply": "prod",
+    "maximum": "max",
+    "minimum": "min",
+    "logical_and": "all",
+    "logical_or": "any",
+}
+ACCUMULATE = {"add": "cumsum"}
+
+_UFUNCS: dict[Any, Callable[..., Any]] = {}
+_FUNCTIONS: dict[Any, Callable[..., Any]] = {}
+_BY_NAME: dict[str, Callable[..., Any]] = {}
+
+
+def build() -> None:
+    """Fill the tables from the registry. SciPy's ufuncs are known by name, so SciPy can wait."""
+    for operation in OPERATIONS.values():
+        for dotted in operation.numpy:
+            found: Any = np
+            for part in dotted.split("."):
+                found = getattr(found, part, None)
+            if isinstance(found, np.ufunc):
+                _UFUNCS[found] = operation.function
+            elif found is not None:
+                _FUNCTIONS[found] = operation.function
+        if isinstance(operation.oracle, str) and operation.oracle.startswith("scipy.special."):
+            _BY_NAME[operation.oracle.rpartition(".")[2]] = operation.function
+
+
+def array_ufunc(self: Tensor, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
+    """`np.sin(tensor)` and the like; see the NumPy protocol of that name."""
+    if method == "__call__" and not options:
+        function = _UFUNCS.get(ufunc)
+        if function is not None:
+            return function(*inputs)
+    return _ufunc(ufunc, method, inputs, options)
+
+
+def _ufunc(ufunc: Any, method: str, inputs: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    name = ufunc.__name__
+    dtype = options.pop("dtype", None)
+    out = options.pop("out", None)
+    call: Callable[..., Any] | None = None
+    if method == "__call__":
+        call = _UFUNCS.get(ufunc) or _BY_NAME.get(name)
+    elif method in ("reduce", "accumulate"):
+        mapped = (REDUCE if method == "reduce" else ACCUMULATE).get(name)
+        call = OPERATIONS[mapped].function if mapped else None
+        # A ufunc's own default is the first axis, the function's is all of them.
+        options.setdefault("axis", inputs[1] if len(inputs) > 1 else 0)
+        inputs = inputs[:1]
+    elif method == "outer" and ufunc in _UFUNCS:
+        x, y = inputs
+        tail = (1,) * np.ndim(y)
+        return _UFUNCS[ufunc](_tensor(x).reshape((*np.shape(x), *tail)), y)  # type: ignore[attr-defined]
+    shown = f"np.{name}" + ("" if method == "__call__" else f".{method}")
+    if call is None:
+        return _bare(shown, getattr(ufunc, method), inputs, _with(options, dtype, out))
+    unknown = sorted(k for k in options if method == "__call__" or k not in ("axis", "keepdims"))
+    if unknown:
+        raise TypeError(
+            f"{shown}: got {unknown[0]}=, expected a call without it on tensors; "
+            "try np.where(mask, f(x), x), or .detach().numpy() for a constant"
+        )
+    result = call(*inputs, **options)
+    if dtype is not None:
+        result = result.astype(dtype)
+    return result if out is None else _into(shown, result, out)
+
+
+def _with(options: dict[str, Any], dtype: Any, out: Any) -> dict[str, Any]:
+    given = {"dtype": dtype, "out": out}
+    return options | {k: v for k, v in given.items() if v is not None}
+
+
+def _into(name: str, result: Any, out: Any) -> Any:
+    """A result written to `out=`, as an assignment in place is."""
+    target = out[0] if isinstance(out, tuple) else out
+    if not isinstance(target, Tensor):
+        raise TypeError(
+            f"{name}: got out={type(target).__name__} for a tensor's result, expected a tensor; "
+            "try out=tg.tensor(array), which shares its memory"
+        )
+    target[...] = result  # type: ignore[index]
+    return target
+
+
+def array_function(self: Tensor, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
+    """`np.sum(tensor)` and the like; see the NumPy protocol of that name."""
+    mapped = _FUNCTIONS.get(function)
+    if mapped is not None:
+        out = kwargs.pop("out", None) if "out" in kwargs else None
+        result = mapped(*args, **kwargs)
+        return result if out is None else _into(f"np.{function.__name__}", result, out)
+    return _bare(_dotted(function), function, args, kwargs)
+
+
+def _dotted(function: Any) -> str:
+    module = (getattr(function, "__module__", "") or "numpy").replace("numpy", "np", 1)
+    return f"{module}.{function.__name__}"
+
+
+def _tensor(x: Any) -> Tensor:
+    return x if isinstance(x, Tensor) else Tensor(x)
+
+
+def _bare(name: str, function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    """An unmapped function on the arrays behind the tensors: for constants alone."""
+    found: list[Tensor] = []
+
+    def strip(value: Any) -> Any:
+        if isinstance(value, Tensor):
+            found.append(value)
+            return value.value()
+        if isinstance(value, list | tuple):
+            stripped = [strip(v) for v in value]
+            return type(value)(*stripped) if hasattr(value, "_fields") else type(value)(stripped)
+        return {k: strip(v) for k, v in value.items()} if isinstance(value, dict) else value
+
+    args, kwargs = strip(args), strip(kwargs)
+    constant = function.__name__ in CONSTANT
+    if not constant and any(t.node is not None or t.level for t in found):
+        raise NotDifferentiable(
+            f"{name}: got a tensor that needs a gradient, expected a function with a derivative; "
+            "try tensorgrad's operations, or x.detach() where a constant is meant"
+        )
+    return _wrap(function(*args, **kwargs))
+
+
+def _wrap(value: Any) -> Any:
+    if isinstance(value, np.ndarray) and value.dtype != object:
+        return make(value)
+    if isinstance(value, tuple) and not hasattr(value, "_fields"):
+        return tuple(_wrap(v) for v in value)
+    return value

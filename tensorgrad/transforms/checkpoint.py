@@ -1,0 +1,95 @@
+"""`checkpoint`: a function recorded as one node, computed again in backward (Chen et al., 2016)."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from tensorgrad import _config, dtypes
+from tensorgrad.core.backward import gradients
+from tensorgrad.core.primitive import Params, Primitive, Wanted, operand, pick
+from tensorgrad.core.tape import Node, captured, next_seq, user_place
+from tensorgrad.core.tensor import Tensor, make, rebuilt
+from tensorgrad.transforms.reverse import alias
+from tensorgrad.transforms.tree import flatten
+
+
+class Segment(Primitive):
+    """A function as a primitive: parents are its arguments, then the tensors it captured."""
+
+    def __init__(self, f: Callable[..., Any]) -> None:
+        super().__init__(
+            f"checkpoint({getattr(f, '__name__', 'f')})", nin=-1, spec=f, batch=f, vjp=f
+        )
+        self.f = f
+
+    def positions(self, mask: int) -> tuple[int, ...]:
+        raise AssertionError("a segment saves its arguments itself")
+
+    def vjp(self, node: Node, cts: list[Any], wanted: Wanted) -> Iterable[tuple[int, Tensor]]:
+        """Run the function again on the tape, and walk that."""
+        params: Params = node.params or {}
+        saved = [rebuilt(x, p) for x, p in zip(node.saved or (), node.parents)]
+        outer = _config.is_recording()
+        since = next_seq()
+        with _config.setting(_config.recording, True):
+            twins = [alias(x, self.name) if k in params["moving"] else x for k, x in enumerate(saved)]
+            found, _ = flatten(self.f(*params["rebuild"](twins), **params["options"]))
+        pairs = [(operand(y), ct) for y, ct in zip(found, cts) if ct is not None]
+        inner = [
+            twins[k].node if k < len(twins) else node.parents[k]
+            for k in wanted
+        ]
+        results = gradients(
+            [y for y, _ in pairs],
+            [ct if isinstance(ct, Tensor) else make(ct) for _, ct in pairs],
+            [n for n in inner if n is not None],
+            create_graph=outer,
+            free=not outer,
+            since=since,
+        )
+        for k, g in zip([k for k, n in zip(wanted, inner) if n is not None], results):
+            if g is not None:
+                yield k, g
+
+
+def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
+    """f with nothing saved but its arguments: backward runs it once more (time for memory).
+
+    Arguments may be nested containers; tensors that f captured keep their gradients. f must give
+    the same result when it is run again.
+
+    >>> import numpy as np, tensorgrad as tg
+    >>> tg.grad(lambda x: tg.checkpoint(lambda y: np.sin(y) ** 2)(x))(0.5)
+    0.8414709848078965
+    """
+    segment = Segment(f)
+
+    @functools.wraps(f)
+    def run(*args: Any, **options: Any) -> Any:
+        leaves, rebuild = flatten(args)
+        inputs = [operand(x) for x in leaves]
+        if not _config.is_recording() or any(x.level for x in inputs):
+            return f(*args, **options)
+        since = next_seq()
+        moving = [k for k, x in enumerate(inputs) if dtypes.is_inexact(x.dtype)]
+        twins = [alias(x, "checkpoint") if k in moving else x for k, x in enumerate(inputs)]
+        found, shape = flatten(f(*rebuild(twins), **options))
+        outs = [operand(y) for y in found]
+        own = [t.node for t in twins if t.node is not None]
+        extra = captured([y.node for y in outs], own, since)
+        parents = (*[x.node for x in inputs], *extra)
+        if all(p is None for p in parents):
+            return shape([y.detach() for y in outs])
+        node = Node()
+        node.primitive, node.parents = segment, parents
+        node.params = {"rebuild": rebuild, "options": options, "moving": moving}
+        node.saved = tuple(x.data for x in inputs)
+        node.seq = next_seq()
+        node.shape, node.dtype = outs[0].shape, outs[0].dtype
+        node.code, node.offset = user_place()
+        node.params["nout"] = len(outs)
+        return shape([make(y.data, pick(node, k, y), y.level) for k, y in enumerate(outs)])
+
+    return run

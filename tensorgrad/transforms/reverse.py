@@ -1,0 +1,234 @@
+"""Reverse mode over functions: grad, value_and_grad, vjp.
+
+A transform runs the function on fresh copies of its arguments (aliases: the value is shared) and
+walks the tape back to those alone. Tensors that the function captured are parents like any other:
+when one is met, or an argument was recorded itself, the walk is recorded too, so that an outer
+transform or `backward` can go on through it.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from tensorgrad import _config, dtypes
+from tensorgrad._errors import DTypeError, GradientError, need
+from tensorgrad.core.backward import gradients, seed
+from tensorgrad.core.formula import Elementwise
+from tensorgrad.core.primitive import operand
+from tensorgrad.core.tape import Node, leaf, next_seq
+from tensorgrad.core.tensor import Tensor, make
+from tensorgrad.transforms.tree import flatten, map_leaves
+
+_alias = Elementwise.trace("alias", lambda x: x)
+
+
+def alias(value: Any, op: str) -> Tensor:
+    """A tensor of the same value with a node of its own, recorded if the value was."""
+    x = operand(value)
+    need(
+        dtypes.is_inexact(x.dtype),
+        op,
+        argument=x if isinstance(value, Tensor) else value,
+        want="floating-point arrays or numbers where a derivative is taken",
+        fix="x.astype(float), or argnums without it",
+        error=DTypeError,
+    )
+    twin = make(x.data, None, x.level)
+    if x.node is None:
+        twin.node = leaf(x.shape, x.dtype)
+        return twin
+    _alias.attach((x,), [twin], {})
+    return twin
+
+
+def like(result: Tensor, source: Any) -> Any:
+    """A result as the caller's kind of value: NumPy for NumPy, a number for a number.
+
+    A result that is still on a tape or in a transform stays a tensor.
+    """
+    if isinstance(source, Tensor) or result.node is not None or result.level:
+        return result
+    array = result.numpy()
+    if isinstance(source, float | int | complex) and not array.ndim:
+        return array.item()
+    return array if array.ndim else array[()]
+
+
+def zeros(shape: tuple[int, ...], dtype: Any, near: Tensor) -> Tensor:
+    """A constant of zeros where another tensor lives."""
+    from tensorgrad.backend import base
+
+    return make(base.of(near.value()).full(shape, 0, dtype))
+
+
+class Call:
+    """One call of a function on aliases of some of its arguments."""
+
+    def __init__(
+        self, f: Callable[..., Any], args: Sequence[Any], kwargs: Any, argnums: Any, op: str
+    ) -> None:
+        self.outer = _config.is_recording()
+        chosen = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+        for k in chosen:
+            if not -len(args) <= k < len(args):
+                raise GradientError(
+                    f"{op}: got argnums={argnums} for {len(args)} positional arguments, expected "
+                    "positions among them; try passing the argument by position"
+                )
+        chosen = tuple(k % len(args) for k in chosen)
+        self.since = next_seq()
+        self.aliases: list[Tensor] = []
+        self.sources: list[Any] = []
+        self.parts: list[tuple[int, Any]] = []
+        replaced = list(args)
+        with _config.setting(_config.recording, True):
+            for k in chosen:
+                leaves, rebuild = flatten(args[k])
+                twins = [alias(x, op) for x in leaves]
+                self.sources += leaves
+                self.aliases += twins
+                self.parts.append((len(leaves), rebuild))
+                replaced[k] = rebuild(twins)
+            self.result = f(*replaced, **kwargs)
+
+    @property
+    def targets(self) -> list[Node]:
+        return [t.node for t in self.aliases if t.node is not None]
+
+    def pull(self, outputs: list[Tensor], cts: list[Tensor], free: bool) -> list[Any]:
+        """The cotangents of the aliases, as their sources' kind, zeros where nothing flows."""
+        found = gradients(
+            outputs,
+            cts,
+            self.targets,
+            create_graph=None if self.outer else False,
+            free=free,
+            since=self.since,
+        )
+        return [
+            like(zeros(t.shape, t.dtype, t) if g is None else g, source)
+            for g, t, source in zip(found, self.aliases, self.sources)
+        ]
+
+    def shaped(self, flat: list[Any], single: bool) -> Any:
+        """Flat results in the containers of the arguments; one alone if one number was asked."""
+        results, at = [], 0
+        for count, rebuild in self.parts:
+            results.append(rebuild(flat[at : at + count]))
+            at += count
+        return results[0] if single else tuple(results)
+
+
+def detached(value: Any, outer: bool) -> Any:
+    """A result of the function as its caller gets it: on the outer tape only if there is one."""
+    return value if outer or not isinstance(value, Tensor) else value.detach()
+
+
+def value_and_grad(
+    f: Callable[..., Any], argnums: int | Sequence[int] = 0, has_aux: bool = False
+) -> Callable[..., Any]:
+    """A function that returns (f(x), df/dx) for a scalar f.
+
+    `argnums` says which positional arguments (a number: one gradient, a sequence: a tuple of them);
+    each may be a nested container. With `has_aux` f returns (value, aux), and so ((value, aux),
+    gradient) comes back. NumPy arguments give NumPy results. The gradient of an argument that f
+    ignores is zeros. Raises `GradientError` if f's value is not one element, `DTypeError` for
+    arguments that are not floating point.
+
+    >>> import numpy as np
+    >>> value_and_grad(lambda x: np.sum(x ** 2))(np.array([1.0, 2.0]))
+    (np.float64(5.0), array([2., 4.]))
+    """
+    single = isinstance(argnums, int)
+
+    @functools.wraps(f)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        call = Call(f, args, kwargs, argnums, "grad")
+        value, aux = call.result if has_aux else (call.result, None)
+        y = _scalar(value)
+        gradient = call.shaped(call.pull([y], [seed(y)], True), single)
+        source = call.sources[0] if call.sources else y
+        value = like(_outer(y, call), source)
+        if has_aux:
+            return (value, map_leaves(lambda x: detached(x, call.outer), aux)), gradient
+        return value, gradient
+
+    return run
+
+
+def _outer(y: Tensor, call: Call) -> Tensor:
+    """The value without the tape of this call, unless it also hangs on an outer one."""
+    from tensorgrad.core.tape import captured
+
+    on = any(node.parents for node in call.targets) or captured(
+        [y.node], call.targets, call.since
+    )
+    return y if call.outer and on else y.detach() if not y.level else y
+
+
+def _scalar(value: Any) -> Tensor:
+    y = operand(value, (), "grad")
+    need(
+        y.size == 1 and dtypes.is_inexact(y.dtype),
+        "grad",
+        value=y,
+        want="one real number from the function",
+        fix="np.sum(...) of it, or tg.vjp",
+        error=GradientError,
+    )
+    return y
+
+
+def grad(
+    f: Callable[..., Any], argnums: int | Sequence[int] = 0, has_aux: bool = False
+) -> Callable[..., Any]:
+    """The gradient of a scalar function, as a function; see `value_and_grad`.
+
+    With `has_aux` it returns (gradient, aux).
+
+    >>> grad(lambda x: x ** 3)(2.0)
+    12.0
+    >>> grad(grad(lambda x: x ** 3))(2.0)
+    12.0
+    """
+    both = value_and_grad(f, argnums, has_aux)
+
+    @functools.wraps(f)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        value, gradient = both(*args, **kwargs)
+        return (gradient, value[1]) if has_aux else gradient
+
+    return run
+
+
+def vjp(f: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[[Any], tuple[Any, ...]]]:
+    """(f(*primals), pull): pull(cotangent) is the cotangent of every primal; it may be called again.
+
+    The cotangent has the structure and shapes of the result. Under the inner product
+    Re Σ conj(a)·b pull is the adjoint of f's derivative.
+
+    >>> y, pull = vjp(lambda x, w: x * w, 2.0, 3.0)
+    >>> pull(1.0)
+    (3.0, 2.0)
+    """
+    call = Call(f, primals, {}, range(len(primals)), "vjp")
+    leaves, rebuild = flatten(call.result)
+    outputs = [operand(y) for y in leaves]
+
+    def pull(cotangent: Any) -> tuple[Any, ...]:
+        given, _ = flatten(cotangent)
+        need(
+            len(given) == len(outputs),
+            "vjp",
+            cotangents=len(given),
+            want=f"{len(outputs)}, one per output",
+            fix="a cotangent of the structure of the result",
+            error=GradientError,
+        )
+        cts = [seed(y, ct) for y, ct in zip(outputs, given)]
+        return call.shaped(call.pull(outputs, cts, False), False)  # type: ignore[no-any-return]
+
+    source = call.sources[0] if call.sources else outputs[0]
+    return rebuild([like(_outer(y, call), source) for y in outputs]), pull
