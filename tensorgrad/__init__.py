@@ -25,6 +25,7 @@ from tensorgrad._errors import (
 from tensorgrad.core.registry import OPERATIONS
 from tensorgrad.core.tensor import Tensor
 from tensorgrad.dtypes import set_default_dtype
+from tensorgrad.ops.operators import ALIASES
 from tensorgrad.transforms import checkpoint, fuse, grad, jvp, value_and_grad, vjp, vmap
 
 __version__ = "0.1.0"
@@ -33,6 +34,7 @@ PACKAGES = ("cli", "data", "examples", "io", "nn", "optim", "testing", "train")
 """Imported when first used, so that `import tensorgrad` stays cheap."""
 
 globals().update({name: operation.function for name, operation in OPERATIONS.items()})
+globals().update({name: OPERATIONS[called].function for name, called in ALIASES.items()})
 
 __all__ = sorted(
     [
@@ -57,6 +59,7 @@ __all__ = sorted(
         "value_and_grad",
         "vjp",
         "vmap",
+        *ALIASES,
         *OPERATIONS,
     ]
 )

@@ -71,7 +71,7 @@ def compute(dt: DType) -> DType:
 
 def inexact(dt: DType) -> DType:
     """The floating dtype that a transcendental function of `dt` has in NumPy (int8: float16 ...)."""
-    return dt if is_inexact(dt) else np.result_type(dt, float16)
+    return dt if is_inexact(dt) else result_type(dt, float16)
 
 
 def real(dt: DType) -> DType:
@@ -80,13 +80,22 @@ def real(dt: DType) -> DType:
 
 
 def result_type(*operands: Any) -> DType:
-    """NumPy 2's promotion of dtypes and Python scalars (which are weak)."""
-    return np.result_type(*operands)
+    """NumPy 2's promotion of dtypes and Python scalars (which are weak).
+
+    NumPy does not know bfloat16: it promotes as float16 does, and to float32 beside float16.
+    """
+    brains = [x for x in operands if getattr(x, "kind", "") == "V"]
+    if not brains:
+        return np.result_type(*operands)
+    found = np.result_type(*(float16 if getattr(x, "kind", "") == "V" else x for x in operands))
+    if found != float16:
+        return found
+    return float32 if float16 in [x for x in operands if isinstance(x, np.dtype)] else brains[0]
 
 
 def weak(scalar: Any, dt: DType) -> DType:
     """The dtype that a Python scalar takes beside an array of dtype `dt`."""
-    return np.result_type(dt, scalar) if type(scalar) in (bool, int, float, complex) else dt
+    return result_type(dt, scalar) if type(scalar) in (bool, int, float, complex) else dt
 
 
 def default() -> DType:

@@ -131,7 +131,7 @@ def _contract(out: Any, weights: list[Array]) -> Tensor:
     outs = out if isinstance(out, tuple | list) else (out,)
     total: Any = None
     for o, w in zip([o for o in outs if dtypes.is_inexact(o.dtype)], weights):
-        term = (make(w.conj()) * o).sum()
+        term = (Tensor(w.conj()) * o).sum()
         term = term.real if w.dtype.kind == "c" else term
         total = term if total is None else total + term
     return total  # type: ignore[no-any-return]

@@ -43,6 +43,10 @@ class Backend(Protocol):
         """The kernel of a reduce formula: `f(*arrays, axis, shape, out=None)`."""
         ...
 
+    def guarded(self, kernel: Kernel) -> Kernel:
+        """The kernel of a formula for callers outside `quiet`: its steps never warn."""
+        ...
+
     def asarray(self, value: Any, dtype: Any = None) -> Array:
         """A value as an array of this backend, not copied where it already is one."""
         ...

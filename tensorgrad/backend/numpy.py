@@ -9,14 +9,31 @@ import numpy as np
 
 from tensorgrad import dtypes, shapes
 from tensorgrad._errors import DTypeError
-from tensorgrad.backend import numpy_kernels, numpy_pulls
-
+from tensorgrad.backend import (
+    numpy_complex,
+    numpy_create,
+    numpy_index,
+    numpy_kernels,
+    numpy_products,
+    numpy_pulls,
+    numpy_random,
+    numpy_reduce,
+)
 from tensorgrad.expr import COLUMN, ELEMENT, ROW, Formula
 from tensorgrad.expr.evaluate import numpy_function, plan
 from tensorgrad.expr.traits import traits
 
 Array = np.ndarray[Any, Any]
-KERNEL_MODULES = (numpy_kernels,)
+KERNEL_MODULES = (
+    numpy_kernels,
+    numpy_reduce,
+    numpy_index,
+    numpy_products,
+    numpy_complex,
+    numpy_random,
+    numpy_create,
+)
+_KNOWN = frozenset(np.dtype(name) for name in dtypes.NAMES if name != "bfloat16")
 
 
 class NumpyBackend:
@@ -43,9 +60,19 @@ class NumpyBackend:
     def reduce(self, formula: Formula) -> Callable[..., Any]:
         return ReduceKernel(formula)
 
+    def guarded(self, kernel: Callable[..., Any]) -> Callable[..., Any]:
+        if isinstance(kernel, np.ufunc):
+            return kernel
+
+        def quiet(*arrays: Array, **params: Any) -> Any:
+            with np.errstate(all="ignore"):
+                return kernel(*arrays, **params)
+
+        return quiet
+
     def asarray(self, value: Any, dtype: Any = None) -> Array:
         found = np.asarray(value, None if dtype is None else dtypes.dtype(dtype))
-        if found.dtype.name not in dtypes.NAMES:
+        if found.dtype not in _KNOWN and found.dtype.name not in dtypes.NAMES:
             raise DTypeError(
                 f"tensor: got {type(value).__name__} of dtype {found.dtype}, expected numbers "
                 f"(one of {' '.join(dtypes.NAMES)}); try np.stack(list) for a list of tensors, "
@@ -85,10 +112,14 @@ class NumpyBackend:
 
 
 def single_ufunc(formula: Formula) -> Callable[..., Any] | None:
-    """NumPy's own function of a formula that is one step on its inputs: it promotes and warns."""
+    """NumPy's own function of a formula that is one step on its inputs: it promotes and warns.
+
+    SciPy's have no loops for the 16-bit floats and would answer in float32.
+    """
     step = traits(formula.inputs, formula.outputs).single
     found = None if step is None else numpy_function(step)
-    return found if isinstance(found, np.ufunc) else None
+    own = isinstance(found, np.ufunc) and getattr(np, found.__name__, None) is found
+    return found if own else None
 
 
 class ElementwiseKernel:
@@ -109,8 +140,7 @@ class ElementwiseKernel:
         casts, run, results = found
         if casts:
             arrays = tuple([a if c is None else a.astype(c) for a, c in zip(arrays, casts)])
-        with np.errstate(all="ignore"):
-            outs = run(arrays)
+        outs = run(arrays)
         if results:
             outs = tuple([o if r is None else o.astype(r) for o, r in zip(outs, results)])
         return deliver(outs, out, self._single)
@@ -163,8 +193,7 @@ class ReduceKernel:
             view.flat(a if v.kind != "f" or a.dtype == computed else a.astype(computed), v.index)
             for a, v in zip(arrays, inputs)
         ]
-        with np.errstate(all="ignore"):
-            found = run(flat, shape=(rows, columns))
+        found = run(flat, shape=(rows, columns))
         outs = [
             view.shaped(f if o.kind != "f" or result == computed else f.astype(result), o.index)
             for f, o in zip(found, outputs)

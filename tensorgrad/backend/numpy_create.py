@@ -1,4 +1,4 @@
-"""New NumPy arrays from numbers, one plain function per way."""
+"""NumPy arrays made from numbers and from class labels, one plain function per way."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ from tensorgrad._errors import need
 Array = np.ndarray[Any, Any]
 
 
-def empty(shape: Any, dtype: Any) -> Array:
-    return np.empty(shape, dtype)
+def zeroed(shape: Any, dtype: Any) -> Array:
+    return np.zeros(shape, dtype)  # fresh pages come zeroed: it costs what np.empty does
 
 
-def copy(x: Array) -> Array:
+def copied(x: Array) -> Array:
     return x.copy()
 
 
 def arange(start: Any, stop: Any, step: Any, dtype: Any) -> Array:
-    return np.arange(start, stop, step, dtype)
+    found: Array = np.arange(start, stop, step, dtype)  # type: ignore[call-overload]
+    return found
 
 
 def linspace(start: Any, stop: Any, num: int, endpoint: bool, dtype: Any) -> Array:
@@ -33,6 +34,9 @@ def tri(n: int, m: int, k: int, dtype: Any) -> Array:
 
 def eye(n: int, m: int, k: int, dtype: Any) -> Array:
     return np.eye(n, m, k, dtype)
+
+
+# -- class labels ------------------------------------------------------------------------------
 
 
 def one_hot(x: Array, *, classes: int, dtype: Any, out: Array | None = None) -> Any:
@@ -52,3 +56,14 @@ def one_hot(x: Array, *, classes: int, dtype: Any, out: Array | None = None) -> 
     found[...] = 0
     np.put_along_axis(found, np.asarray(x)[..., None].astype(np.intp), 1, -1)
     return found
+
+
+def mean_counted(loss: Array, labels: Array, ignore: Array, out: Array | None = None) -> Any:
+    """Σ loss / n over the n rows whose label is not `ignore`; NaN where there is none."""
+    count = np.count_nonzero(labels != ignore)
+    total = np.add.reduce(loss, None, np.float32 if loss.itemsize == 2 else None)
+    found = np.asarray(total / count if count else np.nan, loss.dtype)
+    if out is None:
+        return found
+    np.copyto(out, found)
+    return out

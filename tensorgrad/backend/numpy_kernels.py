@@ -1,4 +1,4 @@
-"""Base primitives on NumPy arrays, one plain function each, named as the primitive is.
+"""Base primitives that arrange and cast NumPy arrays, one plain function each, named alike.
 
 Every function takes `out=`: None, or an array of the result's shape and dtype to write into.
 """
@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tensorgrad import shapes
+from tensorgrad import dtypes, shapes
 
 Array = np.ndarray[Any, Any]
 
@@ -22,48 +22,93 @@ def written(value: Any, out: Array | None) -> Any:
     return out
 
 
-# -- reductions --------------------------------------------------------------------------------
+# -- views -------------------------------------------------------------------------------------
 
 
-def sum(x: Array, *, axis: tuple[int, ...], keepdims: bool, out: Array | None = None) -> Any:
-    return np.add.reduce(x, axis, None, out, keepdims)
-
-
-def sum_to(x: Array, *, shape: tuple[int, ...], out: Array | None = None) -> Any:
-    if x.ndim < len(shape) or shapes.size(shape) > x.size:
-        return written(np.broadcast_to(x, shape), out)
-    axes = shapes.broadcast_axes(shape, x.shape)
-    lead = x.ndim - len(shape)
-    total = np.add.reduce(x, axes, keepdims=lead == 0)
-    return written(np.reshape(total, shape), out)
-
-
-# -- shapes ------------------------------------------------------------------------------------
-
-
-def reshape(x: Array, *, shape: tuple[int, ...], out: Array | None = None) -> Any:
+def reshape(x: Array, *, shape: shapes.Shape, out: Array | None = None) -> Any:
     return written(x.reshape(shape), out)
 
 
-def transpose(x: Array, *, axes: tuple[int, ...], out: Array | None = None) -> Any:
+def transpose(x: Array, *, axes: shapes.Shape, out: Array | None = None) -> Any:
     return written(x.transpose(axes), out)
 
 
-def broadcast_to(x: Array, *, shape: tuple[int, ...], out: Array | None = None) -> Any:
-    return written(np.broadcast_to(x, shape), out)
+def broadcast_to(x: Array, *, shape: shapes.Shape, out: Array | None = None) -> Any:
+    return written(x if x.shape == shape else np.broadcast_to(x, shape), out)
+
+
+def flip(x: Array, *, axis: shapes.Shape, out: Array | None = None) -> Any:
+    backwards = slice(None, None, -1)
+    key = tuple([backwards if k in axis else slice(None) for k in range(x.ndim)])
+    return written(x[key], out)
+
+
+# -- copies ------------------------------------------------------------------------------------
 
 
 def astype(x: Array, *, dtype: Any, out: Array | None = None) -> Any:
-    return written(x.astype(dtype), out)
+    return x.astype(dtype) if out is None else written(x, out)
 
 
-# -- products ----------------------------------------------------------------------------------
+def copy(x: Array, *, out: Array | None = None) -> Any:
+    return x.copy() if out is None else written(x, out)
 
 
-def matmul(x: Array, y: Array, out: Array | None = None) -> Any:
-    return np.matmul(x, y) if out is None else np.matmul(x, y, out=out)
+def total(
+    ufunc: Any, x: Array, axis: shapes.Shape, dtype: Any, keepdims: bool, out: Array | None
+) -> Any:
+    """A ufunc reduced over axes; the 16-bit floats are added and multiplied in float32."""
+    if x.dtype.itemsize != 2 or not dtypes.is_half(x.dtype):  # a dtype's name costs a microsecond
+        return ufunc.reduce(x, axis, dtype, out, keepdims)
+    return written(ufunc.reduce(x, axis, np.float32, None, keepdims).astype(x.dtype), out)
 
 
-def linear(x: Array, weight: Array, bias: Array, out: Array | None = None) -> Any:
-    found = np.matmul(x, weight.T, out=out)
-    return np.add(found, bias, out=found)
+def sum_to(x: Array, *, shape: shapes.Shape, out: Array | None = None) -> Any:
+    """Sums where `shape` has length 1 and x has not; repeats where it is the other way round."""
+    if x.ndim < len(shape):
+        x = x.reshape((1,) * (len(shape) - x.ndim) + x.shape)
+    lead = x.ndim - len(shape)
+    axes = shapes.broadcast_axes(shape, x.shape)
+    if axes:
+        x = np.asarray(total(np.add, x, axes, x.dtype, True, None))
+    x = x.reshape(x.shape[lead:])
+    return written(x if x.shape == shape else np.broadcast_to(x, shape), out)
+
+
+def roll(x: Array, *, shift: shapes.Shape, axis: shapes.Shape, out: Array | None = None) -> Any:
+    return written(np.roll(x, shift, axis), out)
+
+
+def pad(
+    x: Array,
+    *,
+    widths: tuple[tuple[int, int], ...],
+    values: tuple[tuple[Any, Any], ...],
+    out: Array | None = None,
+) -> Any:
+    numbers = {value for pair in values for value in pair}
+    if len(numbers) > 1:
+        return written(np.pad(x, widths, constant_values=values), out)
+    shape = tuple([low + size + high for size, (low, high) in zip(x.shape, widths)])
+    found = np.empty(shape, x.dtype) if out is None else out
+    found.fill(numbers.pop() if numbers else 0)
+    found[tuple([slice(low, low + size) for size, (low, _) in zip(x.shape, widths)])] = x
+    return found
+
+
+def concat(
+    *arrays: Array, axis: int, ends: shapes.Shape | None = None, out: Array | None = None
+) -> Any:
+    return np.concatenate(arrays, axis, out)
+
+
+def stack(*arrays: Array, axis: int, out: Array | None = None) -> Any:
+    return np.stack(arrays, axis, out)
+
+
+def tril(x: Array, *, k: int, out: Array | None = None) -> Any:
+    return written(np.tril(x, k), out)
+
+
+def triu(x: Array, *, k: int, out: Array | None = None) -> Any:
+    return written(np.triu(x, k), out)

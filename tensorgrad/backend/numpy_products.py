@@ -36,9 +36,7 @@ def _wide(product: Callable[..., Any], x: Array, y: Array, out: Array | None) ->
     return out
 
 
-def linear(
-    x: Array, weight: Array, bias: Array | None = None, out: Array | None = None
-) -> Any:
+def linear(x: Array, weight: Array, bias: Array | None = None, out: Array | None = None) -> Any:
     target = None
     if x.ndim > 2:  # one product of matrices instead of one per leading index
         shape = (*x.shape[:-1], weight.shape[0])

@@ -84,3 +84,12 @@ def _outer(ct: Array, other: Array, rank: int) -> Array:
     """The cotangent of the factor that met a vector: a vector itself, or matrices on the right."""
     found: Array = ct * other if rank == 1 else ct[..., None, :] * other[:, None]
     return found
+
+
+def mean_counted(
+    cts: Sequence[Array], wanted: Sequence[int], into: Into, saved: dict[int, Array], node: Any
+) -> Iterator[tuple[int, Array]]:
+    count = np.count_nonzero(saved[1] != saved[2])
+    found = np.empty(node.parents[0].shape, cts[0].dtype)
+    found.fill(cts[0].item() / count if count else np.nan)
+    yield 0, found

@@ -7,7 +7,6 @@ arithmetic is recorded like any other.
 
 from __future__ import annotations
 
-import contextlib
 import heapq
 from collections.abc import Callable, Container, Sequence
 from typing import Any
@@ -31,13 +30,26 @@ Deliver = Callable[[Node, Any], None]
 
 
 class Arrays:
-    """Cotangents as bare arrays of one backend; nothing is recorded."""
+    """Cotangents as bare arrays of one backend; a context in which nothing is recorded."""
 
     def __init__(self, like: Array) -> None:
         self.backend = base.of(like)
+        self.kind = self.backend.array_type
+        self._quiet = self.backend.quiet()
+
+    def __enter__(self) -> None:
+        self._token = _config.recording.set(False)
+        self._quiet.__enter__()
+
+    def __exit__(self, *exc: object) -> None:
+        self._quiet.__exit__(*exc)
+        _config.recording.reset(self._token)
 
     def pull(self, node: Node, cts: list[Any], wanted: Sequence[int], into: Any) -> Any:
         return node.primitive.pull(node, cts, wanted, into)  # type: ignore[union-attr]
+
+    def restored(self, ct: Any) -> Any:
+        return self.backend.asarray(ct)
 
     def add(self, a: Any, b: Any) -> Any:
         return self.backend.add(a, b)
@@ -47,10 +59,27 @@ class Arrays:
 
 
 class Tensors:
-    """Cotangents as tensors; what is done with them is recorded if the tape is on."""
+    """Cotangents as tensors; a context in which what is done with them is recorded if asked."""
+
+    kind = Tensor
+
+    def __init__(self, like: Tensor, create_graph: bool) -> None:
+        self._record = create_graph
+        self._quiet = base.of(like.value()).quiet()
+
+    def __enter__(self) -> None:
+        self._token = _config.recording.set(self._record)
+        self._quiet.__enter__()
+
+    def __exit__(self, *exc: object) -> None:
+        self._quiet.__exit__(*exc)
+        _config.recording.reset(self._token)
 
     def pull(self, node: Node, cts: list[Any], wanted: Sequence[int], into: Any) -> Any:
         return node.primitive.vjp(node, cts, wanted)  # type: ignore[union-attr]
+
+    def restored(self, ct: Any) -> Any:
+        return operand(ct)
 
     def add(self, a: Any, b: Any) -> Any:
         return a + b
@@ -91,39 +120,36 @@ def propagate(
             heapq.heappush(heap, -node.seq)
         slots[k] = ct if slots[k] is None else mode.add(slots[k], ct)
 
+    def target(k: int) -> Any:
+        parent = parents[k]
+        return into(parent) if type(parent) is Leaf and parent.seq not in pending else None
+
     for node, ct in seeds:
         give(node, 0, ct)
     while heap:
         seq = -heapq.heappop(heap)
         node, cts = nodes.pop(seq), pending.pop(seq)
-        primitive = node.primitive
+        primitive: Any = node.primitive
         if primitive is None or seq in targets:
             deliver(node, cts[0])
             continue
+        parents: Any = node.parents
         if type(primitive) is Pick:
-            give(node.parents[0], primitive.index, cts[0])  # type: ignore[arg-type]
+            give(parents[0], primitive.index, cts[0])
             continue
         if node.saved is None:
-            raise GradientError(
-                f"backward: got a graph whose values were freed (at {name_of(node)}, recorded at "
-                f"{node.origin}), expected one that was not walked before; "
-                "try backward(retain_graph=True) the first time"
-            )
+            raise _freed(node)
         if WRITES.latest > seq:
             check_saved(node, base.bounds)
-        parents = node.parents
         wanted = [
             k
             for k, p in enumerate(parents)
             if p is not None and (needed is None or p.seq in needed)
         ]
-
-        def target(k: int, parents: Any = parents) -> Any:
-            parent = parents[k]
-            return into(parent) if type(parent) is Leaf and parent.seq not in pending else None
-
         for k, ct in mode.pull(node, cts, wanted, target):
-            parent: Any = parents[k]
+            parent = parents[k]
+            if type(ct) is not mode.kind:
+                ct = mode.restored(ct)
             if ct.shape != parent.shape or ct.dtype != parent.dtype:
                 ct = mode.conform(ct, parent)
             give(parent, 0, ct)
@@ -132,10 +158,19 @@ def propagate(
             node.parents = ()
 
 
+def _freed(node: Node) -> GradientError:
+    return GradientError(
+        f"backward: got a graph whose values were freed (at {name_of(node)}, recorded at "
+        f"{node.origin}), expected one that was not walked before; "
+        "try backward(retain_graph=True) the first time"
+    )
+
+
 def _outputs(node: Node) -> int:
-    if node.params is not None and "nout" in node.params:
-        return int(node.params["nout"])
-    return getattr(node.primitive, "nout", 1)
+    primitive = node.primitive
+    if primitive is None:
+        return 1
+    return primitive.nout if primitive.nout > 0 else node.params["nout"]  # type: ignore[index]
 
 
 def backward(
@@ -164,27 +199,17 @@ def backward(
     arrays = not create_graph and not tensor.level and not ct.level
     given = id(ct.data)
     if not arrays:
-        with _config.setting(_config.recording, create_graph):
-            propagate([(node, ct)], Tensors(), accumulate_tensor, free=free)
+        recorded = Tensors(ct, create_graph)
+        with recorded:
+            propagate([(node, ct)], recorded, accumulate_tensor, free=free)
         return
     mode, taken = Arrays(ct.data), {given}
 
     def accumulate(leaf: Node, value: Array) -> None:
         accumulate_array(leaf, value, mode.backend, taken)
 
-    with no_recording(mode.backend):
+    with mode:
         propagate([(node, ct.data)], mode, accumulate, free=free, into=buffer)
-
-
-@contextlib.contextmanager
-def no_recording(backend: base.Backend) -> Any:
-    """The tape off and floating-point warnings off: how first-order backward runs."""
-    token = _config.recording.set(False)
-    try:
-        with backend.quiet():
-            yield
-    finally:
-        _config.recording.reset(token)
 
 
 def seed(tensor: Tensor, gradient: Any = None) -> Tensor:
@@ -305,11 +330,12 @@ def gradients(
 
     limits: Any = {"needed": needed, "targets": wanted, "free": free and not create_graph}
     if create_graph or level:
-        with _config.setting(_config.recording, create_graph):
-            propagate(seeds, Tensors(), deliver, **limits)
+        recorded = Tensors(seeds[0][1], create_graph)
+        with recorded:
+            propagate(seeds, recorded, deliver, **limits)
         return [found.get(node.seq) for node in targets]
     mode = Arrays(seeds[0][1].data)
     bare: Any = [(node, ct.data) for node, ct in seeds]
-    with no_recording(mode.backend):
+    with mode:
         propagate(bare, mode, deliver, **limits)
     return [make(found[n.seq]) if n.seq in found else None for n in targets]

@@ -15,7 +15,7 @@ from functools import cached_property
 from typing import Any
 
 from tensorgrad import dtypes, shapes
-from tensorgrad._errors import NotDifferentiable
+from tensorgrad._errors import DTypeError, NotDifferentiable, need
 from tensorgrad.backend import base
 from tensorgrad.core.primitive import (
     PRIMITIVES,
@@ -58,10 +58,30 @@ class Derived:
         ]
 
 
+@dataclass(slots=True)
+class Route:
+    """A VJP with its inputs located: `sources` index the saved values, then the cotangents.
+
+    `results` pair an input with an output of `primitive`, or with cotangent -1 - r as it is.
+    """
+
+    primitive: FormulaPrimitive | None
+    sources: list[int]
+    results: list[tuple[int, int]]
+
+
+def _first(cts: list[Any]) -> Any:
+    return next(ct for ct in cts if ct is not None)
+
+
+FIRST = (True,)  # the only output has a cotangent
+
+
 class FormulaPrimitive(Primitive):
     """What `Elementwise` and `Reduce` share: derivatives derived from the formula."""
 
     takes_params = False
+    derived = False  # a derivative runs inside backward or jvp, where warnings are off already
 
     def __init__(
         self,
@@ -79,6 +99,8 @@ class FormulaPrimitive(Primitive):
         else:
             self._make = formula
         self._derived: dict[Any, Derived] = {}
+        self._routes: dict[Any, Route] = {}
+        self._kept: dict[int, tuple[int, ...]] = {}
         super().__init__(
             name,
             nin=nin or 0,
@@ -99,7 +121,7 @@ class FormulaPrimitive(Primitive):
         """Facts about the formula."""
         return traits(self.formula.inputs, self.formula.outputs)
 
-    @property
+    @cached_property
     def holomorphic(self) -> bool:
         """True if the formula may be differentiated at complex arguments."""
         return self.traits.holomorphic
@@ -117,6 +139,8 @@ class FormulaPrimitive(Primitive):
         primitive = None
         if found.formula is not None:
             primitive = type(self)(f"{self.name}_{label}", found.formula)
+            primitive.derived = True
+            primitive.holomorphic = self.holomorphic
         return Derived(primitive, sources, found.results)
 
     def backward(self, wanted: tuple[int, ...], present: tuple[int, ...]) -> Derived:
@@ -134,57 +158,79 @@ class FormulaPrimitive(Primitive):
         return self._derived[key]
 
     def positions(self, mask: int) -> tuple[int, ...]:
-        wanted = tuple(k for k in range(self.nin) if mask >> k & 1)
-        rule = self.backward(wanted, tuple(range(self.nout)))
-        return tuple(sorted({s for s in rule.sources if s < self.nin + self.nout}))
+        if mask not in self._kept:
+            wanted = tuple(k for k in range(self.nin) if mask >> k & 1)
+            rule = self.backward(wanted, tuple(range(self.nout)))
+            first = self.nin + self.nout
+            self._kept[mask] = tuple(sorted({s for s in rule.sources if s < first}))
+        return self._kept[mask]
+
+    def route(self, node: Node, cts: list[Any], wanted: Wanted) -> Route:
+        """The derivative to run for a node, with its inputs located among what was saved."""
+        present = FIRST if self.nout == 1 else tuple([c is not None for c in cts])
+        key = (mask_of(node), tuple(wanted), present)
+        found = self._routes.get(key)
+        if found is None:
+            kept = self.positions(key[0])
+            given = tuple(k for k, there in enumerate(present) if there)
+            rule = self.backward(key[1], given)
+            first = self.nin + self.nout
+            at = {s: k for k, s in enumerate(kept)}
+            at |= {first + k: len(kept) + k for k in range(self.nout)}
+            results = [
+                (k, r[1] if r[0] == "kernel" else -1 - r[1])
+                for k, r in zip(wanted, rule.results)
+                if r is not None
+            ]
+            sources = [at[s] for s in rule.sources]
+            found = self._routes[key] = Route(rule.primitive, sources, results)
+        return found
 
     def pull(
         self, node: Node, cts: list[Any], wanted: Wanted, into: Callable[[int], Any]
     ) -> Iterable[tuple[int, Array]]:
-        present = tuple([k for k, ct in enumerate(cts) if ct is not None])
-        rule = self.backward(tuple(wanted), present)
-        kind = type(cts[present[0]])
-        params = node.params or {}
-        turn = self._turned(node, wanted, base.of_type(kind).conj)
-        values = dict(zip(self.kept(mask_of(node)), node.saved or ()))
-        first = self.nin + self.nout
-        for k in present:
-            values[first + k] = turn(cts[k])
-        results = rule.run(values, lambda op, *v: op.kernels[kind](*v, **params), first)
-        for k, found in zip(wanted, results):
-            if found is not None:
-                yield k, turn(found)
+        route = self.route(node, cts, wanted)
+        turn = self._turned(node, wanted, base.of(_first(cts)).conj)
+        if turn is not None:
+            cts = [None if ct is None else turn(ct) for ct in cts]
+        found: Any = ()
+        if route.primitive is not None:
+            pool = (*(node.saved or ()), *cts)
+            values = [pool[k] for k in route.sources]
+            found = route.primitive.kernels[type(values[0])](*values, **(node.params or {}))
+            if route.primitive.nout == 1:
+                found = (found,)
+        pairs = [(k, found[r] if r >= 0 else cts[-1 - r]) for k, r in route.results]
+        return pairs if turn is None else [(k, turn(g)) for k, g in pairs]
 
     def vjp(self, node: Node, cts: list[Any], wanted: Wanted) -> Iterable[tuple[int, Tensor]]:
-        present = tuple([k for k, ct in enumerate(cts) if ct is not None])
-        rule = self.backward(tuple(wanted), present)
-        params = node.params or {}
+        route = self.route(node, cts, wanted)
         turn = self._turned(node, wanted, lambda t: t.conj())
-        values: dict[int, Any] = {}
-        for position, data in zip(self.kept(mask_of(node)), node.saved or ()):
-            if position < self.nin:
-                values[position] = rebuilt(data, node.parents[position])
-            else:
-                values[position] = output(node, data, position - self.nin, self.nout)
-        first = self.nin + self.nout
-        for k in present:
-            values[first + k] = turn(cts[k])
-        results = rule.run(values, lambda op, *v: op.bind(*v, **params), first)
-        for k, found in zip(wanted, results):
-            if found is not None:
-                yield k, turn(found)
+        if turn is not None:
+            cts = [None if ct is None else turn(ct) for ct in cts]
+        found: Any = ()
+        if route.primitive is not None:
+            pool = (*self._rebuilt(node), *cts)
+            values = [pool[k] for k in route.sources]
+            found = route.primitive.bind(*values, **(node.params or {}))
+            if route.primitive.nout == 1:
+                found = (found,)
+        pairs = [(k, found[r] if r >= 0 else cts[-1 - r]) for k, r in route.results]
+        return pairs if turn is None else [(k, turn(g)) for k, g in pairs]
 
-    def kept(self, mask: int) -> tuple[int, ...]:
-        """`positions`, remembered."""
-        key = ("kept", mask)
-        if key not in self._derived:
-            self._derived[key] = self.positions(mask)  # type: ignore[assignment]
-        return self._derived[key]  # type: ignore[return-value]
+    def _rebuilt(self, node: Node) -> list[Tensor]:
+        """What a node saved as tensors: inputs around their nodes, outputs around this one."""
+        return [
+            rebuilt(data, node.parents[k])
+            if k < self.nin
+            else output(node, data, k - self.nin, self.nout)
+            for k, data in zip(self.positions(mask_of(node)), node.saved or ())
+        ]
 
     def _turned(
         self, node: Node, wanted: Wanted, conj: Callable[[Any], Any]
-    ) -> Callable[[Any], Any]:
-        """How cotangents enter and leave: conjugated for complex values, as they are otherwise.
+    ) -> Callable[[Any], Any] | None:
+        """How cotangents enter and leave: conjugated for complex values, else as they are (None).
 
         Under the inner product Re Σ conj(a)·b the adjoint of multiplying by f' multiplies by its
         conjugate: the real rule between two conjugations.
@@ -194,7 +240,7 @@ class FormulaPrimitive(Primitive):
                 parent = node.parents[k]
                 if parent is not None and parent.dtype.kind == "c":
                     self._refuse_complex()
-            return lambda value: value
+            return None
         if not self.holomorphic:
             self._refuse_complex()
         return conj
@@ -255,10 +301,20 @@ class Elementwise(FormulaPrimitive):
         return self
 
     def find_kernel(self, backend: base.Backend) -> base.Kernel:
-        return backend.elementwise(self.formula)
+        kernel = backend.elementwise(self.formula)
+        return kernel if self.derived else backend.guarded(kernel)
 
     def shape_rule(self, *specs: Spec, **params: Any) -> Spec:
         shape = shapes.broadcast(*(s.shape for s in specs), op=self.name)
+        for spec, variable in zip(specs, self.formula.inputs):
+            need(
+                variable.kind != "i" or spec.dtype.kind in "biu",
+                self.name,
+                dtype=spec.dtype.name,
+                want="integers or bools",
+                fix="x.astype(int)",
+                error=DTypeError,
+            )
         if not self.differentiable:
             return Spec(shape, dtypes.bool_)
         return Spec(shape, dtypes.result_type(*(s.dtype for s in specs)))
@@ -297,7 +353,8 @@ class Reduce(FormulaPrimitive):
         return cls(name, lambda: Formula.trace(name, fn, variables), len(variables))
 
     def find_kernel(self, backend: base.Backend) -> base.Kernel:
-        return backend.reduce(self.formula)
+        kernel = backend.reduce(self.formula)
+        return kernel if self.derived else backend.guarded(kernel)
 
     def shape_rule(self, *specs: Spec, axis: shapes.Shape, shape: shapes.Shape) -> Any:
         floats = [s.dtype for s, v in zip(specs, self.formula.inputs) if v.kind == "f"]

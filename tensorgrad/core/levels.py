@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from tensorgrad import _config
 from tensorgrad._errors import GradientError
+from tensorgrad.backend import base
 from tensorgrad.core.tensor import Payload, Tensor, make
 
 if TYPE_CHECKING:
@@ -35,7 +36,8 @@ class Dual(Payload):
         out = op.bind(*primals, **params)
         if not op.differentiable or all(t is None for t in tangents):
             return out
-        tangent = op.jvp(primals, tangents, out, params)
+        with base.of(primals[0].value()).quiet():
+            tangent = op.jvp(primals, tangents, out, params)
         if op.nout == 1:
             return dual(level, out, tangent)
         return tuple([dual(level, o, t) for o, t in zip(out, tangent or (None,) * op.nout)])

@@ -8,6 +8,7 @@ on 64 elements: 2 microseconds where `numpy.add` takes 0.45.
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -210,7 +211,12 @@ def _plus(a: Any, b: Any) -> Any:
 
 def mask_of(node: Node) -> int:
     """Which inputs of a node were recorded, as a bit set."""
-    return sum(1 << k for k, parent in enumerate(node.parents) if parent is not None)
+    mask, bit = 0, 1
+    for parent in node.parents:
+        if parent is not None:
+            mask |= bit
+        bit += bit
+    return mask
 
 
 _PICKERS: dict[tuple[int, ...], Keeper] = {}
@@ -251,9 +257,10 @@ def operand(value: Any, others: Iterable[Any] = (), op: str = "tensor") -> Tenso
     if isinstance(value, Tensor):
         return value
     if type(value) in _PLAIN:
-        for other in others:
-            if isinstance(other, Tensor):
-                return beside(value, other)
+        strong = [x for x in others if isinstance(x, Tensor)]
+        if strong:
+            widest = dtypes.result_type(*(x.dtype for x in strong))
+            return beside(value, next((x for x in strong if x.dtype == widest), strong[0]))
     elif value is None or isinstance(value, str | bytes | dict | set):
         raise TypeError(
             f"{op}: got {value!r}, expected a tensor, an array or a number; try tg.tensor(x)"
@@ -261,21 +268,36 @@ def operand(value: Any, others: Iterable[Any] = (), op: str = "tensor") -> Tenso
     return make(base.asarray(value))
 
 
+def operands(values: tuple[Any, ...], op: str) -> tuple[Tensor, ...]:
+    """Values as tensors; Python numbers last, since they take their dtype from the others."""
+    found = [
+        x if isinstance(x, Tensor) else x if type(x) in _PLAIN else operand(x, (), op)
+        for x in values
+    ]
+    strong = [x for x in found if isinstance(x, Tensor)]
+    if len(strong) == len(found):
+        return tuple(strong)
+    if len(strong) == 1:
+        other = strong[0]
+        return tuple([x if isinstance(x, Tensor) else beside(x, other) for x in found])
+    return tuple([operand(x, strong, op) for x in found])
+
+
 def beside(value: Any, other: Tensor) -> Tensor:
     """A Python number as a constant of the dtype that NumPy 2 gives it beside a tensor.
 
-    Constants are remembered, since a loop meets the same few; 0.0 is not: -0.0 is an equal key.
+    Constants are remembered, since a loop meets the same few.
     """
-    key = (value, type(value), other.data.dtype, type(other.data))
+    kind = type(value)
+    zero = kind is float and not value and math.copysign(1.0, value)  # -0.0 is an equal key
+    key = (value, kind, zero, other.data.dtype, type(other.data))
     found = _SCALARS.get(key)
     if found is None:
         array = base.of(other.value()).asarray(value, dtypes.weak(value, other.dtype))
-        found = make(array)
-        if value:
-            array.flags.writeable = False
-            if len(_SCALARS) > 4096:
-                _SCALARS.clear()
-            _SCALARS[key] = found
+        array.flags.writeable = False
+        if len(_SCALARS) > 4096:
+            _SCALARS.clear()
+        found = _SCALARS[key] = make(array)
     return found
 
 
@@ -364,10 +386,7 @@ def binary(op: Primitive) -> Callable[[Any, Any], Any]:
         if type(x) is not Tensor or type(y) is not Tensor:
             if type(x) is Expr or type(y) is Expr:
                 return inline(op, x, y)
-            if not isinstance(x, Tensor):
-                x = operand(x, (y,), op.name)
-            if not isinstance(y, Tensor):
-                y = beside(y, x) if type(y) in _PLAIN else operand(y, (x,), op.name)
+            x, y = operands((x, y), op.name)
         if x.level or y.level:
             return interpret(op, (x, y), {})
         a = x.data
@@ -413,9 +432,7 @@ def general(op: Primitive) -> Callable[..., Any]:
     def call(*inputs: Any, **params: Any) -> Any:
         if any(type(x) is Expr for x in inputs):
             return inline(op, *inputs, **params)
-        tensors = tuple(
-            [x if isinstance(x, Tensor) else operand(x, inputs, op.name) for x in inputs]
-        )
+        tensors = operands(inputs, op.name)
         for x in tensors:
             if x.level:
                 return interpret(op, tensors, params)
@@ -433,6 +450,11 @@ def general(op: Primitive) -> Callable[..., Any]:
 
 def inline(op: Primitive, *inputs: Any, **params: Any) -> Any:
     """An operation on a formula's variables: its own formula, written into theirs."""
+    if any(isinstance(x, Tensor) for x in inputs):
+        raise TypeError(
+            f"{op.name}: got a tensor beside a variable of an elementwise formula, expected "
+            "variables and numbers; try making the tensor an argument of the fused function"
+        )
     fn = getattr(op, "fn", None)
     if fn is None:
         raise TypeError(

@@ -87,6 +87,8 @@ class Pick:
 
     __slots__ = ("index", "name")
 
+    nout = 1
+
     def __init__(self, index: int) -> None:
         self.index = index
         self.name = f"pick{index}"

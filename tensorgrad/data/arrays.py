@@ -102,7 +102,10 @@ def _target(path: str, arrays: Mapping[str, Array], name: str, y: Array, wish: W
     made = make_target(texts[y], replace(wish, classes=wish.classes or tuple(texts)), where)
     if len(np.unique(made.y)) == 1 and not wish.classes:
         raise bad(
-            where(None, 0), f"one class only ({texts[y[0]]!r})", "two or more", "another target"
+            where(None, 0),
+            f"one class only ({str(texts[y[0]])!r})",
+            "two or more",
+            "another target",
         )
     return made
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,12 +30,10 @@ class Standardiser:
         """Measure the columns of `x` (N, ...), in float64; give it the training part alone."""
         x = _rows("Standardiser.fit", x)
         need(len(x) > 0, "Standardiser.fit", x=x, want="one row or more", fix="the training part")
-        mean = x.mean(0, dtype=np.float64)
-        variance = np.zeros(x.shape[1:])
-        for start in range(0, len(x), _BLOCK):
-            variance += np.square(x[start : start + _BLOCK] - mean).sum(0)
-        std = np.sqrt(variance / len(x))
-        # rounding gives a constant 0.1 a spread of its own; compare with the last digit
+        first = x[0].astype(np.float64)  # measured from it, a constant column is exactly 0
+        mean = first + sum((block - first).sum(0) for block in _blocks(x)) / len(x)
+        std = np.sqrt(sum(np.square(block - mean).sum(0) for block in _blocks(x)) / len(x))
+        # a column that was computed may differ in its last digits only; that is no spread either
         rounding = 8 * np.finfo(np.result_type(x, np.float16)).eps * np.abs(x).max(0)
         constant = std <= rounding
         return cls(np.where(constant, 0.0, mean), np.where(constant, 1.0, std))
@@ -59,8 +57,8 @@ class Standardiser:
         )
         floating = x.dtype if x.dtype.kind == "f" else np.float64
         found = np.empty(x.shape, floating if dtype is None else dtype)
-        for start in range(0, len(x), _BLOCK):
-            found[start : start + _BLOCK] = formula(x[start : start + _BLOCK].astype(np.float64))
+        for start, block in zip(range(0, len(x), _BLOCK), _blocks(x)):
+            found[start : start + _BLOCK] = formula(block)
         return found
 
     def to_dict(self) -> dict[str, Array]:
@@ -84,3 +82,7 @@ def _rows(op: str, x: Any) -> Array:
     array = np.asarray(x)
     need(array.ndim > 0, op, x=array, want="rows (N, ...)", fix="x[None]")
     return array
+
+
+def _blocks(x: Array) -> Iterator[Array]:
+    return (x[start : start + _BLOCK].astype(np.float64) for start in range(0, len(x), _BLOCK))

@@ -107,9 +107,8 @@ class _Reverse:
     def visit(self, n: Expr) -> None:
         guard, ct = merge(self.parts[n])
         if n.op == "select":
-            c, a, b = n.args
-            self.push_branch(n, 1, guard, c, ct) if a in self.live else None
-            self.push_branch(n, 2, guard, ~c, ct) if b in self.live else None
+            self.push_branch(n, 1, guard, n.args[0], ct)
+            self.push_branch(n, 2, guard, ~n.args[0], ct)
         elif n.op == "call":
             for k, p in enumerate(self.partials[n]):
                 if n.args[k] in self.live:
@@ -122,7 +121,11 @@ class _Reverse:
                     self.push(n, k, guard, _linear(n, k, ct))
 
     def push_branch(self, n: Expr, k: int, guard: Guard, c: Expr, ct: Expr) -> None:
-        self.push(n, k, guard if c in guard else (*guard, c), ct)
+        """Hands ct to a branch, used where the guard and c hold; nowhere, if they contradict."""
+        if n.args[k] not in self.live or any(g is ~c for g in guard):
+            return
+        known = any(g is c for g in guard)
+        self.push(n, k, guard if known else (*guard, c), ct)
 
     def gather(self, n: Expr, ct: Expr) -> None:
         x = n.args[0]

@@ -29,8 +29,13 @@ _ALIASES = frozenset({"bc", "stop"})
 
 
 def softplus(x: Any) -> Any:
-    """log(1 + exp(x)), without overflow."""
-    return np.logaddexp(x, x.dtype.type(0))
+    """log(1 + exp(x)) without overflow: max(x, 0) + log1p(exp(-|x|))."""
+    return np.maximum(x, x.dtype.type(0)) + np.log1p(np.exp(-np.abs(x)))
+
+
+def log_sigmoid(x: Any) -> Any:
+    """-log(1 + exp(-x)) without overflow: min(x, 0) - log1p(exp(-|x|))."""
+    return np.minimum(x, x.dtype.type(0)) - np.log1p(np.exp(-np.abs(x)))
 
 
 def round_even(x: Any) -> Any:
@@ -98,7 +103,7 @@ def _gather(name: str) -> Callable[..., Any]:
         t = t.reshape(1, 1) if t.ndim < 2 else t
         _check_labels(name, t, shape[1])
         a = _fit(a, (_rows(a), shape[1]))
-        row = np.arange(a.shape[0])[:, None] if a.shape[0] > 1 else 0
+        row = np.arange(a.shape[0])[:, None] if a.shape[0] != 1 else 0
         return a[row, t]
 
     return at
@@ -218,9 +223,9 @@ class _Program:
             at = self.constant(root, o.kind == "f") if root.op == "const" else self.register[root]
             if not own or at in taken or self._smaller(o):
                 out = self.hold()
-                self.emit(
-                    _settle(o.index, self.formula.elementwise), [self.shape_register, at], out
-                )
+                fresh = own and at not in taken
+                settle = _settle(o.index, self.formula.elementwise, fresh)
+                self.emit(settle, [self.shape_register, at], out)
                 at = out
             taken.add(at)
             self.outputs.append(at)
@@ -237,11 +242,15 @@ def _forget(_: Any) -> None:
     return None
 
 
-def _settle(index: int, elementwise: bool) -> Callable[..., Any]:
+def _settle(index: int, elementwise: bool, fresh: bool) -> Callable[..., Any]:
+    """A step that gives an output its full shape, and memory of its own unless it is `fresh`."""
+
     def settle(shape: tuple[int, ...], a: Any) -> Any:
         a = np.asarray(a)
         if not elementwise:
             shape = (shape[0] if index & ROW else 1, shape[1] if index & COLUMN else 1)
+        if fresh and a.shape == shape:
+            return a
         return np.broadcast_to(a, shape).copy()
 
     return settle
@@ -330,7 +339,7 @@ def plan(formula: Formula, dtype: Any) -> Callable[..., tuple[Any, ...]]:
 
     def run(arrays: Sequence[Any], shape: tuple[int, ...] | None = None) -> tuple[Any, ...]:
         if shaped and shape is None:
-            shape = np.broadcast_shapes(*(np.shape(a) for a in arrays))
+            shape = _common_shape(arrays)
         registers = [*arrays, shape, *tail]
         for fn, a, b, c, out in steps:
             if b < 0:
@@ -342,6 +351,14 @@ def plan(formula: Formula, dtype: Any) -> Callable[..., tuple[Any, ...]]:
         return tuple([_array(registers[k]) for k in outputs])
 
     return run
+
+
+def _common_shape(arrays: Sequence[Any]) -> tuple[int, ...]:
+    first: tuple[int, ...] = arrays[0].shape
+    for a in arrays:
+        if a.shape != first:
+            return np.broadcast_shapes(*(b.shape for b in arrays))
+    return first
 
 
 def _array(value: Any) -> Any:

@@ -19,7 +19,7 @@ _INF, _NAN = math.inf, math.nan
 _EDGES = ((0.0,), (-0.0,), (_INF,), (-_INF,), (_NAN,))
 _HALVES = ((0.5,), (-0.5,), (1.5,), (-1.5,), (2.5,), (-2.5,))
 _PAIRS = ((0.0, 0.0), (-0.0, 0.0), (1.0, 1.0), (_INF, _INF), (_NAN, 1.0), (1.0, _NAN))
-_ANY, _POSITIVE = (-3.0, 3.0), (0.2, 4.0)
+_ANY, _POSITIVE = (-3.0, 3.0), (0.3, 4.0)
 
 
 def _one(
@@ -178,7 +178,7 @@ def _statistical() -> None:
         "log_sigmoid",
         "(fmin({0}, ({T})0) - log1p(exp(-fabs({0}))))",
         lambda x, y: (call("sigmoid", -x),),
-        numpy="scipy.special.log_expit",
+        numpy="tensorgrad.expr.evaluate.log_sigmoid",
     )
     _one(
         "softplus",
@@ -231,6 +231,10 @@ def _pieces() -> None:
         kind="same",
         special=((-1.0, -1.0, 1.0), (1.0, -1.0, 1.0), (0.5, 0.5, 0.5), (0.0, 1.0, -1.0)),
     )
+
+
+def _modular() -> None:
+    """Sign transfer, neighbours and remainders."""
     _two("copysign", "copysign({0}, {1})", _d_copysign)
     _two("nextafter", "nextafter({0}, {1})", lambda x, to, y: (1, None))
     _two("heaviside", "tg_heaviside({0}, {1})", lambda x, h, y: (None, where(equal(x, 0), 1, 0)))
@@ -282,3 +286,4 @@ _hyperbolic()
 _statistical()
 _steps()
 _pieces()
+_modular()

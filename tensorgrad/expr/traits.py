@@ -11,7 +11,7 @@ from tensorgrad.expr.leaf import find_leaf
 if TYPE_CHECKING:
     from tensorgrad.expr.ir import Expr
 
-_HOLOMORPHIC = frozenset({"input", "const", "add", "sub", "mul", "div", "neg", "bc", "stop"})
+_HOLOMORPHIC = frozenset({"input", "const", "add", "sub", "mul", "div", "neg", "bc", "stop", "select"})
 _STRUCTURE = frozenset({"input", "const"})
 
 
@@ -43,6 +43,8 @@ def traits(inputs: tuple[Expr, ...], outputs: tuple[Expr, ...]) -> Traits:
 
 
 def _is_holomorphic(e: Expr) -> bool:
+    if e.kind == "b":
+        return e.op != "lt" and e.op != "le"
     if e.op == "call":
         return find_leaf(e.value).holomorphic
     return e.op in _HOLOMORPHIC

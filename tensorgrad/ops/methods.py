@@ -9,6 +9,7 @@ from tensorgrad.core.backward import backward
 from tensorgrad.core.registry import OPERATIONS
 from tensorgrad.core.tensor import Tensor
 from tensorgrad.ops import protocols
+from tensorgrad.ops.operators import OPERATORS
 
 PROPERTIES = {"T": "transpose", "mT": "matrix_transpose", "real": "real", "imag": "imag"}
 """Attributes of a Tensor that are operations without arguments."""
@@ -24,6 +25,8 @@ def attach() -> None:
     for operation in OPERATIONS.values():
         for name in operation.methods:
             setattr(Tensor, name, operation.function)
+    for name, function in OPERATORS.items():
+        setattr(Tensor, name, function)
     for name in REFLECTED:
         direct = getattr(Tensor, f"__{name}__", None)
         if direct is not None and f"__r{name}__" not in vars(Tensor):

@@ -1,43 +1,313 @@
-"""Reductions over axes."""
+"""Sums, products, moments and running sums over axes."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from tensorgrad import dtypes, shapes
-from tensorgrad.core.primitive import Spec, operand
-from tensorgrad.core.registry import operation, primitive
-from tensorgrad.core.tensor import Tensor
+from tensorgrad._errors import DTypeError, need
+from tensorgrad.core.formula import Elementwise, Reduce
+from tensorgrad.core.primitive import Primitive, Spec, operand
+from tensorgrad.core.registry import known, operation, primitive
+from tensorgrad.expr import ELEMENT, SCALAR, call, ncols, rmax, rsum, stop, where
+from tensorgrad.ops.axes import flip, transpose
+from tensorgrad.ops.join import concat_p, pad_p
+from tensorgrad.ops.shape import astype, broadcast_to, reshape
+
+INF = float("inf")
 
 
-def restored(ct: Any, x: Any, axis: tuple[int, ...], keepdims: bool) -> Any:
+def restored(ct: Any, x: Any, axis: shapes.Shape, keepdims: bool) -> Any:
     """A cotangent of a reduction with the reduced axes back, of length 1."""
-    return ct if keepdims else ct.reshape(shapes.reduced(x.shape, axis, True))
+    return ct if keepdims else reshape(ct, shapes.reduced(x.shape, axis, True))
 
 
-sum_p = primitive(
+def accumulated(dt: Any) -> Any:
+    """The dtype of a sum or product: that of the elements, but at least 64 bits for integers."""
+    if dt.kind in "bi":
+        return dtypes.int64
+    return dtypes.uint64 if dt.kind == "u" else dt
+
+
+def floating(a: Any, dtype: Any = None) -> Any:
+    """`a` as a tensor of `dtype`, or of its own if that is floating, else of float64."""
+    a = operand(a)
+    if dtype is None and not dtypes.is_inexact(a.dtype):
+        dtype = dtypes.float64
+    return a if dtype is None else astype(a, dtype, copy=False)
+
+
+def moved(axis: shapes.Shape) -> shapes.Shape:
+    """The same axes behind a batch axis."""
+    return tuple(k + 1 for k in axis)
+
+
+def _shape(x: Spec, axis: shapes.Shape, keepdims: bool) -> shapes.Shape:
+    return shapes.reduced(x.shape, axis, keepdims)
+
+
+# -- sum and mean ------------------------------------------------------------------------------
+
+sum_p: Primitive = primitive(
     "sum",
     nin=1,
-    spec=lambda x, *, axis, keepdims: Spec(shapes.reduced(x.shape, axis, keepdims), x.dtype),
+    spec=lambda x, *, axis, keepdims: Spec(_shape(x, axis, keepdims), accumulated(x.dtype)),
     vjp=(
-        lambda ct, out, x, *, axis, keepdims: restored(ct, x, axis, keepdims).broadcast_to(x.shape),
+        lambda ct, out, x, *, axis, keepdims: broadcast_to(
+            restored(ct, x, axis, keepdims), x.shape
+        ),
     ),
     linear=(0,),
     batch=lambda inputs, batched, *, axis, keepdims: sum_p.bind(
-        inputs[0], axis=tuple(k + 1 for k in axis), keepdims=keepdims
+        inputs[0], axis=moved(axis), keepdims=keepdims
     ),
 )
 
 
-@operation(
-    numpy="sum",
-    methods="sum",
-    oracle="sum",
-    samples=lambda r: r.reductions(),
-)
-def sum(x: Any, axis: shapes.Axis = None, dtype: Any = None, *, keepdims: bool = False) -> Tensor:
-    """The sum over axes: Σ x. Shape of x without the axes (of length 1 with `keepdims`)."""
-    x = operand(x)
+@operation(numpy="sum", methods="sum", oracle="sum", samples=lambda r: r.several_axes())
+def sum(a: Any, axis: shapes.Axis = None, dtype: Any = None, *, keepdims: bool = False) -> Any:
+    """The sum over axes: Σ a. Shape of a without the axes (of length 1 with `keepdims`)."""
+    a = operand(a)
     if dtype is not None:
-        x = x.astype(dtypes.dtype(dtype))
-    return sum_p.bind(x, axis=shapes.axes(axis, x.ndim, "sum"), keepdims=keepdims)
+        a = astype(a, dtype, copy=False)
+    return sum_p.bind(a, axis=shapes.axes(axis, a.ndim, "sum"), keepdims=keepdims)
+
+
+@operation(numpy="mean", methods="mean", oracle="mean", samples=lambda r: r.several_axes())
+def mean(a: Any, axis: shapes.Axis = None, dtype: Any = None, *, keepdims: bool = False) -> Any:
+    """The mean over axes: Σ a / n; float64 for integers, 16-bit floats accumulate in float32."""
+    a = floating(a, dtype)
+    axis = shapes.axes(axis, a.ndim, "mean")
+    count = _count(a, axis)
+    if a.dtype.itemsize == 2 and dtypes.is_half(a.dtype):
+        total = sum_p.bind(astype(a, dtypes.float32), axis=axis, keepdims=keepdims)
+        return astype(total / count, a.dtype)
+    return sum_p.bind(a, axis=axis, keepdims=keepdims) / count
+
+
+def _kept(found: Any, a: Any, axis: shapes.Shape, keepdims: bool) -> Any:
+    """The result of a reduce formula, which has no reduced axes, with them where they are kept."""
+    return reshape(found, shapes.reduced(a.shape, axis, True)) if keepdims else found
+
+
+def _count(a: Any, axis: shapes.Shape) -> int:
+    return shapes.size(tuple([a.shape[k] for k in axis]))
+
+
+# -- products ----------------------------------------------------------------------------------
+
+
+def _prod_others(x: Any, ct: Any, axis: shapes.Shape, keepdims: bool) -> Any:
+    """ct times the product of the other elements, for each: a tree of pairwise products.
+
+    Halves are multiplied with each other upwards, cotangents handed down: O(n) work in O(log n)
+    operations, without a division, so zeros are exact at every order.
+    """
+    if not x.size:
+        return None
+    order = (*(k for k in range(x.ndim) if k not in axis), *axis)
+    kept = shapes.reduced(x.shape, axis, False)
+    flat = reshape(transpose(x, order), (*kept, _count(x, axis)))
+    levels = [flat.conj() if flat.dtype.kind == "c" else flat]
+    while levels[-1].shape[-1] > 1:
+        top = levels[-1]
+        half = top.shape[-1] // 2
+        pairs = top[..., :half] * top[..., half : 2 * half]
+        levels.append(_joined(pairs, top[..., 2 * half :]) if top.shape[-1] % 2 else pairs)
+    down = reshape(ct, (*kept, 1))
+    for level in reversed(levels[:-1]):
+        half = level.shape[-1] // 2
+        above = down[..., :half]
+        parts = [above * level[..., half : 2 * half], above * level[..., :half]]
+        down = _joined(*parts, down[..., half:]) if level.shape[-1] % 2 else _joined(*parts)
+    shape = tuple(x.shape[k] for k in order)
+    return transpose(reshape(down, shape), tuple(order.index(k) for k in range(x.ndim)))
+
+
+def _joined(*parts: Any) -> Any:
+    axis, ends, end = parts[0].ndim - 1, [], 0
+    for part in parts:
+        end += part.shape[-1]
+        ends.append(end)
+    return concat_p.bind(*parts, axis=axis, ends=tuple(ends))
+
+
+def _prod_jvp(t: Any, out: Any, x: Any, *, axis: shapes.Shape, keepdims: bool) -> Any:
+    ones = astype(reshape(operand(1.0), (1,) * out.ndim), x.dtype)
+    others = _prod_others(x, broadcast_to(ones, out.shape), axis, keepdims)
+    if others is None:
+        return None
+    others = others.conj() if x.dtype.kind == "c" else others
+    return sum_p.bind(t * others, axis=axis, keepdims=keepdims)
+
+
+prod_p: Primitive = primitive(
+    "prod",
+    nin=1,
+    spec=lambda x, *, axis, keepdims: Spec(_shape(x, axis, keepdims), accumulated(x.dtype)),
+    vjp=(lambda ct, out, x, *, axis, keepdims: _prod_others(x, ct, axis, keepdims),),
+    jvp=(_prod_jvp,),
+    reads=((0,),),
+    batch=lambda inputs, batched, *, axis, keepdims: prod_p.bind(
+        inputs[0], axis=moved(axis), keepdims=keepdims
+    ),
+)
+
+
+def _prod_samples(r: Any) -> Any:
+    yield from r.several_axes(lambda *shape: r.uniform(-1.5, 1.5, *shape))
+    x = r.uniform(0.5, 1.5, 3, 5)
+    x[0, 1] = x[1, 2] = x[1, 4] = 0.0
+    yield (x,), {"axis": 1}
+
+
+@operation(numpy="prod", methods="prod", oracle="prod", samples=_prod_samples)
+def prod(a: Any, axis: shapes.Axis = None, dtype: Any = None, *, keepdims: bool = False) -> Any:
+    """The product over axes: Π a; its derivatives are exact where elements are zero."""
+    a = operand(a)
+    if dtype is not None:
+        a = astype(a, dtype, copy=False)
+    return prod_p.bind(a, axis=shapes.axes(axis, a.ndim, "prod"), keepdims=keepdims)
+
+
+# -- running sums ------------------------------------------------------------------------------
+
+cumsum_p: Primitive = primitive(
+    "cumsum",
+    nin=1,
+    spec=lambda x, *, axis: Spec(x.shape, accumulated(x.dtype)),
+    vjp=(lambda ct, out, x, *, axis: flip(cumsum_p.bind(flip(ct, axis), axis=axis), axis),),
+    linear=(0,),
+    batch=lambda inputs, batched, *, axis: cumsum_p.bind(inputs[0], axis=axis + 1),
+)
+
+
+def _running(r: Any) -> Any:
+    for x in r.layouts(r.normal):
+        yield (x,), {} if x.ndim < 2 else {"axis": -1}
+    yield (r.normal(3, 4),), {}
+    yield (r.normal(3, 4),), {"axis": 0}
+
+
+@operation(numpy="cumsum", methods="cumsum", oracle="cumsum", samples=_running)
+def cumsum(a: Any, axis: int | None = None, dtype: Any = None) -> Any:
+    """The running sum along an axis: y_i = a_0 + ... + a_i; without an axis, of the flat array."""
+    a = operand(a)
+    if dtype is not None:
+        a = astype(a, dtype, copy=False)
+    if axis is None or not a.ndim:
+        a, axis = reshape(a, -1), axis or 0
+    return cumsum_p.bind(a, axis=shapes.axis_index(axis, a.ndim, "cumsum"))
+
+
+def _cumulative(r: Any) -> Any:
+    for x in r.layouts(r.normal):
+        if x.ndim:
+            yield (x,), {"axis": -1, "include_initial": x.ndim == 2}
+
+
+@operation(numpy="cumulative_sum", oracle="cumulative_sum", samples=_cumulative)
+def cumulative_sum(
+    x: Any, *, axis: int | None = None, dtype: Any = None, include_initial: bool = False
+) -> Any:
+    """`cumsum` under the array API's name: `axis` may be left out for one axis only."""
+    x = operand(x)
+    need(
+        x.ndim and (axis is not None or x.ndim == 1),
+        "cumulative_sum",
+        x=x,
+        axis=axis,
+        want="an array with axes, and an axis where it has several",
+        fix="axis=0",
+    )
+    axis = shapes.axis_index(axis or 0, x.ndim, "cumulative_sum")
+    found = cumsum(x, axis, dtype)
+    if not include_initial:
+        return found
+    widths = tuple((int(k == axis), 0) for k in range(x.ndim))
+    return pad_p.bind(found, widths=widths, values=((0, 0),) * x.ndim)
+
+
+# -- moments -----------------------------------------------------------------------------------
+
+
+def _var(x: Any, count: Any) -> Any:
+    d = x - rsum(x) / ncols()
+    return rsum(d * d) / count
+
+
+def _logsumexp(x: Any) -> Any:
+    top = stop(rmax(x))
+    shift = where(call("isfinite", top), top, 0.0)
+    total = rsum(call("exp", x - shift))
+    return where(total == 0.0, -INF, call("log", total) + shift)
+
+
+var_p = known(Reduce.trace("var", _var, {"x": ("f", ELEMENT), "count": ("f", SCALAR)}))
+logsumexp_p = known(Reduce.trace("logsumexp", _logsumexp, {"x": ("f", ELEMENT)}))
+std_root_p = known(Elementwise.trace("std_root", lambda v: where(v == 0.0, 0.0, call("sqrt", v))))
+
+
+def _moments(r: Any) -> Any:
+    yield from r.several_axes()
+    yield (r.normal(3, 4),), {"axis": 0, "ddof": 1}
+    yield (r.normal(3, 4),), {"correction": 1.0, "keepdims": True}
+
+
+@operation(numpy="var", methods="var", oracle="var", samples=_moments)
+def var(
+    a: Any,
+    axis: shapes.Axis = None,
+    dtype: Any = None,
+    *,
+    ddof: float = 0,
+    keepdims: bool = False,
+    correction: float | None = None,
+) -> Any:
+    """The variance over axes: Σ |a - mean|² / (n - ddof); `correction` is `ddof`'s other name."""
+    a = floating(a, dtype)
+    axis = shapes.axes(axis, a.ndim, "var")
+    if a.dtype.kind == "c":
+        options: Any = {"ddof": ddof, "keepdims": keepdims, "correction": correction}
+        return var(a.real, axis, **options) + var(a.imag, axis, **options)
+    less = ddof if correction is None else correction
+    left = _count(a, axis) - less
+    count = operand(float(left if left > 0 else 0), (a,))
+    return _kept(var_p.bind(a, count, axis=axis, shape=a.shape), a, axis, keepdims)
+
+
+def _std_samples(r: Any) -> Any:
+    for (x,), options in _moments(r):
+        if x.ndim and not (x.strides == (8, 0) and options.get("axis") == 1):
+            yield (x,), options
+
+
+@operation(numpy="std", methods="std", oracle="std", samples=_std_samples)
+def std(
+    a: Any,
+    axis: shapes.Axis = None,
+    dtype: Any = None,
+    *,
+    ddof: float = 0,
+    keepdims: bool = False,
+    correction: float | None = None,
+) -> Any:
+    """The standard deviation over axes, √var; its gradient is 0 where all elements are equal."""
+    return std_root_p.bind(var(a, axis, dtype, ddof=ddof, keepdims=keepdims, correction=correction))
+
+
+def _logsumexp_oracle(a: Any, axis: Any = None, keepdims: bool = False) -> Any:
+    import scipy.special
+
+    return scipy.special.logsumexp(a, axis, keepdims=keepdims)
+
+
+@operation(methods="logsumexp", oracle=_logsumexp_oracle, samples=lambda r: r.several_axes())
+def logsumexp(a: Any, axis: shapes.Axis = None, *, keepdims: bool = False) -> Any:
+    """log Σ exp(a) over axes, without overflow; -inf with gradient 0 where all a are -inf."""
+    a = floating(a)
+    need(a.dtype.kind != "c", "logsumexp", a=a, want="a real array", fix="a.real", error=DTypeError)
+    axis = shapes.axes(axis, a.ndim, "logsumexp")
+    if not _count(a, axis):
+        return sum_p.bind(a, axis=axis, keepdims=keepdims) - INF
+    return _kept(logsumexp_p.bind(a, axis=axis, shape=a.shape), a, axis, keepdims)

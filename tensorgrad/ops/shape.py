@@ -2,14 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from tensorgrad import dtypes, shapes
-from tensorgrad.core.primitive import Spec, operand
-from tensorgrad.core.registry import operation, primitive
-from tensorgrad.core.tensor import Tensor
+import numpy as np
 
-sum_to_p = primitive(
+from tensorgrad import dtypes, shapes
+from tensorgrad._errors import need
+from tensorgrad.core.primitive import Primitive, Spec, operand
+from tensorgrad.core.registry import operation, primitive
+
+Sizes = int | Sequence[int]
+
+
+def sizes(value: Any) -> shapes.Shape:
+    """A shape, or a tuple of axes, from one number or several."""
+    if type(value) is tuple:
+        return value
+    return tuple([int(k) for k in value]) if hasattr(value, "__iter__") else (int(value),)
+
+
+def _c_order(op: str, order: str) -> None:
+    need(order == "C", op, order=order, want="order 'C'", fix="a.T first, for order 'F'")
+
+
+# -- broadcasting and its adjoint --------------------------------------------------------------
+
+
+def _sum_to_batch(x: Any, shape: shapes.Shape) -> Any:
+    lead = x.ndim - 1 - len(shape)
+    aligned = (x.shape[0], *(1,) * lead, *shape)
+    return reshape(sum_to_p.bind(x, shape=aligned), (x.shape[0], *shape))
+
+
+sum_to_p: Primitive = primitive(
     "sum_to",
     nin=1,
     spec=lambda x, *, shape: Spec(shape, x.dtype),
@@ -19,44 +45,109 @@ sum_to_p = primitive(
 )
 
 
-def _sum_to_batch(x: Tensor, shape: shapes.Shape) -> Tensor:
-    lead = x.ndim - 1 - len(shape)
-    aligned = (x.shape[0], *(1,) * lead, *shape)
-    return sum_to_p.bind(x, shape=aligned).reshape((x.shape[0], *shape))
+def _sum_to_oracle(a: Any, shape: Any) -> Any:
+    lead = a.ndim - len(shape)
+    axes = (*range(lead), *(lead + k for k, size in enumerate(shape) if size == 1))
+    return a.sum(axes).reshape(shape)
 
 
-@operation(methods="sum_to", oracle=lambda x, shape: x, samples=lambda r: ())
-def sum_to(x: Any, shape: shapes.Shape) -> Tensor:
-    """Sum over the axes along which `shape` would be repeated to reach x's: broadcast_to's VJP."""
-    return sum_to_p.bind(operand(x), shape=tuple(shape))
+def _sum_to_samples(r: Any) -> Any:
+    for shape, target in (
+        ((), ()), ((5,), ()), ((5,), (1,)), ((3, 4), (4,)), ((3, 4), (3, 1)), ((3, 4), (3, 4)),
+        ((2, 3, 4), (1, 4)), ((0, 3), (1, 3)), ((1, 3, 1), (3, 1)),
+    ):  # fmt: skip
+        yield (r.normal(*shape), target), {}
+    yield (r.normal(4, 3).T, (1, 4)), {}
 
 
-broadcast_to_p = primitive(
+@operation(methods="sum_to", oracle=_sum_to_oracle, samples=_sum_to_samples)
+def sum_to(a: Any, shape: Sizes) -> Any:
+    """Sum over the axes along which `shape` would be repeated to reach a's: broadcast_to's VJP."""
+    return sum_to_p.bind(operand(a), shape=sizes(shape))
+
+
+def _broadcast_spec(x: Spec, *, shape: shapes.Shape) -> Spec:
+    need(
+        shapes.broadcast(x.shape, shape, op="broadcast_to") == shape,
+        "broadcast_to",
+        x=x,
+        shape=shape,
+        want="sizes of 1 where the shapes differ",
+        fix="expand_dims",
+    )
+    return Spec(shape, x.dtype)
+
+
+def _broadcast_batch(x: Any, shape: shapes.Shape) -> Any:
+    lead = (x.shape[0], *(1,) * (len(shape) - x.ndim + 1))
+    return broadcast_to_p.bind(
+        reshape(x, (*lead, *x.shape[1:])) if len(lead) > 1 else x, shape=(x.shape[0], *shape)
+    )
+
+
+broadcast_to_p: Primitive = primitive(
     "broadcast_to",
     nin=1,
-    spec=lambda x, *, shape: Spec(shape, x.dtype),
+    spec=_broadcast_spec,
     vjp=(lambda ct, out, x, *, shape: sum_to(ct, x.shape),),
     linear=(0,),
-    batch=lambda inputs, batched, *, shape: broadcast_to_p.bind(
-        inputs[0].reshape(
-            (inputs[0].shape[0], *(1,) * (len(shape) - inputs[0].ndim + 1), *inputs[0].shape[1:])
-        ),
-        shape=(inputs[0].shape[0], *shape),
-    ),
+    batch=lambda inputs, batched, *, shape: _broadcast_batch(inputs[0], shape),
 )
 
 
-@operation(numpy="broadcast_to", methods="broadcast_to", oracle="broadcast_to", samples=lambda r: ())
-def broadcast_to(x: Any, shape: shapes.Shape) -> Tensor:
-    """x repeated to `shape` by NumPy's broadcasting; a read-only view."""
-    return broadcast_to_p.bind(operand(x), shape=tuple(shape))
+def _broadcast_samples(r: Any) -> Any:
+    for shape, target in (
+        ((), (2, 3)), ((4,), (3, 4)), ((3, 1), (3, 4)), ((3, 1), (2, 3, 4)), ((1,), (0,)),
+        ((2, 3), (2, 3)), ((), ()), ((1, 3, 1), (2, 3, 2)),
+    ):  # fmt: skip
+        yield (r.normal(*shape), target), {}
+    yield (r.normal(1, 3).T, (3, 5)), {}
+    yield (r.normal(4), 4), {}
 
 
-reshape_p = primitive(
+@operation(
+    numpy="broadcast_to",
+    methods="broadcast_to",
+    oracle="broadcast_to",
+    samples=_broadcast_samples,
+)
+def broadcast_to(array: Any, shape: Sizes) -> Any:
+    """The array repeated to `shape` by NumPy's broadcasting; a read-only view."""
+    return broadcast_to_p.bind(operand(array), shape=sizes(shape))
+
+
+@operation(
+    numpy="broadcast_arrays",
+    oracle=lambda *args: tuple(np.broadcast_arrays(*args)),
+    samples=lambda r: r.pairs(),
+)
+def broadcast_arrays(*args: Any) -> Any:
+    """The arrays repeated to the shape they have in common; read-only views."""
+    found = [operand(a) for a in args]
+    shape = shapes.broadcast(*[a.shape for a in found], op="broadcast_arrays")
+    return tuple([broadcast_to_p.bind(a, shape=shape) for a in found])
+
+
+# -- shapes ------------------------------------------------------------------------------------
+
+
+def _reshape_spec(x: Spec, *, shape: shapes.Shape) -> Spec:
+    need(
+        shapes.size(shape) == shapes.size(x.shape) and -1 not in shape,
+        "reshape",
+        x=x,
+        shape=shape,
+        want=f"a shape of {shapes.size(x.shape)} elements, one length may be -1",
+        fix="-1 for the length that follows from the others",
+    )
+    return Spec(shape, x.dtype)
+
+
+reshape_p: Primitive = primitive(
     "reshape",
     nin=1,
-    spec=lambda x, *, shape: Spec(shape, x.dtype),
-    vjp=(lambda ct, out, x, *, shape: ct.reshape(x.shape),),
+    spec=_reshape_spec,
+    vjp=(lambda ct, out, x, *, shape: reshape_p.bind(ct, shape=x.shape),),
     linear=(0,),
     batch=lambda inputs, batched, *, shape: reshape_p.bind(
         inputs[0], shape=(inputs[0].shape[0], *shape)
@@ -64,23 +155,191 @@ reshape_p = primitive(
 )
 
 
-@operation(numpy="reshape", methods="reshape", oracle="reshape", samples=lambda r: ())
-def reshape(x: Any, shape: Any) -> Tensor:
-    """The same elements in C order under another shape; one length may be -1."""
-    return reshape_p.bind(operand(x), shape=shape)
+def _reshape_samples(r: Any) -> Any:
+    for shape, target in (
+        ((), (1, 1)), ((6,), (2, 3)), ((3, 4), (-1,)), ((3, 4), -1), ((2, 3, 4), (4, -1)),
+        ((0, 3), (3, 0)), ((1, 3, 1), (3,)), ((1,), ()),
+    ):  # fmt: skip
+        yield (r.normal(*shape), target), {}
+    yield (r.normal(4, 3).T, (6, 2)), {}
+    yield (r.normal(6, 4)[::2, ::-1], (2, 6)), {}
 
 
-astype_p = primitive(
+@operation(numpy="reshape", methods="reshape", oracle="reshape", samples=_reshape_samples)
+def reshape(a: Any, shape: Any, *more: Any, order: str = "C") -> Any:
+    """The same elements in C order under another shape; one length may be -1. A view if it can be.
+
+    Raises `ShapeError` where the sizes differ.
+    """
+    a = operand(a)
+    if more:
+        if isinstance(more[-1], str):
+            *rest, order = more
+            more = tuple(rest)
+        shape = (shape, *more) if more else shape
+    _c_order("reshape", order)
+    shape = sizes(shape)
+    if -1 in shape:
+        known = -shapes.size(shape)
+        if known > 0 and shape.count(-1) == 1:
+            shape = tuple([a.size // known if size == -1 else size for size in shape])
+    return reshape_p.bind(a, shape=shape)
+
+
+@operation(
+    numpy="ravel",
+    methods="ravel",
+    oracle="ravel",
+    samples=lambda r: (((x,), {}) for x in r.layouts(r.normal)),
+)
+def ravel(a: Any, order: str = "C") -> Any:
+    """The elements in C order along one axis; a view if it can be."""
+    _c_order("ravel", order)
+    return reshape(a, (-1,)) if operand(a).size else reshape(a, (0,))
+
+
+@operation(
+    methods="flatten",
+    oracle=lambda a: a.flatten(),
+    samples=lambda r: (((x,), {}) for x in r.layouts(r.normal)),
+)
+def flatten(a: Any, order: str = "C") -> Any:
+    """A copy of the elements in C order along one axis."""
+    return copy(ravel(a, order))
+
+
+def _squeezes(r: Any) -> Any:
+    for shape, axis in (
+        ((), None), ((1,), 0), ((3, 1), -1), ((1, 3, 1), None), ((1, 3, 1), (0, 2)),
+        ((1, 3, 1), 0), ((0, 1), 1), ((2, 3), None),
+    ):  # fmt: skip
+        yield (r.normal(*shape),), {"axis": axis}
+    yield (r.normal(1, 4, 3).T,), {"axis": 2}
+
+
+@operation(numpy="squeeze", methods="squeeze", oracle="squeeze", samples=_squeezes)
+def squeeze(a: Any, axis: shapes.Axis = None) -> Any:
+    """The array without axes of length 1: all of them, or those named. A view."""
+    a = operand(a)
+    if axis is None:
+        return reshape(a, tuple(size for size in a.shape if size != 1))
+    chosen = shapes.axes(axis, a.ndim, "squeeze")
+    for k in chosen:
+        need(a.shape[k] == 1, "squeeze", a=a, axis=axis, want="axes of length 1", fix="reshape")
+    return reshape(a, shapes.reduced(a.shape, chosen, False))
+
+
+def _expands(r: Any) -> Any:
+    for shape, axis in (
+        ((), 0), ((5,), -1), ((5,), 0), ((3, 4), 1), ((3, 4), (0, 2)), ((3, 4), (-1, 0)),
+        ((0, 3), 1), ((2, 3), ()),
+    ):  # fmt: skip
+        yield (r.normal(*shape), axis), {}
+    yield (r.normal(4, 3).T, 1), {}
+
+
+@operation(
+    numpy="expand_dims",
+    oracle="expand_dims",
+    methods="expand_dims",
+    samples=_expands,
+)
+def expand_dims(a: Any, axis: Sizes) -> Any:
+    """The array with axes of length 1 put in at these positions of the result. A view."""
+    a = operand(a)
+    given = sizes(axis)
+    ndim = a.ndim + len(given)
+    chosen = shapes.axes(given, ndim, "expand_dims")
+    rest = iter(a.shape)
+    return reshape(a, tuple([1 if k in chosen else next(rest) for k in range(ndim)]))
+
+
+def _at_least(a: Any, ndim: int) -> Any:
+    a = operand(a)
+    if a.ndim >= ndim:
+        return a
+    if ndim < 3:
+        return reshape(a, (*(1,) * (ndim - a.ndim), *a.shape))
+    return reshape(a, {0: (1, 1, 1), 1: (1, *a.shape, 1), 2: (*a.shape, 1)}[a.ndim])
+
+
+def _several(found: list[Any]) -> Any:
+    return found[0] if len(found) == 1 else tuple(found)
+
+
+def _each(r: Any) -> Any:
+    for x in r.layouts(r.normal):
+        yield (x,), {}
+    yield (r.normal(), r.normal(3)), {}
+
+
+@operation(numpy="atleast_1d", oracle="atleast_1d", samples=_each)
+def atleast_1d(*arys: Any) -> Any:
+    """The arrays with one axis at least; a tuple for several arrays."""
+    return _several([_at_least(a, 1) for a in arys])
+
+
+@operation(numpy="atleast_2d", oracle="atleast_2d", samples=_each)
+def atleast_2d(*arys: Any) -> Any:
+    """The arrays with two axes at least, new ones first; a tuple for several arrays."""
+    return _several([_at_least(a, 2) for a in arys])
+
+
+@operation(numpy="atleast_3d", oracle="atleast_3d", samples=_each)
+def atleast_3d(*arys: Any) -> Any:
+    """The arrays with three axes at least, as NumPy places them; a tuple for several arrays."""
+    return _several([_at_least(a, 3) for a in arys])
+
+
+# -- casts and copies --------------------------------------------------------------------------
+
+
+def _astype_jvp(t: Any, out: Any, x: Any, *, dtype: Any) -> Any:
+    return astype_p.bind(t, dtype=dtype) if dtypes.is_inexact(dtype) else None
+
+
+astype_p: Primitive = primitive(
     "astype",
     nin=1,
     spec=lambda x, *, dtype: Spec(x.shape, dtype),
-    vjp=(lambda ct, out, x, *, dtype: ct.astype(x.dtype),),
-    linear=(0,),
+    vjp=(lambda ct, out, x, *, dtype: ct,),  # the runtime casts to the dtype of x
+    jvp=(_astype_jvp,),
     batch=lambda inputs, batched, *, dtype: astype_p.bind(inputs[0], dtype=dtype),
 )
 
 
-@operation(methods="astype", oracle=lambda x, dtype: x.astype(dtype), samples=lambda r: ())
-def astype(x: Any, dtype: Any) -> Tensor:
+def _casts(r: Any) -> Any:
+    for x in r.layouts(r.normal):
+        yield (x, "float64"), {}
+    yield (r.normal(3, 4), "complex128"), {}
+    yield (r.integers(-3, 3, 3, 4), "float64"), {}
+
+
+@operation(
+    numpy="astype", methods="astype", oracle=lambda a, dtype: a.astype(dtype), samples=_casts
+)
+def astype(x: Any, dtype: Any, *, copy: bool = True) -> Any:
     """The elements cast to another dtype; off the tape where the result is no float."""
-    return astype_p.bind(operand(x), dtype=dtypes.dtype(dtype))
+    x, dtype = operand(x), dtypes.dtype(dtype)
+    return x if not copy and x.dtype == dtype else astype_p.bind(x, dtype=dtype)
+
+
+copy_p: Primitive = primitive(
+    "copy",
+    nin=1,
+    spec=lambda x: x,
+    vjp=(lambda ct, out, x: ct,),
+    linear=(0,),
+    batch=lambda inputs, batched: copy_p.bind(inputs[0]),
+)
+
+
+@operation(
+    numpy="copy",
+    methods="copy",
+    oracle="copy",
+    samples=lambda r: (((x,), {}) for x in r.layouts(r.normal)),
+)
+def copy(a: Any) -> Any:
+    """A copy in memory of its own; gradients pass through."""
+    return copy_p.bind(a)

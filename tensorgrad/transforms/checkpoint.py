@@ -20,7 +20,7 @@ class Segment(Primitive):
 
     def __init__(self, f: Callable[..., Any]) -> None:
         super().__init__(
-            f"checkpoint({getattr(f, '__name__', 'f')})", nin=-1, spec=f, batch=f, vjp=f
+            f"checkpoint({getattr(f, '__name__', 'f')})", nin=-1, nout=-1, spec=f, batch=f, vjp=f
         )
         self.f = f
 

@@ -9,8 +9,15 @@ import numpy as np
 import pytest
 
 from tensorgrad._errors import DataError, ShapeError
-from tensorgrad.data import Dataset, gauss, load, plane, random_split, split_dataset
-from tensorgrad.data import stratified_split
+from tensorgrad.data import (
+    Dataset,
+    gauss,
+    load,
+    plane,
+    random_split,
+    split_dataset,
+    stratified_split,
+)
 
 FRACTIONS = [(0.7, 0.15, 0.15), (0.5, 0.5), (0.6, 0.3, 0.1), (0.34, 0.33, 0.33), (0.8, 0.2, 0.0)]
 

@@ -65,7 +65,8 @@ BAD = {
     "one class, numbers": ("a,b\n1,3\n2,3.0\n", "b", "classification", ", column 'b': got one "
                            "class only ('3'), expected two or more; try another target"),
     "all different": ("a,b\n1,x\n2,y\n3,z\n", "b", None, ", column 'b': got 3 different labels in "
-                      "3 rows, expected labels that repeat; try another target, or task regression"),
+                      "3 rows, expected labels that repeat; try another target, "
+                      "or task regression"),
     "binary": ("a,b\n1,x\n2,y\n3,z\n4,z\n", "b", "binary", ", column 'b': got 3 classes (x, y, z), "
                "expected two for a binary task; try task classification"),
     "multilabel": ("a,b,c\n1,0,1\n2,1,2\n", "b,c", "multilabel", ", row 3, column 'c': got 2.0, "

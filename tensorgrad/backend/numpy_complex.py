@@ -1,0 +1,21 @@
+"""The parts of complex NumPy arrays, named as the primitive is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, Any]
+
+
+def real(x: Array, out: Array | None = None) -> Any:
+    return x.real if out is None else np.positive(x.real, out=out)
+
+
+def imag(x: Array, out: Array | None = None) -> Any:
+    return x.imag if out is None else np.positive(x.imag, out=out)
+
+
+def conj(x: Array, out: Array | None = None) -> Any:
+    return np.conjugate(x, out=out)

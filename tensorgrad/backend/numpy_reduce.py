@@ -1,0 +1,81 @@
+"""Reductions of NumPy arrays over axes, named as the primitives are.
+
+Every function takes `out=`: None, or an array of the result's shape and dtype to write into.
+The 16-bit floats are summed and multiplied in float32.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tensorgrad import dtypes, shapes
+from tensorgrad.backend.numpy_kernels import total, written
+
+Array = np.ndarray[Any, Any]
+Axes = shapes.Shape
+
+_maximum: Any = np.maximum
+_minimum: Any = np.minimum
+_or: Any = np.logical_or
+_and: Any = np.logical_and
+
+
+def sum(x: Array, *, axis: Axes, keepdims: bool, out: Array | None = None) -> Any:
+    return total(np.add, x, axis, None, keepdims, out)
+
+
+def prod(x: Array, *, axis: Axes, keepdims: bool, out: Array | None = None) -> Any:
+    return total(np.multiply, x, axis, None, keepdims, out)
+
+
+def max(x: Array, *, axis: Axes, keepdims: bool, out: Array | None = None) -> Any:
+    return _maximum.reduce(x, axis, None, out, keepdims)
+
+
+def min(x: Array, *, axis: Axes, keepdims: bool, out: Array | None = None) -> Any:
+    return _minimum.reduce(x, axis, None, out, keepdims)
+
+
+def any(x: Array, *, axis: Axes, keepdims: bool, out: Array | None = None) -> Any:
+    return _or.reduce(x, axis, np.bool_, out, keepdims)
+
+
+def all(x: Array, *, axis: Axes, keepdims: bool, out: Array | None = None) -> Any:
+    return _and.reduce(x, axis, np.bool_, out, keepdims)
+
+
+def count_nonzero(x: Array, *, axis: Axes, keepdims: bool, out: Array | None = None) -> Any:
+    return written(np.count_nonzero(x, axis, keepdims=keepdims), out)
+
+
+def argmax(x: Array, *, axis: int | None, keepdims: bool, out: Array | None = None) -> Any:
+    return np.argmax(x, axis, out, keepdims=keepdims)
+
+
+def argmin(x: Array, *, axis: int | None, keepdims: bool, out: Array | None = None) -> Any:
+    return np.argmin(x, axis, out, keepdims=keepdims)
+
+
+def cumsum(x: Array, *, axis: int, out: Array | None = None) -> Any:
+    if not dtypes.is_half(x.dtype):
+        return np.cumsum(x, axis, None, out)
+    return written(np.cumsum(x, axis, np.float32).astype(x.dtype), out)
+
+
+def tie_shares(x: Array, extreme: Array, *, axis: Axes, out: Array | None = None) -> Any:
+    """Of every element its share in the largest (smallest) one: 1/count where it is that one.
+
+    Where that one is NaN, the NaNs share it.
+    """
+    extreme = extreme.reshape(shapes.reduced(x.shape, axis, True))
+    hit = x == extreme
+    lost = extreme != extreme
+    if lost.any():
+        hit |= (x != x) & lost
+    counts = np.add.reduce(hit, axis, keepdims=True)
+    shares = hit.astype(x.dtype)
+    if counts.size and counts.max() > 1:
+        shares /= counts.astype(x.dtype)
+    return written(shares, out)

@@ -1,0 +1,85 @@
+"""What a gradient costs: one reverse pass, or a forward pass for each parameter."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import tensorgrad as tg
+from tensorgrad.examples import _show
+
+WIDTH, ROWS, DEPTHS = 4, 1024, (1, 2, 4, 8, 16, 32)
+
+x = np.random.default_rng(0).standard_normal((ROWS, WIDTH))
+
+
+def loss(weights: Any) -> Any:
+    """Σ h² / 2, h the output of tanh layers one after the other."""
+    h = x
+    for weight in weights:
+        h = np.tanh(h @ weight)
+    return np.sum(h * h) / 2
+
+
+def reverse(weights: Any) -> Any:
+    """The gradient by reverse mode: one pass forward, one back."""
+    return tg.grad(loss)(weights)
+
+
+def forward(weights: Any) -> Any:
+    """The gradient by forward mode: one pass for every parameter, each along its own axis."""
+    gradient = np.zeros_like(weights)
+    for place in np.ndindex(gradient.shape):
+        axis = np.zeros_like(weights)
+        axis[place] = 1.0
+        gradient[place] = tg.jvp(loss, (weights,), (list(axis),))[1]
+    return gradient
+
+
+def seconds(f: Callable[[Any], Any], weights: Any) -> float:
+    """The quickest of two runs."""
+    times = []
+    for _ in range(2):
+        start = time.perf_counter()
+        f(weights)
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def main(out: Path | None = None) -> None:
+    """Measure both as the network deepens, print a table and save a picture."""
+    rng = np.random.default_rng(0)
+    measured = []
+    for depth in DEPTHS:
+        weights = list(rng.normal(0, 0.7, (depth, WIDTH, WIDTH)))
+        value, back, ahead = (seconds(f, weights) for f in (loss, reverse, forward))
+        measured.append((depth, depth * WIDTH**2, value, back, ahead))
+    _show.table(
+        f"Gradients of a network of {WIDTH}-unit layers, milliseconds",
+        ("depth", "parameters", "loss", "reverse", "forward", "forward / reverse"),
+        [
+            (depth, n, *(f"{1e3 * t:.3f}" for t in (value, back, ahead)), f"{ahead / back:.0f}")
+            for depth, n, value, back, ahead in measured
+        ],
+    )
+    _show.save(picture(measured), "cost", out)
+
+
+def picture(measured: list[tuple[int, int, float, float, float]]) -> Any:
+    """Both costs over depth, in units of one evaluation of the loss."""
+    figure, (ax,) = _show.axes(1, 1, (7, 4.5))
+    depth, parameters, value, back, ahead = (np.array(c) for c in zip(*measured))
+    ax.loglog(depth, ahead / value, "o-", color=_show.ORANGE, label="forward mode")
+    ax.loglog(depth, back / value, "o-", color=_show.BLUE, label="reverse mode")
+    ax.set_xticks(depth, [f"{d}\n{n}" for d, n in zip(depth, parameters)])
+    ax.minorticks_off()
+    ax.set(
+        xlabel="depth\nparameters", ylabel="gradient / one evaluation of the loss",
+        title="The cost of a gradient as the network deepens",
+    )  # fmt: skip
+    ax.legend(frameon=False)
+    return figure

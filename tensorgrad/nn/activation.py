@@ -1,0 +1,220 @@
+"""Activations as modules: one class each, named and parametrised as in PyTorch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorgrad as tg
+from tensorgrad.nn import functional as F  # noqa: N812  (the field's name)
+from tensorgrad.nn import init
+from tensorgrad.nn.linear import need_dtype
+from tensorgrad.nn.module import Module
+from tensorgrad.nn.parameter import Parameter
+
+
+class Step(Module):
+    """1 where x > 0, else 0; its derivative is 0, so nothing behind it learns (for teaching)."""
+
+    def forward(self, input: Any) -> Any:
+        return F.step(input)
+
+
+class Sigmoid(Module):
+    """1 / (1 + exp(-x))."""
+
+    def forward(self, input: Any) -> Any:
+        return F.sigmoid(input)
+
+
+class LogSigmoid(Module):
+    """log(1 / (1 + exp(-x)))."""
+
+    def forward(self, input: Any) -> Any:
+        return F.logsigmoid(input)
+
+
+class Tanh(Module):
+    """tanh(x)."""
+
+    def forward(self, input: Any) -> Any:
+        return F.tanh(input)
+
+
+class ReLU(Module):
+    """max(x, 0), with derivative 0 at 0."""
+
+    def forward(self, input: Any) -> Any:
+        return F.relu(input)
+
+
+class ReLU6(Module):
+    """min(max(x, 0), 6)."""
+
+    def forward(self, input: Any) -> Any:
+        return F.relu6(input)
+
+
+class LeakyReLU(Module):
+    """x where x > 0, else negative_slope · x."""
+
+    def __init__(self, negative_slope: float = 0.01) -> None:
+        super().__init__()
+        self.negative_slope = negative_slope
+
+    def forward(self, input: Any) -> Any:
+        return F.leaky_relu(input, self.negative_slope)
+
+    def extra_repr(self) -> str:
+        return f"negative_slope={self.negative_slope}"
+
+
+class PReLU(Module):
+    """x where x > 0, else w · x with a learned w: one, or one a channel (axis 1)."""
+
+    weight: Parameter
+
+    def __init__(self, num_parameters: int = 1, init: float = 0.25, dtype: Any = None) -> None:
+        super().__init__()
+        self.num_parameters, self.init = num_parameters, init
+        self.weight = Parameter(tg.zeros((num_parameters,), dtype=dtype or tg.dtypes.default()))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Set every slope to its initial value."""
+        init.constant_(self.weight, self.init)
+
+    def forward(self, input: Any) -> Any:
+        need_dtype(self, input, self.weight.dtype)
+        return F.prelu(input, self.weight)
+
+    def extra_repr(self) -> str:
+        return f"num_parameters={self.num_parameters}"
+
+
+class ELU(Module):
+    """x where x > 0, else alpha (exp(x) - 1)."""
+
+    def __init__(self, alpha: float = 1.0) -> None:
+        super().__init__()
+        self.alpha = alpha
+
+    def forward(self, input: Any) -> Any:
+        return F.elu(input, self.alpha)
+
+    def extra_repr(self) -> str:
+        return f"alpha={self.alpha}"
+
+
+class SELU(Module):
+    """The scaled ELU that keeps mean 0 and variance 1 (Klambauer et al. 2017)."""
+
+    def forward(self, input: Any) -> Any:
+        return F.selu(input)
+
+
+class Softplus(Module):
+    """log(1 + exp(beta x)) / beta."""
+
+    def __init__(self, beta: float = 1.0, threshold: float = 20.0) -> None:
+        super().__init__()
+        self.beta, self.threshold = beta, threshold
+
+    def forward(self, input: Any) -> Any:
+        return F.softplus(input, self.beta, self.threshold)
+
+    def extra_repr(self) -> str:
+        return f"beta={self.beta}, threshold={self.threshold}"
+
+
+class Softsign(Module):
+    """x / (1 + |x|)."""
+
+    def forward(self, input: Any) -> Any:
+        return F.softsign(input)
+
+
+class GELU(Module):
+    """x Φ(x), Φ the normal distribution function (`approximate="tanh"`: by tanh)."""
+
+    def __init__(self, approximate: str = "none") -> None:
+        super().__init__()
+        self.approximate = approximate
+
+    def forward(self, input: Any) -> Any:
+        return F.gelu(input, approximate=self.approximate)
+
+    def extra_repr(self) -> str:
+        return f"approximate={self.approximate!r}"
+
+
+class SiLU(Module):
+    """x sigmoid(x)."""
+
+    def forward(self, input: Any) -> Any:
+        return F.silu(input)
+
+
+class Mish(Module):
+    """x tanh(softplus(x))."""
+
+    def forward(self, input: Any) -> Any:
+        return F.mish(input)
+
+
+class Hardtanh(Module):
+    """min(max(x, min_val), max_val)."""
+
+    def __init__(self, min_val: float = -1.0, max_val: float = 1.0) -> None:
+        super().__init__()
+        self.min_val, self.max_val = min_val, max_val
+
+    def forward(self, input: Any) -> Any:
+        return F.hardtanh(input, self.min_val, self.max_val)
+
+    def extra_repr(self) -> str:
+        return f"min_val={self.min_val}, max_val={self.max_val}"
+
+
+class Softmax(Module):
+    """exp(x) / Σ exp(x) along the axis `dim`, which has to be given."""
+
+    def __init__(self, dim: int | None = None) -> None:
+        super().__init__()
+        self.dim = dim
+
+    def forward(self, input: Any) -> Any:
+        return F.softmax(input, self.dim)
+
+    def extra_repr(self) -> str:
+        return f"dim={self.dim}"
+
+
+class LogSoftmax(Module):
+    """x - log Σ exp(x) along the axis `dim`, which has to be given."""
+
+    def __init__(self, dim: int | None = None) -> None:
+        super().__init__()
+        self.dim = dim
+
+    def forward(self, input: Any) -> Any:
+        return F.log_softmax(input, self.dim)
+
+    def extra_repr(self) -> str:
+        return f"dim={self.dim}"
+
+
+class Maxout(Module):
+    """The largest of `pieces` neighbours along `dim` (Goodfellow et al. 2013).
+
+    An axis of length pieces · n becomes n: a Linear in front of it has pieces · n outputs.
+    """
+
+    def __init__(self, pieces: int = 2, dim: int = -1) -> None:
+        super().__init__()
+        self.pieces, self.dim = pieces, dim
+
+    def forward(self, input: Any) -> Any:
+        return F.maxout(input, self.pieces, self.dim)
+
+    def extra_repr(self) -> str:
+        return f"pieces={self.pieces}, dim={self.dim}"

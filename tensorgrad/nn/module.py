@@ -1,0 +1,297 @@
+"""Module: a layer or a network, which is its attributes and a `forward`.
+
+What is assigned to `self` is registered by its type: a `Parameter` is a weight, a `Module` a part.
+A plain tensor is neither; `register_buffer` makes it part of the state. The value lives in the
+instance's `__dict__` like any other attribute, so reading one costs what Python charges for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Self
+
+import tensorgrad as tg
+from tensorgrad.nn import state
+from tensorgrad.nn.hooks import Hook, RemovableHandle
+from tensorgrad.nn.parameter import Parameter, drop_gradient
+
+PARAMETER, BUFFER, MODULE = "parameter", "buffer", "module"
+_TYPES: dict[str, type] = {PARAMETER: Parameter, BUFFER: tg.Tensor, MODULE: object}
+
+
+class Module:
+    """Base of every layer and network: `__init__` makes the parts, `forward` uses them.
+
+    >>> class Net(Module):
+    ...     def __init__(self):
+    ...         super().__init__()
+    ...         self.scale = Parameter([2.0])
+    ...     def forward(self, input):
+    ...         return input * self.scale
+    >>> [name for name, _ in Net().named_parameters()]
+    ['scale']
+    """
+
+    training: bool
+    _kinds: dict[str, str]  # the registered attributes, in the order of their assignment
+    _transient: set[str]  # buffers that the state_dict leaves out
+    _hooks: dict[int, Hook]
+    _pre_hooks: dict[int, Hook]
+
+    def __init__(self) -> None:
+        put = self.__dict__
+        put["training"] = True
+        put["_kinds"], put["_transient"] = {}, set()
+        put["_hooks"], put["_pre_hooks"] = {}, {}
+
+    # -- calling -------------------------------------------------------------------------------
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """What the module computes; every subclass writes its own."""
+        name = type(self).__name__
+        raise TypeError(
+            f"{name}: got a call, expected the class to define forward; "
+            f"try `def forward(self, input): ...` in class {name}"
+        )
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if self._hooks or self._pre_hooks:
+            return self._call_hooked(args, kwargs)
+        return self.forward(*args, **kwargs)
+
+    def _call_hooked(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        for hook in list(self._pre_hooks.values()):
+            found = hook(self, args)
+            if found is not None:
+                args = found if isinstance(found, tuple) else (found,)
+        out = self.forward(*args, **kwargs)
+        for hook in list(self._hooks.values()):
+            found = hook(self, args, out)
+            out = out if found is None else found
+        return out
+
+    def register_forward_pre_hook(self, hook: Hook) -> RemovableHandle:
+        """Call `hook(module, args)` before `forward`; what it returns replaces the arguments."""
+        return RemovableHandle(self._pre_hooks, hook)
+
+    def register_forward_hook(self, hook: Hook) -> RemovableHandle:
+        """Call `hook(module, args, output)` after `forward`; its result replaces the output."""
+        return RemovableHandle(self._hooks, hook)
+
+    # -- registration --------------------------------------------------------------------------
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if isinstance(value, Parameter):
+            self._enter(name, PARAMETER)
+        elif isinstance(value, Module):
+            self._enter(name, MODULE)
+        elif value is not None and name in self.__dict__.get("_kinds", ()):
+            self._check_replacement(name, value)
+        object.__setattr__(self, name, value)
+
+    def __delattr__(self, name: str) -> None:
+        object.__delattr__(self, name)
+        self._kinds.pop(name, None)
+        self._transient.discard(name)
+
+    def _enter(self, name: str, kind: str) -> None:
+        kinds = self.__dict__.get("_kinds")
+        if kinds is None:
+            raise AttributeError(_uninitialised(type(self).__name__, name))
+        if kinds.get(name) != kind:
+            # A name that changes its kind goes to the end, as one that is new.
+            kinds.pop(name, None)
+            self._transient.discard(name)
+            kinds[name] = kind
+
+    def _check_replacement(self, name: str, value: Any) -> None:
+        kind = self._kinds[name]
+        if kind == BUFFER and isinstance(value, tg.Tensor):
+            return
+        wanted = {PARAMETER: "an nn.Parameter", BUFFER: "a tensor", MODULE: "an nn.Module"}[kind]
+        fix = f"nn.Parameter(value), or `with tg.no_grad(): module.{name}[...] = value`"
+        raise TypeError(
+            f"{type(self).__name__}.{name}: got {type(value).__name__}, expected {wanted} or None "
+            f"as what it was registered with; "
+            f"try {fix if kind == PARAMETER else f'del module.{name} first'}"
+        )
+
+    def register_parameter(self, name: str, param: Parameter | None) -> None:
+        """Register a parameter under a name; None keeps the name, as a `bias` left out does."""
+        self._register(name, param, PARAMETER, Parameter)
+
+    def register_buffer(self, name: str, tensor: tg.Tensor | None, persistent: bool = True) -> None:
+        """Register a tensor that is state but no parameter: saved unless not `persistent`."""
+        self._register(name, tensor, BUFFER, tg.Tensor)
+        (self._transient.discard if persistent else self._transient.add)(name)
+
+    def add_module(self, name: str, module: Module | None) -> None:
+        """Register a part under a name."""
+        self._register(name, module, MODULE, Module)
+
+    def _register(self, name: str, value: Any, kind: str, wanted: type) -> None:
+        what = f"register {kind} {name!r}"
+        if not isinstance(name, str) or not name or "." in name:
+            raise KeyError(f"{what}: got a name that is empty or has a dot; try another")
+        if value is not None and not isinstance(value, wanted):
+            raise TypeError(
+                f"{what}: got {type(value).__name__}, expected {wanted.__name__} or None; "
+                f"try {wanted.__name__}(...)"
+            )
+        taken = self.__dict__.get("_kinds", {}).get(name) not in (None, kind)
+        if taken or (hasattr(self, name) and name not in self._kinds):
+            raise KeyError(
+                f"{what}: got a name that {type(self).__name__} already uses; try another"
+            )
+        self._enter(name, kind)
+        object.__setattr__(self, name, value)
+
+    # -- walking -------------------------------------------------------------------------------
+
+    def _own(self, kind: str) -> Iterator[tuple[str, Any]]:
+        """The registered attributes of one kind that are not None."""
+        held = self.__dict__
+        for name, found in self._kinds.items():
+            if found == kind and held[name] is not None:
+                yield name, held[name]
+
+    def named_children(self) -> Iterator[tuple[str, Module]]:
+        """The parts of this module alone, by name; a shared one once."""
+        return _once(self._own(MODULE))
+
+    def children(self) -> Iterator[Module]:
+        """The parts of this module alone."""
+        return (module for _, module in self.named_children())
+
+    def named_modules(
+        self, memo: set[int] | None = None, prefix: str = ""
+    ) -> Iterator[tuple[str, Module]]:
+        """This module (named "") and every part of it, depth first, each once."""
+        memo = set() if memo is None else memo
+        if id(self) in memo:
+            return
+        memo.add(id(self))
+        yield prefix, self
+        for name, module in self._own(MODULE):
+            yield from module.named_modules(memo, f"{prefix}.{name}" if prefix else name)
+
+    def modules(self) -> Iterator[Module]:
+        """This module and every part of it, each once."""
+        return (module for _, module in self.named_modules())
+
+    def _named(self, kind: str, recurse: bool) -> Iterator[tuple[str, Any]]:
+        modules = self.named_modules() if recurse else iter([("", self)])
+        for prefix, module in modules:
+            for name, value in module._own(kind):
+                yield f"{prefix}.{name}" if prefix else name, value
+
+    def named_parameters(self, recurse: bool = True) -> Iterator[tuple[str, Parameter]]:
+        """Every parameter with its dotted name; a tied one once, under its first name."""
+        return _once(self._named(PARAMETER, recurse))
+
+    def parameters(self, recurse: bool = True) -> Iterator[Parameter]:
+        """Every parameter, a tied one once."""
+        return (value for _, value in self.named_parameters(recurse))
+
+    def named_buffers(self, recurse: bool = True) -> Iterator[tuple[str, tg.Tensor]]:
+        """Every buffer with its dotted name, a shared one once."""
+        return _once(self._named(BUFFER, recurse))
+
+    def buffers(self, recurse: bool = True) -> Iterator[tg.Tensor]:
+        """Every buffer, a shared one once."""
+        return (value for _, value in self.named_buffers(recurse))
+
+    # -- modes ---------------------------------------------------------------------------------
+
+    def train(self, mode: bool = True) -> Self:
+        """Set `training` of this module and its parts: dropout drops only while it is True."""
+        for module in self.modules():
+            module.training = mode
+        return self
+
+    def eval(self) -> Self:
+        """The same as `train(False)`."""
+        return self.train(False)
+
+    def zero_grad(self) -> None:
+        """Set the gradient of every parameter to None."""
+        for param in self.parameters():
+            drop_gradient(param)
+
+    def requires_grad_(self, requires_grad: bool = True) -> Self:
+        """Freeze (False) or thaw (True) every parameter; a frozen one loses its gradient."""
+        for param in self.parameters():
+            param.requires_grad = requires_grad
+        return self
+
+    def apply(self, fn: Callable[[Module], Any]) -> Self:
+        """Call `fn` on every part and last on the module itself, as an initialiser wants it."""
+        for module in self.children():
+            module.apply(fn)
+        fn(self)
+        return self
+
+    def to(self, target: Any = None, dtype: Any = None, *, device: str | None = None) -> Self:
+        """Move to a device and cast the floating parameters and buffers to a floating dtype.
+
+        `target` is either: `net.to("float64")`, `net.to("cpu")`, `net.to("cpu", "float64")`. The
+        parameters stay the same objects. Raises `DTypeError` for an integer dtype, `DeviceError`.
+        """
+        where, what = state.destination(target, device, dtype)
+        for module in self.modules():
+            for _, param in module._own(PARAMETER):
+                state.move(param, where, what)
+            for name, buffer in module._own(BUFFER):
+                object.__setattr__(module, name, state.moved(buffer, where, what))
+        return self
+
+    # -- state ---------------------------------------------------------------------------------
+
+    def state_dict(self, prefix: str = "") -> dict[str, tg.Tensor]:
+        """Every parameter and persistent buffer by dotted name, off the tape.
+
+        They share memory with the module, so that saving costs no copy: copy what must not change
+        with the next step. A tied parameter appears under each of its names.
+        """
+        own = [*self._own(PARAMETER), *self._own(BUFFER)]
+        found = {prefix + n: value.detach() for n, value in own if n not in self._transient}
+        for name, module in self._own(MODULE):
+            found.update(module.state_dict(f"{prefix}{name}."))
+        return found
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> state.Report:
+        """Copy tensors or arrays into the parameters and buffers of the same names.
+
+        Nothing is written unless all fits: a shape or kind of number that does not is an error,
+        and, when `strict`, a name that is missing or unexpected; the error lists them together.
+        Returns the missing and unexpected names.
+        """
+        return state.load(type(self).__name__, self.state_dict(), state_dict, strict)
+
+    # -- text ----------------------------------------------------------------------------------
+
+    def extra_repr(self) -> str:
+        """What `repr` shows between the parentheses: the layer's settings."""
+        return ""
+
+    def __repr__(self) -> str:
+        return state.text(type(self).__name__, self.extra_repr(), list(self._own(MODULE)))
+
+
+def _once(pairs: Iterator[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
+    seen: set[int] = set()
+    for name, value in pairs:
+        if id(value) not in seen:
+            seen.add(id(value))
+            yield name, value
+
+
+def _uninitialised(class_name: str, attribute: str) -> str:
+    return f"""{class_name}.{attribute}: got an assignment before Module.__init__ ran, expected it \
+after, since it registers what is assigned; try
+
+    class {class_name}(nn.Module):
+        def __init__(self):
+            super().__init__()          # first
+            self.{attribute} = ...
+"""

@@ -1,0 +1,219 @@
+"""Operations that permute, reverse and shift axes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tensorgrad import shapes
+from tensorgrad._errors import ShapeError, need
+from tensorgrad.core.primitive import Primitive, Spec, operand
+from tensorgrad.core.registry import operation, primitive
+from tensorgrad.ops.shape import Sizes, reshape, sizes
+
+# -- permutations ------------------------------------------------------------------------------
+
+
+def _inverse(axes: shapes.Shape) -> shapes.Shape:
+    return tuple([axes.index(k) for k in range(len(axes))])
+
+
+def _transpose_spec(x: Spec, *, axes: shapes.Shape) -> Spec:
+    need(
+        sorted(axes) == list(range(x.ndim)),
+        "transpose",
+        x=x,
+        axes=axes,
+        want=f"each of the {x.ndim} axes once",
+        fix="moveaxis, to name only the axes that move",
+    )
+    return Spec(tuple(x.shape[k] for k in axes), x.dtype)
+
+
+transpose_p: Primitive = primitive(
+    "transpose",
+    nin=1,
+    spec=_transpose_spec,
+    vjp=(lambda ct, out, x, *, axes: transpose_p.bind(ct, axes=_inverse(axes)),),
+    linear=(0,),
+    batch=lambda inputs, batched, *, axes: transpose_p.bind(
+        inputs[0], axes=(0, *(k + 1 for k in axes))
+    ),
+)
+
+
+def _permutations(r: Any) -> Any:
+    for shape, axes in (
+        ((), None), ((5,), None), ((3, 4), None), ((2, 3, 4), (1, 2, 0)), ((2, 3, 4), (-1, 0, 1)),
+        ((0, 3), (1, 0)), ((1, 3, 1), (2, 0, 1)), ((3, 3), (0, 1)),
+    ):  # fmt: skip
+        yield (r.normal(*shape), axes), {}
+    yield (r.normal(6, 4)[::2, ::-1], (1, 0)), {}
+
+
+@operation(numpy="transpose", methods="transpose", oracle="transpose", samples=_permutations)
+def transpose(a: Any, axes: Any = None, *more: int) -> Any:
+    """The array with its axes in another order (without `axes`, reversed); a view."""
+    a = operand(a)
+    if axes is None:
+        order = tuple(range(a.ndim - 1, -1, -1))
+    else:
+        order = sizes((axes, *more) if more else axes)
+        order = tuple([k + a.ndim if k < 0 else k for k in order])
+    return transpose_p.bind(a, axes=order)
+
+
+@operation(
+    numpy="permute_dims",
+    oracle="transpose",
+    samples=_permutations,
+)
+def permute_dims(a: Any, axes: Any = None) -> Any:
+    """`transpose` under the array API's name."""
+    return transpose(a, axes)
+
+
+def matrices(r: Any) -> Any:
+    for shape in ((3, 4), (2, 3, 4), (0, 3), (3, 0), (1, 1), (2, 1, 3, 2)):
+        yield (r.normal(*shape),), {}
+    yield (r.normal(4, 3).T,), {}
+    yield (r.normal(6, 4)[::2, ::-1],), {}
+
+
+def matrix(op: str, x: Any) -> None:
+    need(x.ndim >= 2, op, x=x, want="two axes at least", fix="atleast_2d(x)")
+
+
+@operation(
+    numpy="matrix_transpose linalg.matrix_transpose",
+    oracle=lambda x: x.swapaxes(-1, -2),
+    samples=matrices,
+)
+def matrix_transpose(x: Any) -> Any:
+    """The array with its last two axes exchanged; a view. Raises `ShapeError` below two axes."""
+    x = operand(x)
+    matrix("matrix_transpose", x)
+    return swapaxes(x, -1, -2)
+
+
+def _swaps(r: Any) -> Any:
+    for shape, one, two in (
+        ((5,), 0, 0), ((3, 4), 0, 1), ((2, 3, 4), 0, -1), ((2, 3, 4), 1, 1), ((0, 3), 0, 1),
+        ((1, 3, 1), -1, -2), ((2, 3, 4), -3, 2),
+    ):  # fmt: skip
+        yield (r.normal(*shape), one, two), {}
+    yield (r.normal(4, 3).T, 0, 1), {}
+
+
+@operation(numpy="swapaxes", methods="swapaxes", oracle="swapaxes", samples=_swaps)
+def swapaxes(a: Any, axis1: int, axis2: int) -> Any:
+    """The array with two axes exchanged; a view."""
+    a = operand(a)
+    one = shapes.axis_index(axis1, a.ndim, "swapaxes")
+    two = shapes.axis_index(axis2, a.ndim, "swapaxes")
+    order = list(range(a.ndim))
+    order[one], order[two] = two, one
+    return transpose_p.bind(a, axes=tuple(order))
+
+
+def _moves(r: Any) -> Any:
+    for shape, source, destination in (
+        ((5,), 0, 0), ((3, 4), 0, 1), ((2, 3, 4), 0, -1), ((2, 3, 4), (0, 1), (-1, 0)),
+        ((0, 3), 1, 0), ((1, 3, 1), -1, 0), ((2, 3, 4), (2, 0), (0, 2)),
+    ):  # fmt: skip
+        yield (r.normal(*shape), source, destination), {}
+    yield (r.normal(4, 3).T, 0, 1), {}
+
+
+@operation(numpy="moveaxis", oracle="moveaxis", samples=_moves)
+def moveaxis(a: Any, source: Sizes, destination: Sizes) -> Any:
+    """The array with the axes `source` moved to the positions `destination`; a view."""
+    a = operand(a)
+    moved = [shapes.axis_index(k, a.ndim, "moveaxis") for k in sizes(source)]
+    places = [shapes.axis_index(k, a.ndim, "moveaxis") for k in sizes(destination)]
+    need(
+        len(moved) == len(places) == len(set(moved)) == len(set(places)),
+        "moveaxis",
+        source=source,
+        destination=destination,
+        want="as many positions as axes, each once",
+        fix="transpose",
+    )
+    order = [k for k in range(a.ndim) if k not in moved]
+    for place, axis in sorted(zip(places, moved)):
+        order.insert(place, axis)
+    return transpose_p.bind(a, axes=tuple(order))
+
+
+# -- reversing and shifting --------------------------------------------------------------------
+
+flip_p: Primitive = primitive(
+    "flip",
+    nin=1,
+    spec=lambda x, *, axis: x,
+    vjp=(lambda ct, out, x, *, axis: flip_p.bind(ct, axis=axis),),
+    linear=(0,),
+    batch=lambda inputs, batched, *, axis: flip_p.bind(inputs[0], axis=tuple(k + 1 for k in axis)),
+)
+
+
+def _flips(r: Any) -> Any:
+    yield from (((x,), {}) for x in r.layouts(r.normal))
+    yield (r.normal(3, 4),), {"axis": -1}
+    yield (r.normal(2, 3, 4),), {"axis": (0, -1)}
+
+
+@operation(numpy="flip", oracle="flip", samples=_flips)
+def flip(m: Any, axis: shapes.Axis = None) -> Any:
+    """The elements in reverse order along axes (all of them without `axis`); a view."""
+    m = operand(m)
+    return flip_p.bind(m, axis=shapes.axes(axis, m.ndim, "flip"))
+
+
+roll_p: Primitive = primitive(
+    "roll",
+    nin=1,
+    spec=lambda x, *, shift, axis: x,
+    vjp=(
+        lambda ct, out, x, *, shift, axis: roll_p.bind(
+            ct, shift=tuple(-k for k in shift), axis=axis
+        ),
+    ),
+    linear=(0,),
+    batch=lambda inputs, batched, *, shift, axis: roll_p.bind(
+        inputs[0], shift=shift, axis=tuple(k + 1 for k in axis)
+    ),
+)
+
+
+def _rolls(r: Any) -> Any:
+    for shape, shift, axis in (
+        ((), 1, None), ((5,), 2, None), ((3, 4), 1, None), ((3, 4), -1, 0), ((3, 4), 7, -1),
+        ((2, 3, 4), (1, 2), (0, -1)), ((3, 4), 1, (0, 1)), ((3, 4), (1, 2), (1, 1)),
+        ((0, 3), 1, 1), ((3, 4), (1, 2), 0),
+    ):  # fmt: skip
+        yield (r.normal(*shape), shift), {"axis": axis}
+    yield (r.normal(4, 3).T, 1), {"axis": 0}
+
+
+@operation(numpy="roll", oracle="roll", samples=_rolls)
+def roll(a: Any, shift: Sizes, axis: Sizes | None = None) -> Any:
+    """The elements shifted along axes, in at the front what falls out behind; flat without axis."""
+    a = operand(a)
+    if axis is None:
+        flat = roll_p.bind(reshape(a, (a.size,)), shift=(_total(sizes(shift)),), axis=(0,))
+        return reshape(flat, a.shape)
+    steps, axes = sizes(shift), sizes(axis)
+    if 1 not in (len(steps), len(axes)) and len(steps) != len(axes):
+        raise ShapeError(
+            f"roll: got {len(steps)} shifts and {len(axes)} axes, expected as many, or one of one "
+            "of them; try a shift for each axis"
+        )
+    count = len(axes) if len(steps) == 1 else len(steps)
+    steps = steps * count if len(steps) == 1 else steps
+    axes = axes * count if len(axes) == 1 else axes
+    axes = tuple([shapes.axis_index(k, a.ndim, "roll") for k in axes])
+    return roll_p.bind(a, shift=steps, axis=axes)
+
+
+def _total(numbers: shapes.Shape) -> int:
+    return sum(numbers)

@@ -1,0 +1,308 @@
+"""Losses over classes, under PyTorch's names, as staged formulas over rows of logits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+from tensorgrad import dtypes, shapes
+from tensorgrad._errors import DTypeError, need
+from tensorgrad.core.primitive import Spec, operand
+from tensorgrad.core.registry import known, operation, primitive
+from tensorgrad.core.tensor import Tensor
+from tensorgrad.expr import (
+    COLUMN,
+    ELEMENT,
+    ROW,
+    SCALAR,
+    at,
+    call,
+    equal,
+    iota,
+    ncols,
+    rmax,
+    rsum,
+    stop,
+    where,
+)
+from tensorgrad.ops import loss_cases as cases
+from tensorgrad.ops.losses import checked, reduced
+from tensorgrad.ops.softmax import staged
+
+_LOGITS, _LABEL, _IGNORE = ("f", ELEMENT), ("i", ROW), ("i", SCALAR)
+_WEIGHT, _NUMBER = ("f", COLUMN), ("f", SCALAR)
+
+
+def _shift_and_sum(x: Any) -> tuple[Any, Any, Any]:
+    """(x - m, Σ exp(x - m), m) of a row, m its maximum."""
+    m = stop(rmax(x))
+    s = x - m
+    return s, rsum(call("exp", s)), m
+
+
+def _cross_entropy(x: Any, label: Any, ignore: Any) -> Any:
+    # The row's sum and maximum are outputs so that backward reads them instead of reducing again.
+    s, total, m = _shift_and_sum(x)
+    skip = equal(label, ignore)
+    chosen = at(s, where(skip, 0, label))
+    return where(skip, 0, call("log", total) - chosen), total, m
+
+
+def _cross_entropy_weighted(x: Any, label: Any, ignore: Any, weight: Any, smoothing: Any) -> Any:
+    s, total, m = _shift_and_sum(x)
+    skip = equal(label, ignore)
+    picked = where(skip, 0, label)
+    minus = (call("log", total) - s) * weight
+    loss = at(minus, picked) * (1 - smoothing) + rsum(minus) * (smoothing / ncols())
+    return where(skip, 0, loss), where(skip, 0, at(weight, picked)), total, m
+
+
+def _cross_entropy_soft(x: Any, target: Any, weight: Any, smoothing: Any) -> Any:
+    s, total, m = _shift_and_sum(x)
+    share = target * (1 - smoothing) + smoothing / ncols()
+    return rsum(share * ((call("log", total) - s) * weight)), total, m
+
+
+def _nll(x: Any, label: Any, ignore: Any, weight: Any) -> Any:
+    skip = equal(label, ignore)
+    picked = where(skip, 0, label)
+    own = at(weight, picked)
+    return where(skip, 0, -(own * at(x, picked))), where(skip, 0, own)
+
+
+def _hinges(x: Any, label: Any, margin: Any) -> Any:
+    """max(0, margin - x_y + x_c), 0 for the label itself."""
+    z = margin - at(x, label) + x
+    return where(equal(iota(), label), 0, where(z > 0, z, 0))
+
+
+def _margin(x: Any, label: Any, margin: Any, weight: Any) -> Any:
+    return rsum(_hinges(x, label, margin)) * at(weight, label) / ncols()
+
+
+def _margin_squared(x: Any, label: Any, margin: Any, weight: Any) -> Any:
+    z = _hinges(x, label, margin)
+    return rsum(z * z) * at(weight, label) / ncols()
+
+
+_HARD = {"input": _LOGITS, "target": _LABEL, "ignore_index": _IGNORE}
+_cross_entropy_p = known(staged("cross_entropy", _cross_entropy, _HARD, 3))
+_cross_entropy_weighted_p = known(
+    staged(
+        "cross_entropy_weighted",
+        _cross_entropy_weighted,
+        {**_HARD, "weight": _WEIGHT, "label_smoothing": _NUMBER},
+        4,
+    )
+)
+_cross_entropy_soft_p = known(
+    staged(
+        "cross_entropy_soft",
+        _cross_entropy_soft,
+        {"input": _LOGITS, "target": _LOGITS, "weight": _WEIGHT, "label_smoothing": _NUMBER},
+        3,
+    )
+)
+_nll_p = known(staged("nll_loss", _nll, {**_HARD, "weight": _WEIGHT}, 2))
+_MARGIN = {"input": _LOGITS, "target": _LABEL, "margin": _NUMBER, "weight": _WEIGHT}
+_margin_p = {
+    1: known(staged("multi_margin_1", _margin, _MARGIN)),
+    2: known(staged("multi_margin_2", _margin_squared, _MARGIN)),
+}
+
+_mean_counted_p = primitive(
+    "mean_counted",
+    nin=3,
+    spec=lambda loss, labels, ignore: Spec((), loss.dtype),
+    vjp=(
+        lambda ct, out, loss, labels, ignore: (ct / _count(labels, ignore, ct)).broadcast_to(
+            loss.shape
+        ),
+        lambda ct, out, *inputs: None,
+        lambda ct, out, *inputs: None,
+    ),
+    linear=(0,),
+    reads=((1, 2), (), ()),
+    batch=lambda inputs, batched: _mean_counted_batch(inputs, batched),
+)
+"""The mean of a loss over the rows whose label is not ignored, in one step; NaN for none."""
+
+
+def _count(labels: Any, ignore: Any, like: Any) -> Any:
+    return (labels != ignore).sum().astype(like.dtype)
+
+
+def _mean_counted_batch(inputs: Sequence[Any], batched: Sequence[bool]) -> Any:
+    loss, labels, ignore = inputs
+    size = next(t.shape[0] for t, b in zip(inputs, batched) if b)
+    loss, labels, ignore = (
+        (t if b else t.broadcast_to((size, *t.shape))) for t, b in zip(inputs, batched)
+    )
+    rows = shapes.size(loss.shape[1:])
+    counted = labels.reshape((size, rows)) != ignore.reshape((size, 1))
+    return loss.reshape((size, rows)).sum(axis=1) / counted.sum(axis=1).astype(loss.dtype)
+
+
+@lru_cache(maxsize=64)
+def _constant(value: int) -> Tensor:
+    """An integer as a 0-d int64 tensor: beside the logits alone it would become a float."""
+    return operand(int(value))
+
+
+def _classes(op: str, x: Any, target: Any) -> tuple[Any, int, int]:
+    """(labels, class axis, number of classes) with the shapes and dtype checked."""
+    target = operand(target, (), op)
+    axis = 0 if x.ndim == 1 else 1
+    rows = x.shape[:axis] + x.shape[axis + 1 :]
+    if target.dtype.kind not in "iu" or target.shape != rows or not x.shape or not x.shape[axis]:
+        _refuse(op, x, target, axis, rows)
+    return target, axis, x.shape[axis]
+
+
+def _refuse(op: str, x: Any, target: Any, axis: int, rows: shapes.Shape) -> None:
+    """Raise the error of an input and labels that do not fit; out of the way of those that do."""
+    shape = "(classes,), (N, classes) or (N, classes, ...), with at least one class"
+    need(x.ndim and x.shape[axis], op, input=x, want=shape, fix="x.reshape(-1, classes)")
+    need(
+        target.dtype.kind in "iu",
+        op,
+        target=target,
+        want="integer class indices",
+        fix="target.astype(int)",
+        error=DTypeError,
+    )
+    need(
+        False,
+        op,
+        input=x,
+        target=target,
+        want=f"class indices of shape {rows} (the input's without axis {axis}, the classes)",
+        fix="target.reshape(-1), or probabilities of the input's shape",
+    )
+
+
+def _class_weight(op: str, x: Any, weight: Any, classes: int) -> Any:
+    """One weight per class; ones where none is given."""
+    if weight is None:
+        return ones(classes, x.dtype)
+    weight = operand(weight, (x,), op)
+    need(
+        weight.shape == (classes,),
+        op,
+        weight=weight,
+        want=f"one weight per class, shape ({classes},)",
+        fix="weight.reshape(-1)",
+    )
+    return weight
+
+
+def ones(count: int, dtype: Any) -> Tensor:
+    """A constant vector of ones, of the dtype that a loss on `dtype` has."""
+    return operand(1.0).astype(dtypes.inexact(dtype)).broadcast_to((count,))  # type: ignore[attr-defined, no-any-return]
+
+
+def _averaged(loss: Any, weights: Any, reduction: str) -> Any:
+    """Reduced, the mean weighted by what each row counted."""
+    return loss.sum() / weights.sum() if reduction == "mean" else reduced(loss, reduction)
+
+
+@operation(oracle=cases.cross_entropy, samples=cases.cross_entropy_samples)
+def cross_entropy(
+    input: Any,
+    target: Any,
+    weight: Any = None,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+) -> Tensor:
+    """-log softmax(input)[target], the classes on axis 1 (axis 0 of a single vector).
+
+    target: integer class indices, input's shape without the class axis, `ignore_index` counting
+    nothing; or probabilities of input's shape. With w = `weight` (one per class), ε =
+    `label_smoothing`, C classes: -Σ_c w_c ((1 - ε) t_c + ε / C) log softmax(input)_c; "mean"
+    divides by the sum of the targets' weights (by the number of rows for probabilities). All
+    targets ignored: NaN. Raises `ShapeError`, and `IndexError` naming a label out of range.
+    """
+    op = "cross_entropy"
+    checked(op, reduction)
+    x, target = operand(input, (), op), operand(target, (), op)
+    need(0 <= label_smoothing <= 1, op, label_smoothing=label_smoothing, want="0 to 1", fix="0.1")
+    if dtypes.is_float(target.dtype):
+        return _soft(x, target, weight, reduction, label_smoothing)
+    target, axis, classes = _classes(op, x, target)
+    view: Any = {"axis": (axis,), "shape": x.shape}
+    ignore = _constant(ignore_index)
+    if weight is None and not label_smoothing:
+        loss = _cross_entropy_p.bind(x, target, ignore, **view)[0]
+        if reduction == "mean":
+            return _mean_counted_p.bind(loss, target, ignore)  # type: ignore[no-any-return]
+        return reduced(loss, reduction)  # type: ignore[no-any-return]
+    weight = _class_weight(op, x, weight, classes)
+    loss, own, *_ = _cross_entropy_weighted_p.bind(
+        x, target, ignore, weight, float(label_smoothing), **view
+    )
+    return _averaged(loss, own, reduction)  # type: ignore[no-any-return]
+
+
+def _soft(x: Any, target: Any, weight: Any, reduction: str, smoothing: float) -> Tensor:
+    need(
+        x.ndim and target.shape == x.shape,
+        "cross_entropy",
+        input=x,
+        target=target,
+        want="probabilities of the input's shape, or integer class indices",
+        fix="target.astype(int)",
+    )
+    axis = 0 if x.ndim == 1 else 1
+    weight = _class_weight("cross_entropy", x, weight, x.shape[axis])
+    loss = _cross_entropy_soft_p.bind(
+        x, target, weight, float(smoothing), axis=(axis,), shape=x.shape
+    )[0]
+    return reduced(loss, reduction)  # type: ignore[no-any-return]
+
+
+@operation(oracle=cases.nll_loss, samples=cases.nll_samples)
+def nll_loss(
+    input: Any,
+    target: Any,
+    weight: Any = None,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+) -> Tensor:
+    """-weight[target] input[target] for log-probabilities, the classes on axis 1 (0 of a vector).
+
+    target: integer class indices; "mean" divides by the sum of the targets' weights. Raises
+    `ShapeError`, and `IndexError` naming a label out of range.
+    """
+    checked("nll_loss", reduction)
+    x = operand(input, (), "nll_loss")
+    target, axis, classes = _classes("nll_loss", x, target)
+    weight = _class_weight("nll_loss", x, weight, classes)
+    loss, own = _nll_p.bind(x, target, _constant(ignore_index), weight, axis=(axis,), shape=x.shape)
+    return _averaged(loss, own, reduction)  # type: ignore[no-any-return]
+
+
+@operation(oracle=cases.multi_margin_loss, samples=cases.margin_samples)
+def multi_margin_loss(
+    input: Any,
+    target: Any,
+    p: int = 1,
+    margin: float = 1.0,
+    weight: Any = None,
+    reduction: str = "mean",
+) -> Tensor:
+    """The multiclass hinge (SVM) loss: Σ over c ≠ y of max(0, margin - x_y + x_c)^p / C per row.
+
+    input (N, C) or (C,), target (N,) or () class indices, p 1 or 2; weight (C,) multiplies a row
+    by its target's. It is divided by C as in PyTorch. Derivative 0 where the margin is just met.
+    """
+    op = "multi_margin_loss"
+    checked(op, reduction)
+    x = operand(input, (), op)
+    need(x.ndim in (1, 2), op, input=x, want="(N, C) or (C,)", fix="x.reshape(-1, C)")
+    need(p in (1, 2), op, p=p, want="1 or 2", fix="p=1")
+    target, axis, classes = _classes(op, x, target)
+    weight = _class_weight(op, x, weight, classes)
+    loss = _margin_p[p].bind(x, target, float(margin), weight, axis=(axis,), shape=x.shape)
+    return reduced(loss, reduction)  # type: ignore[no-any-return]

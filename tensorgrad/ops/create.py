@@ -1,0 +1,411 @@
+"""New tensors from numbers: constants, unless `requires_grad` makes them leaves of the tape."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np  # oracles only
+
+from tensorgrad import dtypes, shapes
+from tensorgrad._errors import DeviceError, DTypeError, need
+from tensorgrad.backend import base
+from tensorgrad.core.primitive import Primitive, Spec, operand
+from tensorgrad.core.registry import operation, primitive
+from tensorgrad.core.tensor import Tensor, make
+
+Shape = int | Sequence[int]
+
+
+def backend(device: str | None) -> base.Backend:
+    """The backend of a device name; None is the CPU's."""
+    return base.on("cpu" if device is None else device)
+
+
+def extents(op: str, shape: Any) -> shapes.Shape:
+    """A shape as a tuple of lengths, each checked."""
+    found = tuple(shape) if isinstance(shape, Sequence) else (shape,)
+    lengths = tuple(int(size.__index__()) for size in found)
+    need(all(k >= 0 for k in lengths), op, shape=shape, want="lengths >= 0", fix="shape=()")
+    return lengths
+
+
+def constant(data: Any, requires_grad: bool) -> Tensor:
+    """An array as a tensor, a leaf of the tape if that is wanted."""
+    found = make(data)
+    if requires_grad:
+        found.requires_grad = True
+    return found
+
+
+def _cases(*cases: Any) -> Any:
+    """Samples given as they are: tuples of arguments, the options last where there is a dict."""
+    split = [(c[:-1], c[-1]) if isinstance(c[-1], dict) else (c, {}) for c in cases]
+    return lambda r: iter(split)
+
+
+_SHAPES = _cases(
+    (3,), ((),), ((3,),), ((2, 3),), ([2, 3],), ((0, 3),), ((2, 1, 3),), ((2, 3), {"dtype": "f4"}),
+    ((2,), {"dtype": "i8"}),
+)  # fmt: skip
+
+
+# -- from values -------------------------------------------------------------------------------
+
+
+def _value_samples(r: Any) -> Any:
+    for x in r.layouts(r.normal):
+        yield (x,), {}
+    for value in (1, 2.5, True, 1j, [1, 2], [[1.0, 2.0], [3.0, 4.0]], r.bools(3), []):
+        yield (value,), {}
+    yield ([1, 2],), {"dtype": "float32"}
+
+
+def _like_oracle(x: Any, dtype: Any = None) -> Any:
+    return np.array(x, dtype)
+
+
+@operation(oracle=_like_oracle, samples=_value_samples, orders=0)
+def tensor(
+    data: Any, dtype: Any = None, *, device: str | None = None, requires_grad: bool = False
+) -> Tensor:
+    """A new tensor with a copy of `data`: numbers, nested lists of them, an array, a tensor.
+
+    dtype None keeps that of the data (Python floats: float64). Raises `GradientError` for a tensor
+    on the tape, whose gradient would be cut silently.
+    """
+    found = asarray(data, dtype, device=device)
+    given = data.data if isinstance(data, Tensor) else data
+    fresh = isinstance(given, list | tuple | bool | int | float | complex)
+    array = found.data if fresh else base.of(found.data).kernel("copied")(found.data)
+    return constant(array, requires_grad)
+
+
+@operation(oracle=_like_oracle, samples=_value_samples, numpy="asarray", orders=0)
+def asarray(
+    a: Any, dtype: Any = None, *, device: str | None = None, requires_grad: bool = False
+) -> Tensor:
+    """`a` as a tensor, sharing memory with an array or a tensor of that dtype; a copy of a list.
+
+    Raises `GradientError` for a tensor on the tape, `DeviceError` for an array of another device.
+    """
+    if isinstance(a, Tensor):
+        a = a._off_tape("asarray")
+    elif isinstance(a, list | tuple):
+        a = _nested(a)
+    found = base.asarray(a, dtype)
+    need(
+        device is None or base.of(found).device == device,
+        "asarray",
+        device=base.of(found).device,
+        want=f"an array on {device}",
+        fix=f"x.to({device!r})",
+        error=DeviceError,
+    )
+    return constant(found, requires_grad)
+
+
+def _nested(value: Any) -> Any:
+    """Nested lists with their tensors as bare arrays."""
+    if isinstance(value, list | tuple):
+        return [_nested(one) for one in value]
+    return value._off_tape("tensor") if isinstance(value, Tensor) else value
+
+
+@operation(oracle=lambda x: x, samples=lambda r: r.singles(-2, 2), orders=0)
+def from_numpy(array: Any) -> Tensor:
+    """A tensor that shares the memory of a NumPy array; raises `DTypeError` for anything else."""
+    need(
+        type(array) is base.on("cpu").array_type,
+        "from_numpy",
+        array=array,
+        want="a NumPy array",
+        fix="tg.tensor(x)",
+        error=DTypeError,
+    )
+    return make(base.asarray(array))
+
+
+# -- filled ------------------------------------------------------------------------------------
+
+
+@operation(oracle=lambda s, dtype=None: np.zeros(s, dtype), samples=_SHAPES, orders=0)
+def zeros(
+    shape: Shape,
+    dtype: Any = None,
+    *,
+    device: str | None = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """Zeros of a shape; float64 unless `dtype` says otherwise."""
+    dt = dtypes.dtype(dtype or "float64")
+    made = backend(device).kernel("zeroed")(extents("zeros", shape), dt)
+    return constant(made, requires_grad)
+
+
+@operation(oracle=lambda s, dtype=None: np.ones(s, dtype), samples=_SHAPES, orders=0)
+def ones(
+    shape: Shape,
+    dtype: Any = None,
+    *,
+    device: str | None = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """Ones of a shape; float64 unless `dtype` says otherwise."""
+    return full(shape, 1, dtype or "float64", device=device, requires_grad=requires_grad)  # type: ignore[no-any-return]
+
+
+@operation(
+    oracle="full",
+    samples=_cases(
+        (3, 1.5), ((), 2), ((2, 3), True), ((0, 3), 1), ((2, 1, 3), 1j), ([2, 3], 7), ((4,), -0.5),
+        ((2, 3), 2, {"dtype": "f4"}),
+    ),
+    orders=0,
+)  # fmt: skip
+def full(
+    shape: Shape,
+    fill_value: Any,
+    dtype: Any = None,
+    *,
+    device: str | None = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """A shape filled with one value, a number or 0-d array; of the value's dtype by default."""
+    value = asarray(fill_value, dtype)
+    need(not value.ndim, "full", fill_value=value, want="one number", fix="tg.broadcast_to(x, s)")
+    array = backend(device).full(extents("full", shape), value.item(), value.dtype)
+    return constant(array, requires_grad)
+
+
+@operation(oracle=lambda s, dtype=None: np.zeros(s, dtype), samples=_SHAPES, orders=0)
+def empty(
+    shape: Shape,
+    dtype: Any = None,
+    *,
+    device: str | None = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """A tensor to be written to, of a shape; its values are unspecified. float64 by default."""
+    return zeros(shape, dtype, device=device, requires_grad=requires_grad)  # type: ignore[no-any-return]
+
+
+def _like(x: Any, dtype: Any, shape: Any) -> tuple[Any, Any, str]:
+    x = operand(x)
+    chosen = x.dtype if dtype is None else dtypes.dtype(dtype)
+    return x.shape if shape is None else shape, chosen, x.device
+
+
+_LIKE = {"samples": lambda r: r.singles(-2, 2), "orders": 0}
+
+
+@operation(numpy="zeros_like", oracle="zeros_like", **_LIKE)  # type: ignore[arg-type]
+def zeros_like(
+    a: Any, dtype: Any = None, *, shape: Any = None, requires_grad: bool = False
+) -> Tensor:
+    """Zeros of the shape, dtype and device of another."""
+    size, chosen, device = _like(a, dtype, shape)
+    return full(size, 0, chosen, device=device, requires_grad=requires_grad)  # type: ignore[no-any-return]
+
+
+@operation(numpy="ones_like", oracle="ones_like", **_LIKE)  # type: ignore[arg-type]
+def ones_like(
+    a: Any, dtype: Any = None, *, shape: Any = None, requires_grad: bool = False
+) -> Tensor:
+    """Ones of the shape, dtype and device of another."""
+    size, chosen, device = _like(a, dtype, shape)
+    return full(size, 1, chosen, device=device, requires_grad=requires_grad)  # type: ignore[no-any-return]
+
+
+@operation(
+    numpy="full_like",
+    oracle="full_like",
+    samples=lambda r: [((x, 2.5), {}) for x in r.layouts(r.normal)],
+    orders=0,
+)
+def full_like(
+    a: Any, fill_value: Any, dtype: Any = None, *, shape: Any = None, requires_grad: bool = False
+) -> Tensor:
+    """One value in the shape, dtype and on the device of another."""
+    size, chosen, device = _like(a, dtype, shape)
+    return full(size, fill_value, chosen, device=device, requires_grad=requires_grad)  # type: ignore[no-any-return]
+
+
+@operation(numpy="empty_like", oracle="zeros_like", **_LIKE)  # type: ignore[arg-type]
+def empty_like(
+    a: Any, dtype: Any = None, *, shape: Any = None, requires_grad: bool = False
+) -> Tensor:
+    """A tensor to be written to, of the shape, dtype and device of another."""
+    size, chosen, device = _like(a, dtype, shape)
+    return empty(size, chosen, device=device, requires_grad=requires_grad)  # type: ignore[no-any-return]
+
+
+# -- sequences and matrices --------------------------------------------------------------------
+
+
+@operation(
+    oracle="arange",
+    samples=_cases(
+        (5,), (0,), (2, 7), (2, 7, 2), (7, 2, -2), (0.0, 1.0, 0.25), (5.0,), (3, 3),
+        (5, {"dtype": "float32"}),
+    ),
+    orders=0,
+)  # fmt: skip
+def arange(
+    start: Any,
+    stop: Any = None,
+    step: Any = 1,
+    dtype: Any = None,
+    *,
+    device: str | None = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """start, start + step ... below stop; arange(stop) starts at 0. int64 for integers."""
+    if stop is None:
+        start, stop = 0, start
+    need(step, "arange", step=step, want="a step that is not 0", fix="step=1")
+    chosen = None if dtype is None else dtypes.dtype(dtype)
+    made = backend(device).kernel("arange")(start, stop, step, chosen)
+    return constant(made, requires_grad)
+
+
+@operation(
+    oracle="linspace",
+    samples=_cases(
+        (0, 1), (0.0, 1.0, 5), (1, -1, 4), (2.0, 3.0, 1), (0, 1, 0), (-3, 3, 7),
+        (0, 1, 4, {"endpoint": False}), (0, 1, 4, {"dtype": "float32"}),
+    ),
+    orders=0,
+)  # fmt: skip
+def linspace(
+    start: Any,
+    stop: Any,
+    num: int = 50,
+    endpoint: bool = True,
+    *,
+    dtype: Any = None,
+    device: str | None = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """`num` numbers from start to stop at equal distances, stop included unless told otherwise."""
+    need(num >= 0, "linspace", num=num, want="num >= 0", fix="num=50")
+    chosen = None if dtype is None else dtypes.dtype(dtype)
+    made = backend(device).kernel("linspace")(start, stop, num, endpoint, chosen)
+    return constant(made, requires_grad)
+
+
+_MATRICES = _cases(
+    (3,), (0,), (2, 3), (3, 2), (3, 3, 1), (3, 4, -1), (1, 1), (2, 3, {"dtype": "float32"}),
+    (2, 5, 9),
+)  # fmt: skip
+
+
+@operation(oracle="eye", samples=_MATRICES, orders=0)
+def eye(
+    N: int,
+    M: int | None = None,
+    k: int = 0,
+    dtype: Any = None,
+    *,
+    device: str | None = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """The N x M matrix with ones on its k-th diagonal; float64 by default."""
+    n, m = extents("eye", (N, N if M is None else M))
+    made = backend(device).kernel("eye")(n, m, k, dtypes.dtype(dtype or "float64"))
+    return constant(made, requires_grad)
+
+
+@operation(oracle="tri", samples=_MATRICES, orders=0)
+def tri(
+    N: int,
+    M: int | None = None,
+    k: int = 0,
+    dtype: Any = None,
+    *,
+    device: str | None = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """The N x M matrix with ones on and below its k-th diagonal; float64 by default."""
+    n, m = extents("tri", (N, N if M is None else M))
+    made = backend(device).kernel("tri")(n, m, k, dtypes.dtype(dtype or "float64"))
+    return constant(made, requires_grad)
+
+
+def _grids(r: Any) -> Any:
+    x, y, z = r.normal(3), r.normal(2), r.normal(4)
+    yield (x,), {}
+    yield (x, y), {}
+    yield (x, y), {"indexing": "ij"}
+    yield (x, y, z), {}
+    yield (x, y, z), {"indexing": "ij", "sparse": True}
+    yield (x, y), {"sparse": True}
+    yield (r.normal(0), y), {}
+    yield (r.normal(), y), {}
+    yield (r.normal(6)[::2], y), {}
+
+
+@operation(numpy="meshgrid", oracle="meshgrid", samples=_grids)
+def meshgrid(
+    *xi: Any, copy: bool = True, sparse: bool = False, indexing: str = "xy"
+) -> tuple[Tensor, ...]:
+    """The coordinates of a grid, one tensor per vector; "xy" exchanges the first two axes.
+
+    sparse leaves the axes that do not vary at length 1. copy=False gives read-only views.
+    """
+    op = "meshgrid"
+    need(indexing in ("xy", "ij"), op, indexing=indexing, want='"xy" or "ij"', fix='"ij"')
+    vectors: list[Any] = [operand(x, xi, op) for x in xi]
+    need(all(x.ndim < 2 for x in vectors), op, xi=[x.shape for x in vectors], want="vectors",
+         fix="x.reshape(-1)")  # fmt: skip
+    order = list(range(len(xi)))
+    if indexing == "xy" and len(xi) > 1:
+        order[:2] = 1, 0
+    shape = tuple(vectors[k].size for k in order)
+    found = []
+    for k, x in enumerate(vectors):
+        at = order.index(k)
+        thin = x.reshape((*(1,) * at, x.size, *(1,) * (len(xi) - at - 1)))
+        wide = thin if sparse else thin.broadcast_to(shape)
+        found.append(wide * 1 if copy and not sparse else wide)
+    return tuple(found)
+
+
+# -- one-hot -----------------------------------------------------------------------------------
+
+one_hot_p: Primitive = primitive(
+    "one_hot",
+    nin=1,
+    spec=lambda x, *, classes, dtype: Spec((*x.shape, classes), dtype),
+    batch=lambda inputs, batched, **params: one_hot_p.bind(*inputs, **params),
+)
+
+
+def _labels(r: Any) -> Any:
+    for labels in (
+        r.integers(0, 4), r.integers(0, 4, 5), r.integers(0, 4, 2, 3), r.integers(0, 4, 0),
+        r.integers(0, 4, 2, 1, 3), r.integers(0, 4, 6)[::2], r.integers(0, 4, 2, 3).T,
+    ):  # fmt: skip
+        yield (labels, 4), {}
+    yield (r.integers(0, 3, 4), 3), {"dtype": "float32"}
+
+
+@operation(oracle=lambda x, n, dtype="int64": np.eye(n, dtype=dtype)[x], samples=_labels, orders=0)
+def one_hot(labels: Any, num_classes: int = -1, dtype: Any = None) -> Tensor:
+    """1 at each label and 0 elsewhere, the classes on a new last axis; int64 unless told.
+
+    num_classes -1 is the largest label + 1. Raises `ShapeError` that names a label out of range.
+    """
+    x: Any = operand(labels, (), "one_hot")
+    need(
+        x.dtype.kind in "iu",
+        "one_hot",
+        labels=x,
+        want="integer labels",
+        fix="labels.astype(int)",
+        error=DTypeError,
+    )
+    if num_classes < 0:
+        need(x.size, "one_hot", labels=x, want="num_classes", fix="one_hot(labels, 10)")
+        num_classes = int(x.max().item()) + 1
+    return one_hot_p.bind(x, classes=num_classes, dtype=dtypes.dtype(dtype or "int64"))  # type: ignore[no-any-return]

@@ -1,0 +1,197 @@
+"""Extremes and what holds over axes: max, min, where they are, any, all, how many."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tensorgrad import dtypes, shapes
+from tensorgrad._errors import need
+from tensorgrad.core.primitive import Primitive, Spec, operand
+from tensorgrad.core.registry import operation, primitive
+from tensorgrad.ops.reduce import moved, restored, sum_p
+from tensorgrad.ops.shape import broadcast_to, reshape
+
+# -- the largest and the smallest --------------------------------------------------------------
+
+
+def _shares_batch(inputs: Any, batched: Any, *, axis: shapes.Shape) -> Any:
+    size = next(x.shape[0] for x, b in zip(inputs, batched) if b)
+    full = [x if b else broadcast_to(x, (size, *x.shape)) for x, b in zip(inputs, batched)]
+    return shares_p.bind(*full, axis=moved(axis))
+
+
+shares_p: Primitive = primitive(
+    "tie_shares",
+    nin=2,
+    spec=lambda x, extreme, *, axis: Spec(x.shape, x.dtype),
+    batch=_shares_batch,
+)
+
+
+def _extreme_spec(name: str) -> Any:
+    def spec(x: Spec, *, axis: shapes.Shape, keepdims: bool) -> Spec:
+        shape = shapes.reduced(x.shape, axis, keepdims)
+        need(
+            shapes.size(x.shape) or not shapes.size(shape),
+            name,
+            x=x,
+            axis=axis,
+            want="at least one element along the axes",
+            fix="an array that is not empty",
+        )
+        return Spec(shape, x.dtype)
+
+    return spec
+
+
+def _extreme(name: str) -> Any:
+    """The primitive of a largest or smallest element; ties share its cotangent equally."""
+
+    def vjp(ct: Any, out: Any, x: Any, *, axis: shapes.Shape, keepdims: bool) -> Any:
+        return restored(ct, x, axis, keepdims) * shares_p.bind(x, out, axis=axis)
+
+    def jvp(t: Any, out: Any, x: Any, *, axis: shapes.Shape, keepdims: bool) -> Any:
+        return sum_p.bind(t * shares_p.bind(x, out, axis=axis), axis=axis, keepdims=keepdims)
+
+    found: Primitive = primitive(
+        name,
+        nin=1,
+        spec=_extreme_spec(name),
+        vjp=(vjp,),
+        jvp=(jvp,),
+        reads=((0, 1),),
+        batch=lambda inputs, batched, *, axis, keepdims: found.bind(
+            inputs[0], axis=moved(axis), keepdims=keepdims
+        ),
+    )
+    return found
+
+
+max_p, min_p = _extreme("max"), _extreme("min")
+
+
+def _apart(r: Any) -> Any:
+    yield from r.several_axes(r.apart)
+    x = r.apart(3, 4)
+    x[1] = x[0]  # equal rows: ties only across what `axis` keeps apart
+    yield (x,), {"axis": 1}
+
+
+@operation(name="amax", numpy="amax", oracle="amax", samples=_apart)
+@operation(numpy="max", methods="max", oracle="max", samples=_apart)
+def max(a: Any, axis: shapes.Axis = None, *, keepdims: bool = False) -> Any:
+    """The largest element over axes; ties share the gradient equally. Raises on no elements."""
+    a = operand(a)
+    return max_p.bind(a, axis=shapes.axes(axis, a.ndim, "max"), keepdims=keepdims)
+
+
+@operation(name="amin", numpy="amin", oracle="amin", samples=_apart)
+@operation(numpy="min", methods="min", oracle="min", samples=_apart)
+def min(a: Any, axis: shapes.Axis = None, *, keepdims: bool = False) -> Any:
+    """The smallest element over axes; ties share the gradient equally. Raises on no elements."""
+    a = operand(a)
+    return min_p.bind(a, axis=shapes.axes(axis, a.ndim, "min"), keepdims=keepdims)
+
+
+# -- where they are ----------------------------------------------------------------------------
+
+
+def _place_batch(found: Any, x: Any, axis: int | None, keepdims: bool) -> Any:
+    if axis is not None:
+        return found.bind(x, axis=axis + 1, keepdims=keepdims)
+    size = x.shape[0]
+    place = found.bind(reshape(x, (size, shapes.size(x.shape[1:]))), axis=1, keepdims=False)
+    return reshape(place, (size, *(1,) * (x.ndim - 1))) if keepdims else place
+
+
+def _place(name: str) -> Any:
+    """The primitive of the position of an extreme, the first one where there are several."""
+    extreme = _extreme_spec(name)
+
+    def spec(x: Spec, *, axis: int | None, keepdims: bool) -> Spec:
+        over = shapes.axes(axis, x.ndim, name)
+        return Spec(extreme(x, axis=over, keepdims=keepdims).shape, dtypes.int64)
+
+    found: Primitive = primitive(
+        name,
+        nin=1,
+        spec=spec,
+        batch=lambda inputs, batched, *, axis, keepdims: _place_batch(
+            found, inputs[0], axis, keepdims
+        ),
+    )
+    return found
+
+
+argmax_p, argmin_p = _place("argmax"), _place("argmin")
+
+
+def _one_axis(r: Any) -> Any:
+    yield from r.reductions(empty=False)
+    yield (r.integers(0, 3, 4, 5),), {"axis": 1}
+    yield (r.integers(0, 3, 4, 5),), {"keepdims": True}
+
+
+@operation(numpy="argmax", methods="argmax", oracle="argmax", samples=_one_axis, orders=0)
+def argmax(a: Any, axis: int | None = None, *, keepdims: bool = False) -> Any:
+    """The position of the largest element, the first of several; flat without axis."""
+    a = operand(a)
+    if axis is not None:
+        axis = shapes.axis_index(axis, a.ndim, "argmax")
+    return argmax_p.bind(a, axis=axis, keepdims=keepdims)
+
+
+@operation(numpy="argmin", methods="argmin", oracle="argmin", samples=_one_axis, orders=0)
+def argmin(a: Any, axis: int | None = None, *, keepdims: bool = False) -> Any:
+    """The position of the smallest element, the first of several; flat without axis."""
+    a = operand(a)
+    if axis is not None:
+        axis = shapes.axis_index(axis, a.ndim, "argmin")
+    return argmin_p.bind(a, axis=axis, keepdims=keepdims)
+
+
+# -- any, all, how many ------------------------------------------------------------------------
+
+
+def _constant(name: str, dtype: Any) -> Any:
+    """The primitive of a reduction whose result is a constant."""
+    found: Primitive = primitive(
+        name,
+        nin=1,
+        spec=lambda x, *, axis, keepdims: Spec(shapes.reduced(x.shape, axis, keepdims), dtype),
+        batch=lambda inputs, batched, *, axis, keepdims: found.bind(
+            inputs[0], axis=moved(axis), keepdims=keepdims
+        ),
+    )
+    return found
+
+
+any_p, all_p = _constant("any", dtypes.bool_), _constant("all", dtypes.bool_)
+count_nonzero_p = _constant("count_nonzero", dtypes.int64)
+
+
+def _coins(r: Any) -> Any:
+    yield from r.several_axes(r.bools)
+    yield from r.reductions(lambda *shape: r.integers(-1, 2, *shape))
+
+
+@operation(numpy="any", methods="any", oracle="any", samples=_coins, orders=0)
+def any(a: Any, axis: shapes.Axis = None, *, keepdims: bool = False) -> Any:
+    """True where an element over the axes is not zero."""
+    a = operand(a)
+    return any_p.bind(a, axis=shapes.axes(axis, a.ndim, "any"), keepdims=keepdims)
+
+
+@operation(numpy="all", methods="all", oracle="all", samples=_coins, orders=0)
+def all(a: Any, axis: shapes.Axis = None, *, keepdims: bool = False) -> Any:
+    """True where no element over the axes is zero."""
+    a = operand(a)
+    return all_p.bind(a, axis=shapes.axes(axis, a.ndim, "all"), keepdims=keepdims)
+
+
+@operation(numpy="count_nonzero", oracle="count_nonzero", samples=_coins, orders=0)
+def count_nonzero(a: Any, axis: shapes.Axis = None, *, keepdims: bool = False) -> Any:
+    """How many elements over the axes are not zero."""
+    a = operand(a)
+    axis = shapes.axes(axis, a.ndim, "count_nonzero")
+    return count_nonzero_p.bind(a, axis=axis, keepdims=keepdims)

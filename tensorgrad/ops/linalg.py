@@ -1,0 +1,432 @@
+"""Products of vectors, matrices and tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np  # oracles only
+
+from tensorgrad import dtypes, shapes
+from tensorgrad._errors import ShapeError, need
+from tensorgrad.core.primitive import Primitive, Spec, operand
+from tensorgrad.core.registry import operation, primitive
+from tensorgrad.core.tensor import Tensor
+
+
+def conj(x: Any) -> Any:
+    """The complex conjugate; what is real passes as it is."""
+    return x.conj() if x.dtype.kind == "c" else x
+
+
+# -- matmul ------------------------------------------------------------------------------------
+
+
+def _matmul_spec(x: Spec, y: Spec) -> Spec:
+    need(
+        x.ndim and y.ndim,
+        "matmul",
+        x=x,
+        y=y,
+        want="at least one axis each",
+        fix="x * y for a scalar",
+    )
+    need(
+        x.shape[-1] == y.shape[-2 if y.ndim > 1 else -1],
+        "matmul",
+        x=x,
+        y=y,
+        want=f"x.shape[-1] == y.shape[{-2 if y.ndim > 1 else -1}]",
+        fix="x.mT or y.mT if one of them is transposed",
+    )
+    batch = shapes.broadcast(x.shape[:-2], y.shape[:-2], op="matmul")
+    rows = x.shape[-2:-1] if x.ndim > 1 else ()
+    columns = y.shape[-1:] if y.ndim > 1 else ()
+    return Spec(batch + rows + columns, dtypes.result_type(x.dtype, y.dtype))
+
+
+def _matmul_left(ct: Any, out: Any, x: Any, y: Any) -> Any:
+    y = conj(y)
+    if y.ndim == 1:
+        return ct * y if x.ndim == 1 else ct.reshape((*ct.shape, 1)) * y
+    if x.ndim == 1:
+        column = matmul(y, ct.reshape((*ct.shape, 1)))
+        return column.reshape(column.shape[:-1])
+    return matmul(ct, _turned(y))
+
+
+def _matmul_right(ct: Any, out: Any, x: Any, y: Any) -> Any:
+    x = conj(x)
+    if x.ndim == 1:
+        if y.ndim == 1:
+            return ct * x
+        return ct.reshape((*ct.shape[:-1], 1, ct.shape[-1])) * x.reshape((-1, 1))
+    if y.ndim == 1:
+        column = matmul(_turned(x), ct.reshape((*ct.shape, 1)))
+        return column.reshape(column.shape[:-1])
+    if y.ndim == 2 and x.ndim > 2:
+        x, ct = (t.reshape((shapes.size(t.shape[:-1]), t.shape[-1])) for t in (x, ct))
+    return matmul(_turned(x), ct)
+
+
+def _turned(x: Any) -> Any:
+    """The last two axes exchanged."""
+    return x.transpose((*range(x.ndim - 2), x.ndim - 1, x.ndim - 2))
+
+
+def _matmul_batch(inputs: Sequence[Any], batched: Sequence[bool]) -> Any:
+    x, y = inputs
+    ranks = [t.ndim - b for t, b in zip(inputs, batched)]
+    if batched[0] and not batched[1] and y.ndim <= 2 and (ranks[0] > 1 or y.ndim == 2):
+        return matmul_p.bind(x, y)
+    lead = max(*ranks, 2) - 2
+    x = _framed(x, ranks[0], batched[0], lead, column=False)
+    y = _framed(y, ranks[1], batched[1], lead, column=True)
+    out = matmul_p.bind(x, y)
+    rows = out.shape[-2:-1] if ranks[0] > 1 else ()
+    columns = out.shape[-1:] if ranks[1] > 1 else ()
+    return out.reshape(out.shape[:-2] + rows + columns)
+
+
+def _framed(x: Any, rank: int, batched: bool, lead: int, column: bool) -> Any:
+    """x as matrices below `lead` axes, and below the batch where it has one."""
+    core = x.shape[batched:]
+    if rank == 1:
+        core = (*core, 1) if column else (1, *core)
+    missing = (1,) * (lead + 2 - len(core))
+    return x.reshape((x.shape[:1] if batched else ()) + missing + core)
+
+
+def _matmul_samples(r: Any) -> Any:
+    for a, b in (
+        ((3,), (3,)), ((3,), (3, 4)), ((2, 3), (3,)), ((2, 3), (3, 4)), ((5, 2, 3), (3, 4)),
+        ((2, 3), (5, 3, 4)), ((5, 2, 3), (5, 3, 4)), ((1, 2, 3), (5, 3, 1)), ((2, 5, 2, 3), (3,)),
+        ((3,), (2, 3, 4)), ((4, 1, 2, 3), (2, 3, 2)), ((0, 3), (3, 2)), ((2, 0), (0, 3)),
+        ((0,), (0,)),
+    ):  # fmt: skip
+        yield (r.normal(*a), r.normal(*b)), {}
+    yield (r.normal(3, 4).T, r.normal(6, 4)[::2, ::-1]), {}
+    yield (r.normal(2, 3) + 1j * r.normal(2, 3), r.normal(3, 2) - 1j * r.normal(3, 2)), {}
+    yield (r.normal(2, 3) + 1j * r.normal(2, 3), r.normal(3)), {}
+
+
+matmul_p: Primitive = primitive(
+    "matmul",
+    nin=2,
+    spec=_matmul_spec,
+    vjp=(_matmul_left, _matmul_right),
+    linear=(0, 1),
+    reads=((1,), (0,)),
+    batch=_matmul_batch,
+    params=False,
+)
+matmul = matmul_p.bind
+matmul.__name__ = matmul.__qualname__ = "matmul"
+matmul.__module__ = __name__
+matmul.__doc__ = """The matrix product: out[..., i, j] = Σ_k x[..., i, k] y[..., k, j].
+
+A vector is a row on the left and a column on the right; leading axes broadcast. Raises
+`ShapeError` unless x.shape[-1] == y.shape[-2].
+"""
+operation(
+    numpy="matmul linalg.matmul",
+    methods="__matmul__",
+    oracle=lambda x, y: np.matmul(x, y),
+    samples=_matmul_samples,
+    name="matmul",
+)(matmul)
+
+
+# -- linear ------------------------------------------------------------------------------------
+
+
+def _linear_spec(x: Spec, weight: Spec, bias: Spec | None = None) -> Spec:
+    need(
+        x.ndim and x.shape[-1] == weight.shape[1],
+        "linear",
+        x=x,
+        weight=weight,
+        want=f"x.shape[-1] == in_features == {weight.shape[1]} (weight is (out, in))",
+        fix="weight.T if the weight is (in, out), or x.reshape(len(x), -1)",
+    )
+    found = [s.dtype for s in (x, weight, bias) if s is not None]
+    return Spec((*x.shape[:-1], weight.shape[0]), dtypes.result_type(*found))
+
+
+def _linear_weight(ct: Any, out: Any, x: Any, *others: Any) -> Any:
+    x, ct = (t.reshape((shapes.size(t.shape[:-1]), t.shape[-1])) for t in (conj(x), ct))
+    return matmul(_turned(ct), x)
+
+
+def _linear_batch(inputs: Sequence[Any], batched: Sequence[bool]) -> Any:
+    if not any(batched[1:]):
+        return linear_p.bind(*inputs)
+    x, weight, *bias = inputs
+    weight = _turned(weight)
+    if batched[1]:
+        rank = x.ndim - batched[0]
+        weight = weight.reshape((weight.shape[0], *(1,) * (rank - 2), *weight.shape[1:]))
+    if batched[0] and x.ndim == 2 and batched[1]:
+        out = matmul(x.reshape((x.shape[0], 1, x.shape[1])), weight)
+        out = out.reshape((out.shape[0], out.shape[2]))
+    else:
+        out = matmul(x, weight)
+    for b, has in zip(bias, batched[2:]):
+        if has and not (batched[0] or batched[1]):
+            out = out.reshape((1, *out.shape))
+        out = out + (b.reshape((b.shape[0], *(1,) * (out.ndim - 2), b.shape[1])) if has else b)
+    return out
+
+
+linear_p: Primitive = primitive(
+    "linear",
+    nin=3,
+    spec=_linear_spec,
+    vjp=(
+        lambda ct, out, x, weight, *bias: matmul(ct, conj(weight)),
+        _linear_weight,
+        lambda ct, out, *inputs: ct,
+    ),
+    jvp=(
+        lambda t, out, x, weight, *bias: linear_p.bind(t, weight),
+        lambda t, out, x, *others: linear_p.bind(x, t),
+        lambda t, out, *inputs: t.broadcast_to(out.shape),
+    ),
+    reads=((1,), (0,), ()),
+    batch=_linear_batch,
+)
+
+
+def _linear_samples(r: Any) -> Any:
+    for lead in ((), (4,), (2, 3), (0,), (2, 0), (2, 1, 3), (1,)):
+        yield (r.normal(*lead, 3), r.normal(2, 3), r.normal(2)), {}
+    yield (r.normal(4, 3), r.normal(2, 3)), {}
+    yield (r.normal(3), r.normal(2, 3)), {}
+    yield (r.normal(3, 4).T, r.normal(6, 6)[::3, ::2]), {}
+    yield (r.normal(2, 3) + 1j * r.normal(2, 3), r.normal(2, 3) - 1j * r.normal(2, 3)), {}
+
+
+@operation(
+    oracle=lambda x, w, b=0.0: np.einsum("...i,oi->...o", x, w) + b,
+    samples=_linear_samples,
+)
+def linear(x: Any, weight: Any, bias: Any = None) -> Tensor:
+    """x Wᵀ + b, the affine map of a layer: out[..., o] = Σ_i x[..., i] weight[o, i] + bias[o].
+
+    x (..., in_features), weight (out_features, in_features), bias (out_features,) or None; the
+    result is (..., out_features). Raises `ShapeError` for other shapes.
+    """
+    weight = operand(weight, (x,), "linear")
+    if bias is None:
+        if weight.ndim != 2:
+            _refuse(weight, bias)
+        return linear_p.bind(x, weight)  # type: ignore[no-any-return]
+    bias = operand(bias, (weight,), "linear")
+    if weight.ndim != 2 or bias.shape != weight.shape[:1]:
+        _refuse(weight, bias)
+    return linear_p.bind(x, weight, bias)  # type: ignore[no-any-return]
+
+
+def _refuse(weight: Any, bias: Any) -> None:
+    """Raise the error of parameters that do not fit; out of the way of those that do."""
+    fix = "weight.reshape(out_features, in_features)"
+    need(weight.ndim == 2, "linear", weight=weight, want="(out_features, in_features)", fix=fix)
+    want = f"a bias of shape {weight.shape[:1]}, one number per row of the weight"
+    need(False, "linear", bias=bias, weight=weight, want=want, fix="bias.reshape(-1)")
+
+
+# -- products in other words -------------------------------------------------------------------
+
+
+def _paired(op: str, a: Any, b: Any) -> tuple[Any, Any]:
+    return operand(a, (b,), op), operand(b, (a,), op)
+
+
+def _pairs(*cases: tuple[tuple[int, ...], tuple[int, ...]]) -> Any:
+    """Samples of two arrays of these shapes, one pair complex, one not contiguous."""
+
+    def samples(r: Any) -> Any:
+        for a, b in cases:
+            yield (r.normal(*a), r.normal(*b)), {}
+        a, b = cases[0]
+        yield (r.normal(*a) + 1j * r.normal(*a), r.normal(*b) - 1j * r.normal(*b)), {}
+        yield (r.normal(*a[::-1]).T, r.normal(*b, 2)[..., 0]), {}
+
+    return samples
+
+
+@operation(
+    numpy="dot",
+    methods="dot",
+    oracle="dot",
+    samples=_pairs(
+        ((3,), (3,)), ((), (3,)), ((3, 2), ()), ((2, 3), (3, 4)), ((2, 3), (3,)), ((3,), (3, 2)),
+        ((2, 3), (4, 3, 2)), ((4, 2, 3), (2, 3, 2)), ((0,), (0,)),
+    ),
+)  # fmt: skip
+def dot(a: Any, b: Any) -> Tensor:
+    """Σ over the last axis of a and the last but one of b (its only one); a number multiplies."""
+    a, b = _paired("dot", a, b)
+    if not a.ndim or not b.ndim:
+        return a * b  # type: ignore[no-any-return]
+    if b.ndim <= 2:
+        return matmul(a, b)  # type: ignore[no-any-return]
+    return tensordot(a, b, axes=((a.ndim - 1,), (b.ndim - 2,)))  # type: ignore[no-any-return]
+
+
+@operation(
+    numpy="inner",
+    oracle="inner",
+    samples=_pairs(
+        ((3,), (3,)), ((), (3,)), ((3, 2), ()), ((2, 3), (4, 3)), ((2, 3), (3,)), ((3,), (2, 3)),
+        ((2, 3), (4, 2, 3)), ((0, 3), (2, 3)),
+    ),
+)  # fmt: skip
+def inner(a: Any, b: Any) -> Tensor:
+    """Σ over the last axes of a and b; a number multiplies."""
+    a, b = _paired("inner", a, b)
+    if not a.ndim or not b.ndim:
+        return a * b  # type: ignore[no-any-return]
+    return tensordot(a, b, axes=((a.ndim - 1,), (b.ndim - 1,)))  # type: ignore[no-any-return]
+
+
+@operation(
+    numpy="vdot",
+    oracle="vdot",
+    samples=_pairs(
+        ((3,), (3,)), ((), ()), ((2, 3), (2, 3)), ((2, 3), (3, 2)), ((6,), (2, 3)), ((0,), (0,)),
+    ),
+)  # fmt: skip
+def vdot(a: Any, b: Any) -> Tensor:
+    """Σ conj(a) b over all elements, in C order."""
+    a, b = _paired("vdot", a, b)
+    need(a.size == b.size, "vdot", a=a, b=b, want="as many elements", fix="vecdot to broadcast")
+    return matmul(conj(a.reshape((a.size,))), b.reshape((b.size,)))  # type: ignore[no-any-return]
+
+
+@operation(
+    numpy="vecdot linalg.vecdot",
+    oracle=lambda a, b, axis=-1: np.sum(np.conj(a) * b, axis=axis),
+    samples=lambda r: [
+        *_pairs(
+            ((3,), (3,)), ((2, 3), (2, 3)), ((2, 3), (3,)), ((4, 1, 3), (2, 3)), ((0, 3), (3,)),
+            ((2, 0), (2, 0)),
+        )(r),
+        ((r.normal(3, 2), r.normal(3, 2)), {"axis": 0}),
+    ],
+)  # fmt: skip
+def vecdot(x1: Any, x2: Any, /, *, axis: int = -1) -> Tensor:
+    """Σ conj(x1) x2 over one axis; the other axes broadcast."""
+    x1, x2 = _paired("vecdot", x1, x2)
+    need(
+        x1.ndim and x2.ndim and x1.shape[axis] == x2.shape[axis],
+        "vecdot",
+        x1=x1,
+        x2=x2,
+        want=f"the same length on axis {axis}",
+        fix="x1 * x2 for numbers",
+    )
+    return (conj(x1) * x2).sum(axis=axis)  # type: ignore[no-any-return]
+
+
+@operation(
+    numpy="outer linalg.outer",
+    oracle="outer",
+    samples=_pairs(
+        ((3,), (2,)), ((), (3,)), ((2, 2), (3,)), ((3,), (2, 2)), ((0,), (3,)), ((1,), (1,)),
+    ),
+)  # fmt: skip
+def outer(a: Any, b: Any) -> Tensor:
+    """a[i] b[j] for all pairs of elements, flattened in C order."""
+    a, b = _paired("outer", a, b)
+    return a.reshape((a.size, 1)) * b.reshape((1, b.size))  # type: ignore[no-any-return]
+
+
+@operation(
+    numpy="kron",
+    oracle="kron",
+    samples=_pairs(
+        ((3,), (2,)), ((), (3,)), ((2, 2), (3,)), ((3,), (2, 2)), ((2, 3), (3, 2)),
+        ((2, 1, 2), (3,)),
+    ),
+)  # fmt: skip
+def kron(a: Any, b: Any) -> Tensor:
+    """The Kronecker product: the blocks a[i, j] b."""
+    a, b = _paired("kron", a, b)
+    ndim = max(a.ndim, b.ndim)
+    left = (1,) * (ndim - a.ndim) + a.shape
+    right = (1,) * (ndim - b.ndim) + b.shape
+    wide = a.reshape(tuple(s for size in left for s in (size, 1)))
+    tall = b.reshape(tuple(s for size in right for s in (1, size)))
+    shape = tuple(m * n for m, n in zip(left, right))
+    return (wide * tall).reshape(shape)  # type: ignore[no-any-return]
+
+
+def _tensordot_samples(r: Any) -> Any:
+    yield (r.normal(2, 3, 4), r.normal(3, 4, 2)), {}
+    yield (r.normal(2, 3), r.normal(3, 4)), {"axes": 1}
+    yield (r.normal(2, 3), r.normal(2)), {"axes": 0}
+    yield (r.normal(2, 3, 4), r.normal(4, 3, 5)), {"axes": ([1, 2], [1, 0])}
+    yield (r.normal(2, 3, 4), r.normal(3, 5)), {"axes": (1, 0)}
+    yield (r.normal(2, 3), r.normal(5, 3)), {"axes": (-1, -1)}
+    yield (r.normal(0, 3), r.normal(3, 2)), {"axes": 1}
+    yield (r.normal(2, 0), r.normal(0, 2)), {"axes": 1}
+    yield (r.normal(), r.normal(3)), {"axes": 0}
+    yield (r.normal(3, 2).T, r.normal(6, 2)[::2, ::-1]), {"axes": 1}
+
+
+@operation(
+    numpy="tensordot linalg.tensordot",
+    oracle="tensordot",
+    samples=_tensordot_samples,
+)
+def tensordot(a: Any, b: Any, axes: Any = 2) -> Tensor:
+    """Σ over pairs of axes: the last n of a with the first n of b, or (axes of a, axes of b).
+
+    The result has a's other axes, then b's. Raises `ShapeError` where paired lengths differ.
+    """
+    a, b = _paired("tensordot", a, b)
+    of_a, of_b = _contracted(axes, a, b)
+    need(
+        [a.shape[k] for k in of_a] == [b.shape[k] for k in of_b],
+        "tensordot",
+        a=a,
+        b=b,
+        axes=axes,
+        want="the same length on each pair of axes",
+        fix="axes=([axes of a], [axes of b])",
+    )
+    free_a = [k for k in range(a.ndim) if k not in of_a]
+    free_b = [k for k in range(b.ndim) if k not in of_b]
+    shape = tuple(a.shape[k] for k in free_a) + tuple(b.shape[k] for k in free_b)
+    inside = shapes.size(tuple(a.shape[k] for k in of_a))
+    left = a.transpose((*free_a, *of_a)).reshape((-1 if inside else _count(a, free_a), inside))
+    right = b.transpose((*of_b, *free_b)).reshape((inside, -1 if inside else _count(b, free_b)))
+    return matmul(left, right).reshape(shape)  # type: ignore[no-any-return]
+
+
+def _count(x: Any, axes: Sequence[int]) -> int:
+    return shapes.size(tuple(x.shape[k] for k in axes))
+
+
+def _contracted(axes: Any, a: Any, b: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The axes of a and of b that are paired, in order."""
+    if isinstance(axes, int):
+        if axes > min(a.ndim, b.ndim) or axes < 0:
+            raise ShapeError(
+                f"tensordot: got axes={axes} for {a.ndim} and {b.ndim} axes, expected at most "
+                "what both have; try axes=1"
+            )
+        return tuple(range(a.ndim - axes, a.ndim)), tuple(range(axes))
+    pair = [(one,) if isinstance(one, int) else tuple(one) for one in axes]
+    need(len(pair) == 2, "tensordot", axes=axes, want="a number or two lists", fix="axes=1")
+    of_a = tuple(shapes.axis_index(int(k), a.ndim, "tensordot") for k in pair[0])
+    of_b = tuple(shapes.axis_index(int(k), b.ndim, "tensordot") for k in pair[1])
+    need(
+        len(of_a) == len(of_b) and len(set(of_a)) == len(of_a) and len(set(of_b)) == len(of_b),
+        "tensordot",
+        axes=axes,
+        want="as many axes of a as of b, each once",
+        fix="axes=([0], [1])",
+    )
+    return of_a, of_b

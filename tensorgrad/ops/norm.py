@@ -1,0 +1,216 @@
+"""Normalisation over trailing axes, and norms of vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+import numpy as np  # oracles only
+
+from tensorgrad import dtypes, shapes
+from tensorgrad._errors import ShapeError, need
+from tensorgrad.core.formula import Reduce
+from tensorgrad.core.primitive import operand
+from tensorgrad.core.registry import known, operation
+from tensorgrad.core.tensor import Tensor
+from tensorgrad.expr import COLUMN, ELEMENT, SCALAR, call, ncols, rmax, rsum, where
+from tensorgrad.ops.softmax import staged
+
+_EPSILON = {"float16": 2**-10, "bfloat16": 2**-7, "float32": 2**-23, "float64": 2**-52}
+_AFFINE = {"x": ("f", ELEMENT), "weight": ("f", COLUMN), "bias": ("f", COLUMN)}
+
+
+def _inputs(count: int) -> dict[str, tuple[str, int]]:
+    return dict(list(_AFFINE.items())[:count])
+
+
+# -- layer and RMS norm ------------------------------------------------------------------------
+
+
+def _scaled(y: Any, affine: tuple[Any, ...]) -> Any:
+    for k, value in enumerate(affine):
+        y = y + value if k else y * value
+    return y
+
+
+@lru_cache(maxsize=64)
+def _layer_norm(eps: float, count: int) -> Reduce:
+    """The primitive for one eps, a constant: as an operand it would be rounded to 16 bits."""
+
+    def formula(x: Any, *affine: Any) -> Any:
+        # The mean and 1 / std are outputs so that backward reads them instead of reducing again.
+        mean = rsum(x) / ncols()
+        d = x - mean
+        inverse = 1 / call("sqrt", rsum(d * d) / ncols() + eps)
+        return _scaled(d * inverse, affine), mean, inverse
+
+    return staged("layer_norm", formula, _inputs(count), 3)
+
+
+@lru_cache(maxsize=64)
+def _rms_norm(eps: float, count: int) -> Reduce:
+    def formula(x: Any, *affine: Any) -> Any:
+        inverse = 1 / call("sqrt", rsum(x * x) / ncols() + eps)
+        return _scaled(x * inverse, affine), inverse
+
+    return staged("rms_norm", formula, _inputs(count), 2)
+
+
+def _normalised(
+    op: str, make: Any, eps: float, x: Any, normalized_shape: Any, affine: tuple[Any, ...]
+) -> Tensor:
+    x = operand(x, (), op)
+    if isinstance(normalized_shape, int):
+        normalized_shape = (normalized_shape,)
+    normalized_shape = tuple(normalized_shape)
+    need(
+        normalized_shape and x.shape[x.ndim - len(normalized_shape) :] == normalized_shape,
+        op,
+        x=x,
+        normalized_shape=normalized_shape,
+        want="x.shape to end with normalized_shape",
+        fix=f"normalized_shape={x.shape[-1:]}",
+    )
+    need(eps >= 0, op, eps=eps, want="eps >= 0", fix="1e-5")
+    tensors = [operand(value, (x,), op) for value in affine]
+    for name, value in zip(("weight", "bias"), tensors):
+        need(
+            value.shape == normalized_shape,
+            op,
+            error=ShapeError,
+            **{name: value},
+            want=f"shape {normalized_shape} (normalized_shape)",
+            fix=f"{name}.reshape(normalized_shape)",
+        )
+    if not x.size:
+        return _scaled(x, tuple(tensors))  # type: ignore[no-any-return]
+    axis = tuple(range(x.ndim - len(normalized_shape), x.ndim))
+    return make(float(eps), 1 + len(affine)).bind(x, *tensors, axis=axis, shape=x.shape)[0]  # type: ignore[no-any-return]
+
+
+def _reference(centred: bool, default: float | None) -> Callable[..., Any]:
+    def norm(x: Any, shape: Any, weight: Any = 1.0, bias: Any = 0.0, eps: Any = default) -> Any:
+        axis = tuple(range(-np.size(shape), 0))
+        weight = 1.0 if weight is None else weight
+        bias = 0.0 if bias is None else bias
+        d = x - x.mean(axis, keepdims=True) if centred else x
+        eps = np.finfo(x.dtype).eps if eps is None else eps
+        return d / np.sqrt((d * d).mean(axis, keepdims=True) + eps) * weight + bias
+
+    return norm
+
+
+def _norm_samples(bias: bool) -> Callable[[Any], Any]:
+    def samples(r: Any) -> Any:
+        for x, shape in (
+            (r.normal(4), 4), (r.normal(3, 4), 4), (r.normal(3, 4), (3, 4)),
+            (r.normal(2, 3, 4), (4,)), (r.normal(2, 3, 4), (3, 4)), (r.normal(4, 3).T, 4),
+            (r.normal(6, 4)[::2, ::-1], 4), (r.normal(0, 3), 3),
+            (np.broadcast_to(r.normal(4), (3, 4)), 4), (r.normal(2, 1, 4), (1, 4)),
+        ):  # fmt: skip
+            size = (shape,) if isinstance(shape, int) else shape
+            affine = (r.normal(*size), r.normal(*size))[: 1 + bias]
+            yield (x, shape, *affine), {"eps": 0.1}
+        yield (r.normal(3, 4), 4), {}
+        yield (r.normal(3, 4), 4, r.normal(4)), {}
+
+    return samples
+
+
+@operation(oracle=_reference(True, 1e-5), samples=_norm_samples(True))
+def layer_norm(
+    x: Any, normalized_shape: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5
+) -> Tensor:
+    """(x - mean) / sqrt(var + eps) weight + bias, over the trailing axes `normalized_shape`.
+
+    weight and bias, each optional, have that shape; var is the biased variance. Ba, Kiros, Hinton,
+    "Layer normalization", 2016. Raises `ShapeError` where x does not end with that shape.
+    """
+    if bias is not None and weight is None:
+        y: Any = _normalised("layer_norm", _layer_norm, eps, x, normalized_shape, ())
+        return y + operand(bias, (y,), "layer_norm")  # type: ignore[no-any-return]
+    affine = tuple(value for value in (weight, bias) if value is not None)
+    return _normalised("layer_norm", _layer_norm, eps, x, normalized_shape, affine)
+
+
+@operation(oracle=_reference(False, None), samples=_norm_samples(False))
+def rms_norm(x: Any, normalized_shape: Any, weight: Any = None, eps: float | None = None) -> Tensor:
+    """x / sqrt(mean x² + eps) weight, over the trailing axes `normalized_shape`.
+
+    eps None is the machine epsilon of x's dtype. Zhang, Sennrich, "Root mean square layer
+    normalization", 2019. Raises `ShapeError` where x does not end with that shape.
+    """
+    x = operand(x, (), "rms_norm")
+    if eps is None:
+        eps = _EPSILON[dtypes.inexact(x.dtype).name]
+    affine = () if weight is None else (weight,)
+    return _normalised("rms_norm", _rms_norm, eps, x, normalized_shape, affine)
+
+
+# -- norms of vectors --------------------------------------------------------------------------
+
+
+def _euclid(x: Any) -> Any:
+    square = rsum(x * x)
+    return where(square == 0, 0, call("sqrt", square))
+
+
+def _power(x: Any, p: Any) -> Any:
+    total = rsum(call("pow", call("abs", x), p))
+    return where(total == 0, 0, call("pow", total, 1 / p))
+
+
+def _one(name: str, formula: Callable[..., Any]) -> Reduce:
+    return known(Reduce.trace(name, formula, {"x": ("f", ELEMENT)}))  # type: ignore[no-any-return]
+
+
+_NORMS = {
+    2: _one("norm", _euclid),
+    1: _one("norm_1", lambda x: rsum(call("abs", x))),
+    float("inf"): _one("norm_inf", lambda x: rmax(call("abs", x))),
+    -float("inf"): _one("norm_minus_inf", lambda x: -rmax(-call("abs", x))),
+}
+_norm_p = known(Reduce.trace("norm_p", _power, {"x": ("f", ELEMENT), "p": ("f", SCALAR)}))
+
+
+def _norm_cases(r: Any) -> Any:
+    yield from r.reductions(lambda *s: r.apart(*s) + 0.3, empty=False)
+    x = r.apart(3, 4)
+    for order in (1, 2, 3, 2.5, float("inf"), -float("inf")):
+        yield (x,), {"ord": order, "axis": 1}
+    yield (x,), {"ord": 1, "axis": 0, "keepdims": True}
+    yield (x,), {"ord": "fro"}
+    yield (r.normal(0, 3),), {"axis": 1}
+    yield (r.normal(2, 3) + 1j * r.normal(2, 3),), {"axis": 1}
+
+
+@operation(
+    numpy="linalg.norm",
+    oracle=lambda x, **options: np.linalg.norm(x, **options),
+    samples=_norm_cases,
+)
+def norm(x: Any, ord: Any = None, axis: shapes.Axis = None, keepdims: bool = False) -> Tensor:
+    """(Σ |x|^p)^(1/p) over axes (None: all), with p = `ord` (2), inf or -inf; gradient 0 at 0.
+
+    "fro" is 2. Norms of matrices other than Frobenius' are refused: an `ord` for a matrix, where
+    NumPy would take singular values or row sums, raises.
+    """
+    x = operand(x, (), "norm")
+    over = shapes.axes(axis, x.ndim, "norm")
+    need(
+        ord in (None, "fro") or (not isinstance(ord, str) and len(over) <= 1 and ord != 0),
+        "norm",
+        ord=ord,
+        axes=len(over),
+        want="the norm of a vector, or ord=None",
+        fix="axis=-1, or norm(x.reshape(-1), ord)",
+    )
+    p = 2 if ord in (None, "fro") else ord
+    if x.dtype.kind == "c":
+        x = abs(x)
+    if p in _NORMS:
+        out: Any = _NORMS[p].bind(x, axis=over, shape=x.shape)
+    else:
+        out = _norm_p.bind(x, float(p), axis=over, shape=x.shape)
+    return out.reshape(shapes.reduced(x.shape, over, True)) if keepdims else out  # type: ignore[no-any-return]

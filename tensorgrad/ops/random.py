@@ -1,0 +1,349 @@
+"""Random tensors from counter-based generators, and dropout.
+
+A draw depends on a key and a counter alone and moves the counter by a number known beforehand, so
+a run resumes bit for bit from (key, counter), and integers and uniforms are the same on every
+backend. Results are constants, off the tape.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np  # oracles only
+
+from tensorgrad import dtypes, shapes
+from tensorgrad._errors import DTypeError, need
+from tensorgrad.backend import base
+from tensorgrad.backend.philox import RandomError, blocks
+from tensorgrad.core.levels import Batched
+from tensorgrad.core.primitive import Primitive, Spec, operand
+from tensorgrad.core.registry import operation, primitive
+from tensorgrad.core.tensor import Payload, Tensor, make
+from tensorgrad.ops.create import backend, constant, extents
+
+State = tuple[int, int]
+
+
+class Generator:
+    """A stream of random numbers: a key, and a counter that every draw moves forward.
+
+    The key is the seed itself, 0 <= seed < 2**64, so different seeds are different streams; without
+    a seed it comes from the operating system. The counter starts at 0 and counts blocks of four
+    32-bit words (Philox 4x32-10). Draws of several threads never overlap.
+    """
+
+    def __init__(self, seed: int | None = None) -> None:
+        self._lock = threading.Lock()
+        self.manual_seed(secrets.randbits(64) if seed is None else seed)
+
+    def manual_seed(self, seed: int) -> Generator:
+        """Start the stream of `seed` from its beginning; raises `RandomError` outside 64 bits."""
+        key = int(seed.__index__())
+        _need_64("manual_seed", key)
+        with self._lock:
+            self._key, self._counter = key, 0
+        return self
+
+    @property
+    def seed(self) -> int:
+        """The seed of this stream."""
+        return self._key
+
+    def get_state(self) -> State:
+        """(key, counter): all there is to know; two integers below 2**64."""
+        with self._lock:
+            return self._key, self._counter
+
+    def set_state(self, state: State) -> None:
+        """Continue where `get_state` was; raises `RandomError` for what is no state."""
+        key, counter = (int(number.__index__()) for number in state)
+        _need_64("set_state", key)
+        _need_64("set_state", counter)
+        with self._lock:
+            self._key, self._counter = key, counter
+
+    def take(self, kind: str, count: int, dtype: Any = "float32", times: int = 1) -> State:
+        """Reserve `times` draws of `count` elements: (key, counter of the first), atomically."""
+        step = blocks(kind, count, dtype) * times
+        with self._lock:
+            first = self._counter
+            self._counter += step
+            return self._key, first
+
+    def __repr__(self) -> str:
+        key, counter = self.get_state()
+        return f"Generator(seed={key}, counter={counter})"
+
+
+def _need_64(op: str, value: int) -> None:
+    need(
+        0 <= value < 1 << 64, op, got=value, want="0 <= n < 2**64", fix="n % 2**64",
+        error=RandomError,
+    )  # fmt: skip
+
+
+default_generator = Generator(0)
+
+
+def manual_seed(seed: int) -> Generator:
+    """Start the default generator's stream of `seed`; returns the generator.
+
+    The default generator starts with seed 0: an unseeded program draws the same numbers every time.
+    """
+    return default_generator.manual_seed(seed)
+
+
+def _drawn(
+    kind: str,
+    shape: Any,
+    dtype: Any,
+    device: str | None,
+    generator: Generator | None,
+    *options: Any,
+) -> Tensor:
+    """A draw of the backend's kernel `kind`; options stand before the shape."""
+    size = extents(kind, shape)
+    dt = dtypes.dtype(dtype)
+    source = default_generator if generator is None else generator
+    key, counter = source.take(kind, shapes.size(size), dt)
+    return make(backend(device).kernel(kind)(key, counter, *options, size, dt))
+
+
+def _size(size: Any, *parameters: Any) -> Any:
+    """The shape of a draw: as told, else that of its parameters."""
+    if size is not None:
+        return size
+    return shapes.broadcast(*(operand(p).shape for p in parameters), op="random")
+
+
+def _floating(op: str, dtype: Any) -> Any:
+    dt = dtypes.dtype("float64" if dtype is None else dtype)
+    need(
+        dtypes.is_float(dt), op, dtype=dt.name, want="a real floating dtype", fix="'float32'",
+        error=DTypeError,
+    )  # fmt: skip
+    return dt
+
+
+# -- draws -------------------------------------------------------------------------------------
+
+
+def uniform(
+    low: Any = 0.0,
+    high: Any = 1.0,
+    size: Any = None,
+    dtype: Any = None,
+    *,
+    device: str | None = None,
+    generator: Generator | None = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """Numbers uniform on [low, high): low + (high - low) u. float64 unless `dtype` says otherwise.
+
+    size None is the shape of low and high. u is `rand`'s; the sum may round up to `high`.
+    """
+    u: Any = _drawn(
+        "uniform", _size(size, low, high), _floating("uniform", dtype), device, generator
+    )
+    if (low, high) != (0.0, 1.0) if _plain(low, high) else True:
+        u = _constant(u * _as(high - low, u) + _as(low, u))
+    return constant(u.data, requires_grad)
+
+
+def _plain(*values: Any) -> bool:
+    return all(type(value) in (int, float) for value in values)
+
+
+def _as(value: Any, like: Tensor) -> Any:
+    """A parameter off the tape in the dtype of the draw."""
+    return _constant(operand(value, (like,))).astype(like.dtype)
+
+
+def _constant(x: Any) -> Any:
+    return x.detach()
+
+
+def normal(
+    loc: Any = 0.0,
+    scale: Any = 1.0,
+    size: Any = None,
+    dtype: Any = None,
+    *,
+    device: str | None = None,
+    generator: Generator | None = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """Normal numbers of mean `loc` and standard deviation `scale`; float64 by default.
+
+    size None is the shape of loc and scale. By Box and Muller, within 4 ulp on every backend.
+    """
+    z: Any = _drawn(
+        "normal", _size(size, loc, scale), _floating("normal", dtype), device, generator
+    )
+    if (loc, scale) != (0.0, 1.0) if _plain(loc, scale) else True:
+        z = _constant(z * _as(scale, z) + _as(loc, z))
+    return constant(z.data, requires_grad)
+
+
+def rand(*shape: Any, **options: Any) -> Tensor:
+    """Numbers uniform on [0, 1): rand(2, 3) or rand((2, 3)); options as in `uniform`."""
+    return uniform(0.0, 1.0, _spread(shape), **options)
+
+
+def randn(*shape: Any, **options: Any) -> Tensor:
+    """Standard normal numbers: randn(2, 3) or randn((2, 3)); options as in `normal`."""
+    return normal(0.0, 1.0, _spread(shape), **options)
+
+
+def _spread(shape: tuple[Any, ...]) -> Any:
+    return shape[0] if len(shape) == 1 and isinstance(shape[0], Sequence) else shape
+
+
+def integers(
+    low: int,
+    high: int | None = None,
+    size: Any = (),
+    dtype: Any = None,
+    *,
+    device: str | None = None,
+    generator: Generator | None = None,
+) -> Tensor:
+    """Integers uniform on low .. high - 1; integers(n) is 0 .. n - 1. int64 by default.
+
+    Raises `RandomError` for an empty range or one that the dtype cannot hold.
+    """
+    if high is None:
+        low, high = 0, low
+    chosen = "int64" if dtype is None else dtype
+    return _drawn("integers", size, chosen, device, generator, low, high)
+
+
+randint = integers
+
+
+def permutation(x: Any, *, device: str | None = None, generator: Generator | None = None) -> Tensor:
+    """0 .. x - 1 in random order (int64); of an array, its rows in random order.
+
+    The rows of a tensor on the tape stay on it: their order is random, not their values.
+    """
+    number = isinstance(x, int) or (hasattr(x, "__index__") and not getattr(x, "shape", ()))
+    array: Any = None if number else operand(x, (), "permutation")
+    count = int(x.__index__()) if number else len(array)
+    source = default_generator if generator is None else generator
+    key, counter = source.take("permutation", count)
+    order = make(backend(device).kernel("permutation")(key, counter, count))
+    return order if array is None else array[order]
+
+
+def bernoulli(
+    p: Any = 0.5,
+    size: Any = None,
+    dtype: Any = None,
+    *,
+    device: str | None = None,
+    generator: Generator | None = None,
+) -> Tensor:
+    """True with probability p, a number or an array of them; bool unless `dtype` says otherwise.
+
+    size None is p's shape. Raises `RandomError` for a number p outside [0, 1].
+    """
+    if isinstance(p, int | float):
+        need(0 <= p <= 1, "bernoulli", p=p, want="0 <= p <= 1", fix="p=0.5", error=RandomError)
+    u: Any = _drawn("uniform", _size(size, p), dtypes.float64, device, generator)
+    found = _constant(u < operand(p, (u,)))
+    return found if dtype is None else found.astype(dtypes.dtype(dtype))  # type: ignore[no-any-return]
+
+
+# -- dropout -----------------------------------------------------------------------------------
+
+
+def _dropout_batch(inputs: Sequence[Any], batched: Sequence[bool], **params: Any) -> Any:
+    """A batch of x alone shares its masks, a batch of counters has a mask per member."""
+    x, counter = inputs
+    if not batched[1]:
+        counter = counter.reshape((1, *counter.shape))
+    elif not batched[0]:
+        x = x.broadcast_to((counter.shape[0], *x.shape))
+    return dropout_p.bind(x, counter, **params)
+
+
+dropout_p: Primitive = primitive(
+    "dropout",
+    nin=2,
+    spec=lambda x, counter, *, p, key, shape: Spec(x.shape, x.dtype),
+    vjp=(
+        lambda ct, out, x, counter, *, p, key, shape: dropout_p.bind(
+            ct, counter, p=p, key=key, shape=shape
+        ),
+        lambda ct, out, *inputs, **params: None,
+    ),
+    linear=(0,),
+    reads=((1,), ()),
+    batch=_dropout_batch,
+)
+"""x (*lead, *shape) and counters (*lead); the mask is drawn again in backward, never stored."""
+
+
+def _samples(r: Any) -> Any:
+    for x in r.layouts(r.normal):
+        yield (x, 0.0), {}
+        yield (x, 1.0), {}
+        yield (x, 0.4), {"training": False}
+
+
+@operation(
+    oracle=lambda x, p, training=True: np.zeros_like(x) if p == 1 and training else x,
+    samples=_samples,
+)
+def dropout(
+    x: Any, p: float = 0.5, training: bool = True, *, generator: Generator | None = None
+) -> Tensor:
+    """x / (1 - p) with each element set to 0 with probability p, so that E[result] = x.
+
+    The mask is drawn from the generator's key and counter, in backward again: no mask is stored.
+    Inside vmap every member of a batch of x has its own mask; what is not batched has one. Off
+    training it is x itself. Srivastava et al., "Dropout", 2014. Raises `RandomError` unless
+    0 <= p <= 1.
+    """
+    x = operand(x, (), "dropout")
+    need(0 <= p <= 1, "dropout", p=p, want="0 <= p <= 1", fix="p=0.5", error=RandomError)
+    if not training or p == 0:
+        return x  # type: ignore[no-any-return]
+    need(
+        dtypes.is_inexact(x.dtype), "dropout", x=x, want="a floating dtype", fix="x.astype(float)",
+        error=DTypeError,
+    )  # fmt: skip
+    lead = _batches(x)
+    source = default_generator if generator is None else generator
+    step = blocks("bernoulli_keep", x.size)
+    key, first = source.take("bernoulli_keep", x.size, times=shapes.size(lead))
+    array = base.of(x.value()).kernel("counters")(first, step, lead)
+    counter = _at_level(make(array), x)
+    return dropout_p.bind(x, counter, p=float(p), key=key, shape=x.shape)  # type: ignore[no-any-return]
+
+
+def _batches(x: Tensor) -> shapes.Shape:
+    """The lengths of the batches hidden in x, the outermost axis first."""
+    found: list[int] = []
+    data = x.data
+    while isinstance(data, Payload):
+        if isinstance(data, Batched):
+            found.insert(0, data.inner.shape[0])
+        data = data.inner.data
+    return tuple(found)
+
+
+def _at_level(value: Tensor, like: Tensor) -> Tensor:
+    """A constant with an axis per batch of `like`, batched as that is."""
+    levels = []
+    data = like.data
+    while isinstance(data, Payload):
+        if isinstance(data, Batched):
+            levels.append(data.level)
+        data = data.inner.data
+    for level in reversed(levels):
+        value = make(Batched(level, value), None, level)
+    return value

@@ -1,0 +1,174 @@
+"""Flat buckets: parameters of one dtype side by side in one array, so that one kernel updates all.
+
+Every parameter's `data` becomes a view of the bucket, and backward writes its gradient straight
+into the bucket of gradients (`Leaf.into`). Slices start at multiples of 64 bytes, a cache line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import tensorgrad as tg
+from tensorgrad.backend.base import bounds
+from tensorgrad.core.tape import WRITES
+
+Array = Any
+LINE = 64  # bytes
+
+
+def write(target: Array, value: Any) -> None:
+    """Copy a value into an array, on record: a backward that still needs the old one raises."""
+    WRITES.note(target, bounds(target))
+    target[...] = value
+
+
+def aligned(count: int, dtype: Any, device: str) -> Array:
+    """A flat array of zeros that starts at a cache line."""
+    size = count * dtype.itemsize
+    memory = tg.zeros((size + LINE,), dtype="uint8", device=device).data
+    start = -bounds(memory)[0] % LINE
+    return memory[start : start + size].view(dtype)
+
+
+class Slot:
+    """One parameter's place in a bucket, and how many updates it has had."""
+
+    __slots__ = ("buffer", "leaf", "param", "start", "steps", "stop", "view")
+
+    def __init__(self, param: tg.Tensor, start: int) -> None:
+        self.param, self.start, self.stop = param, start, start + param.size
+        self.leaf: Any = None
+        self.view: Array = None
+        self.buffer: Array = None
+        self.steps = 0
+
+    def of(self, flat: Array) -> Array:
+        """This parameter's part of a flat array, in its shape."""
+        return flat[self.start : self.stop].reshape(self.param.shape)
+
+    def adopt(self) -> bool:
+        """Bring a value home that was assigned to `param.data`; False if its dtype has changed."""
+        param = self.param
+        if param.data is not self.view:
+            if param.dtype != self.view.dtype or param.device != tg.Tensor(self.view).device:
+                return False
+            if param.shape != self.view.shape:
+                raise tg.ShapeError(
+                    f"step: got a parameter of shape {param.shape} that had {self.view.shape} "
+                    f"when the optimizer was made, expected it unchanged; try a new optimizer"
+                )
+            write(self.view, param.data)
+            param.data = self.view
+        self.leaf = param.node
+        if self.leaf is not None:
+            self.leaf.into = self.buffer
+        return True
+
+
+class Scalars:
+    """The numbers of an update as 0-d arrays, written only when they change."""
+
+    def __init__(self, dtype: Any, device: str) -> None:
+        self._dtype, self._device = dtype, device
+        self._values: list[float] = []
+        self.arrays: list[Array] = []
+
+    def set(self, values: Sequence[float]) -> list[Array]:
+        """The arrays, holding these values."""
+        if len(self.arrays) != len(values):
+            self.arrays = [
+                tg.zeros((), dtype=self._dtype, device=self._device).data for _ in values
+            ]
+            self._values = [0.0] * len(values)
+        held = self._values
+        for k, value in enumerate(values):
+            if value != held[k]:
+                self.arrays[k].fill(value)
+                held[k] = value
+        return self.arrays
+
+
+class Bucket:
+    """The parameters of one group that share a dtype and a device, with their state.
+
+    Making one moves the parameters; `step` updates those that have a gradient.
+    """
+
+    def __init__(self, params: Sequence[tg.Tensor], state_names: Sequence[str]) -> None:
+        dtype, device = params[0].dtype, params[0].device
+        self.slots: list[Slot] = []
+        self.size = 0
+        line = max(1, LINE // dtype.itemsize)
+        for param in params:
+            self.slots.append(Slot(param, self.size))
+            self.size += -(-param.size // line) * line
+        flat, grads, *states = (
+            aligned(self.size, dtype, device) for _ in range(2 + len(state_names))
+        )
+        self.state: dict[str, Array] = dict(zip(state_names, states))
+        for slot in self.slots:
+            slot.view, slot.buffer = slot.of(flat), slot.of(grads)
+            slot.view[...] = slot.param.data
+            slot.param.data = slot.view
+            slot.adopt()
+        # A complex parameter is updated as its real and imaginary parts, as in PyTorch.
+        real = tg.dtypes.real(dtype)
+        self._width = dtype.itemsize // real.itemsize
+        self._arrays = [array.view(real) for array in (flat, grads, *states)]
+        self._scalars = Scalars(tg.dtypes.compute(real), device)
+        self._first, self._itemsize = bounds(flat)[0] if self.size else 0, dtype.itemsize
+
+    def settle(self) -> list[Slot] | None:
+        """The slots that have a gradient, with values and gradients in the bucket.
+
+        None if a parameter has another dtype or device than the bucket: it has to be built anew.
+        """
+        touched = []
+        for slot in self.slots:
+            param = slot.param
+            leaf: Any = param.node
+            if (param.data is not slot.view or leaf is not slot.leaf) and not slot.adopt():
+                return None
+            gradient = None if leaf is None else leaf.grad
+            if gradient is not None:
+                if gradient.data is not slot.buffer:
+                    slot.buffer[...] = gradient.value()
+                touched.append(slot)
+        return touched
+
+    def step(
+        self,
+        touched: list[Slot],
+        kernel: Callable[..., Any],
+        scalars: Callable[[int], Sequence[float]],
+    ) -> None:
+        """Run the update on the touched slots, neighbours with equal step counts together."""
+        for start, stop, steps in self._spans(touched):
+            arrays = self._arrays
+            if stop - start != self.size:
+                width = self._width
+                arrays = [array[start * width : stop * width] for array in arrays]
+            first = self._first + start * self._itemsize
+            WRITES.note(arrays[0], (first, first + (stop - start) * self._itemsize))
+            out = (arrays[0], *arrays[2:])
+            kernel(*arrays, *self._scalars.set(scalars(steps)), out=out)
+
+    def _spans(self, touched: list[Slot]) -> list[tuple[int, int, int]]:
+        """(start, stop, step count) of every stretch to update, the counts moved on by one."""
+        spans: list[tuple[int, int, int]] = []
+        for slot in touched:
+            slot.steps += 1
+        steps = {slot.steps for slot in touched}
+        if len(touched) == len(self.slots) and len(steps) == 1:
+            return [(0, self.size, steps.pop())]
+        for slot in touched:
+            if spans and spans[-1][2] == slot.steps and self._adjoin(spans[-1][1], slot.start):
+                spans[-1] = (spans[-1][0], slot.stop, slot.steps)
+            else:
+                spans.append((slot.start, slot.stop, slot.steps))
+        return spans
+
+    def _adjoin(self, stop: int, start: int) -> bool:
+        """True if only padding lies between two positions."""
+        return start - stop < LINE // self._itemsize

@@ -1,0 +1,65 @@
+"""Clipping of gradients, between `backward` and the optimizer's step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import tensorgrad as tg
+from tensorgrad.optim.bucket import write
+from tensorgrad.optim.optimizer import need_between
+
+Params = tg.Tensor | Iterable[tg.Tensor]
+
+
+def grad_norm(parameters: Params, norm_type: float = 2.0) -> Any:
+    """The norm of all gradients together, (Σ |g|^p)^(1/p), a tensor off the tape; inf: the largest.
+
+    Computed in float64, so that float32 gradients neither overflow nor lose digits.
+    """
+    if not norm_type > 0:
+        raise ValueError(f"grad_norm: got norm_type={norm_type}, expected > 0; try 2.0")
+    sizes = [abs(gradient.detach()) for _, gradient in _with_gradients(parameters)]
+    if not sizes:
+        return tg.zeros((), dtype="float64")
+    norms = [tg.norm(tg.ravel(size.astype("float64")), ord=norm_type) for size in sizes]
+    return tg.norm(tg.stack(norms), ord=norm_type)
+
+
+def clip_grad_norm_(
+    parameters: Params,
+    max_norm: float,
+    norm_type: float = 2.0,
+    error_if_nonfinite: bool = False,
+) -> Any:
+    """Scale all gradients by min(1, max_norm / (norm + 1e-6)), in place; returns the norm before.
+
+    Pascanu, Mikolov, Bengio, "On the difficulty of training recurrent neural networks", 2013. With
+    `error_if_nonfinite` a norm that is infinite or NaN raises `GradientError`.
+    """
+    need_between("clip_grad_norm_", 0, max_norm=max_norm)
+    pairs = _with_gradients(parameters)
+    norm = grad_norm([param for param, _ in pairs], norm_type)
+    if error_if_nonfinite and not math.isfinite(norm.item()):
+        raise tg.GradientError(
+            f"clip_grad_norm_: got a gradient norm of {norm.item()}, expected a finite one; "
+            f"try a smaller learning rate"
+        )
+    scale = tg.minimum(max_norm / (norm + 1e-6), 1.0)
+    for _, gradient in pairs:
+        write(gradient.data, gradient.data * scale.astype(gradient.dtype).data)
+    return norm
+
+
+def clip_grad_value_(parameters: Params, clip_value: float) -> None:
+    """Keep every element of every gradient within ±clip_value, in place."""
+    need_between("clip_grad_value_", 0, clip_value=clip_value)
+    for _, gradient in _with_gradients(parameters):
+        write(gradient.data, tg.clip(gradient.detach(), -clip_value, clip_value).data)
+
+
+def _with_gradients(parameters: Params) -> list[tuple[tg.Tensor, Any]]:
+    params = [parameters] if isinstance(parameters, tg.Tensor) else parameters
+    pairs = [(param, param.grad) for param in params]
+    return [(param, gradient) for param, gradient in pairs if gradient is not None]

@@ -1,0 +1,279 @@
+"""Optimizer: parameter groups in flat buckets, one fused formula a bucket and step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
+from typing import Any, ClassVar
+
+import tensorgrad as tg
+from tensorgrad.backend.base import bounds
+from tensorgrad.nn.parameter import drop_gradient
+from tensorgrad.optim.bucket import Bucket, Slot
+
+Group = dict[str, Any]
+_FREE_KEYS = ("params", "name", "initial_lr")  # what a group may hold beside hyper-parameters
+
+
+class Optimizer:
+    """Base of the optimizers whose update is one elementwise formula.
+
+    A subclass gives `state_names`, the arrays kept beside each parameter (zeros at first); `rule`,
+    the fused formula rule(param, grad, *state, *scalars) -> (param, *state); and
+    `scalars(group, step)`, the numbers that the rule takes, from the group's hyper-parameters and
+    the count of the update (from 1). It may check the hyper-parameters in `check(group)`.
+
+    Parameters are moved into flat buckets when the optimizer is made: `param.data` is a view from
+    then on. One whose `.grad` is None is skipped. `.grad` is a view too, which the next backward
+    overwrites: copy its `.numpy()` to keep it.
+
+    >>> class SignDescent(Optimizer):
+    ...     rule = staticmethod(tg.fuse(lambda param, grad, lr: param - lr * tg.sign(grad)))
+    ...     def scalars(self, group, step):
+    ...         return (group["lr"],)
+    >>> w = tg.nn.Parameter([1.0, -1.0])
+    >>> (w * w).sum().backward()
+    >>> SignDescent([w], {"lr": 0.5}).step()
+    >>> w.tolist()
+    [0.5, -0.5]
+    """
+
+    state_names: ClassVar[Sequence[str]] = ()
+    rule: ClassVar[Callable[..., Any]]
+
+    def __init__(self, params: Iterable[Any], defaults: Mapping[str, Any]) -> None:
+        """`params`: parameters, or dictionaries {"params": ..., "lr": ...} of groups."""
+        self.defaults = dict(defaults)
+        self.param_groups: list[Group] = []
+        self._buckets: list[list[Bucket]] = []
+        for group in self._groups(params):
+            self.add_param_group(group)
+
+    def scalars(self, group: Group, step: int) -> Sequence[float]:
+        """The numbers that `rule` takes at update number `step` (from 1)."""
+        raise TypeError(f"{self._name}: expected the class to define scalars(self, group, step)")
+
+    def check(self, group: Group) -> None:
+        """Raise `ValueError` for hyper-parameters that make no sense."""
+
+    # -- steps ---------------------------------------------------------------------------------
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Update every parameter that has a gradient; returns what `closure`, run first, returns.
+
+        Raises `ShapeError` for a parameter that was given another shape.
+        """
+        loss = None if closure is None else closure()
+        kernel = type(self).rule.kernel  # type: ignore[attr-defined]
+        for index, group in enumerate(self.param_groups):
+            for bucket, touched in self._settled(index):
+                if touched:
+                    bucket.step(
+                        touched, kernel, lambda step, group=group: self.scalars(group, step)
+                    )
+        return loss
+
+    def zero_grad(self) -> None:
+        """Set every gradient to None."""
+        for group in self.param_groups:
+            for param in group["params"]:
+                drop_gradient(param)
+
+    def _settled(self, index: int) -> list[tuple[Bucket, list[Slot]]]:
+        """The buckets of a group with what is to be updated; built anew after a `.to()`."""
+        found = [(bucket, bucket.settle()) for bucket in self._buckets[index]]
+        if any(touched is None for _, touched in found):
+            self._rebuild(index)
+            found = [(bucket, bucket.settle()) for bucket in self._buckets[index]]
+        return found  # type: ignore[return-value]
+
+    def _rebuild(self, index: int) -> None:
+        """New buckets for a group, with the state of the old ones cast to their dtypes."""
+        params, old = self.param_groups[index]["params"], self._buckets[index]
+        kept = {id(slot.param): (slot, bucket) for bucket in old for slot in bucket.slots}
+        self._buckets[index] = self._gathered(params)
+        for bucket in self._buckets[index]:
+            for slot in bucket.slots:
+                before, home = kept[id(slot.param)]
+                slot.steps = before.steps
+                for name, flat in bucket.state.items():
+                    slot.of(flat)[...] = before.of(home.state[name])
+
+    def _gathered(self, params: Sequence[tg.Tensor]) -> list[Bucket]:
+        """The buckets of these parameters, one a dtype and device."""
+        kinds: dict[tuple[Any, str], list[tg.Tensor]] = {}
+        for param in params:
+            kinds.setdefault((param.dtype, param.device), []).append(param)
+        return [Bucket(members, self.state_names) for members in kinds.values()]
+
+    # -- groups --------------------------------------------------------------------------------
+
+    @property
+    def _name(self) -> str:
+        return type(self).__name__
+
+    def _groups(self, params: Any) -> list[Group]:
+        hint = "model.parameters()"
+        if isinstance(params, tg.Tensor):
+            raise TypeError(f"{self._name}: got one tensor, expected a list of them; try [param]")
+        if hasattr(params, "parameters"):
+            raise TypeError(f"{self._name}: got a module, expected its parameters; try {hint}")
+        found = list(params)
+        if not found:
+            raise ValueError(f"{self._name}: got no parameters, expected at least one; try {hint}")
+        return found if isinstance(found[0], dict) else [{"params": found}]
+
+    def add_param_group(self, group: Mapping[str, Any]) -> None:
+        """Add a dictionary of "params" and the hyper-parameters that differ from the defaults.
+
+        Raises `TypeError` for what is no tensor, `ValueError` for hyper-parameters that make no
+        sense or are unknown and for a parameter given twice, `GradientError` for what is no leaf.
+        """
+        new: Group = {**self.defaults, **group}
+        params = new.get("params", ())
+        new["params"] = [params] if isinstance(params, tg.Tensor) else list(params)
+        unknown = [key for key in group if key not in self.defaults and key not in _FREE_KEYS]
+        if unknown:
+            raise ValueError(
+                f"{self._name}: got a group with {unknown[0]!r}, expected some of "
+                f"{', '.join(self.defaults)}; try one of these"
+            )
+        self.check(new)
+        self._check_params(new["params"])
+        self.param_groups.append(new)
+        self._buckets.append(self._gathered(new["params"]))
+
+    def _check_params(self, params: Sequence[Any]) -> None:
+        if not params:
+            raise ValueError(f"{self._name}: got a group without params, expected some; try a list")
+        seen = {id(param) for group in self.param_groups for param in group["params"]}
+        for param in params:
+            if not isinstance(param, tg.Tensor):
+                raise TypeError(
+                    f"{self._name}: got {type(param).__name__}, expected parameters; "
+                    f"try model.parameters()"
+                )
+            if not param.is_leaf or param.level or not tg.dtypes.is_inexact(param.dtype):
+                raise tg.GradientError(
+                    f"{self._name}: got {param.dtype}{param.shape} that is no floating leaf, "
+                    f"expected a tensor that no operation made; try nn.Parameter(x.detach())"
+                )
+            if id(param) in seen:
+                raise ValueError(
+                    f"{self._name}: got a parameter of shape {param.shape} twice, expected each "
+                    f"once; try model.parameters(), which gives a tied one once"
+                )
+            seen.add(id(param))
+        self._check_memory(params)
+
+    def _check_memory(self, params: Sequence[tg.Tensor]) -> None:
+        """Refuse two parameters on the same memory: each would move to a place of its own."""
+        dense = [p.data for p in params if p.size and _dense(p.data)]
+        extents = sorted(bounds(array) for array in dense)
+        for (_, stop), (start, _) in pairwise(extents):
+            if start < stop:
+                raise ValueError(
+                    f"{self._name}: got two parameters that share memory, expected each its own; "
+                    f"try one nn.Parameter used in both places"
+                )
+
+    # -- state ---------------------------------------------------------------------------------
+
+    def _slots(self) -> Iterator[tuple[int, Slot, Bucket]]:
+        """(number, slot, bucket) of every parameter, numbered through the groups in order."""
+        number = 0
+        for group, buckets in zip(self.param_groups, self._buckets):
+            place = {id(slot.param): (slot, bucket) for bucket in buckets for slot in bucket.slots}
+            for param in group["params"]:
+                yield number, *place[id(param)]
+                number += 1
+
+    def state_dict(self) -> dict[str, Any]:
+        """{"state": {number: {"step": n, name: tensor}}, "param_groups": [...]}, all copies.
+
+        Parameters are numbered through the groups in order, as in PyTorch; one that has had no
+        update has no state. Loaded into an optimizer of the same parameters it resumes bit for bit.
+        """
+        state: dict[int, dict[str, Any]] = {}
+        for number, slot, bucket in self._slots():
+            if slot.steps:
+                arrays = {name: slot.of(flat).copy() for name, flat in bucket.state.items()}
+                held = {name: tg.Tensor(array) for name, array in arrays.items()}
+                state[number] = {"step": slot.steps, **held}
+        groups, number = [], 0
+        for group in self.param_groups:
+            count = len(group["params"])
+            groups.append({**group, "params": list(range(number, number + count))})
+            number += count
+        return {"state": state, "param_groups": groups}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Take over the state and the hyper-parameters of a `state_dict`.
+
+        Raises `ValueError` for other groups or shapes than this optimizer's; then nothing changes.
+        """
+        groups, state = state_dict["param_groups"], state_dict["state"]
+        here = [len(group["params"]) for group in self.param_groups]
+        there = [len(group["params"]) for group in groups]
+        if here != there:
+            raise ValueError(
+                f"{self._name}: got a state of groups with {there} parameters, expected {here}; "
+                f"try an optimizer of the same parameters"
+            )
+        for number, slot, bucket in self._slots():
+            self._check_state(number, slot, bucket, state.get(number))
+        for group, saved in zip(self.param_groups, groups):
+            group.update({key: value for key, value in saved.items() if key != "params"})
+        for number, slot, bucket in self._slots():
+            given = state.get(number)
+            slot.steps = 0 if given is None else int(given["step"])
+            for name, flat in bucket.state.items():
+                value = 0 if given is None else given[name]
+                slot.of(flat)[...] = value.value() if isinstance(value, tg.Tensor) else value
+
+    def _check_state(
+        self, number: int, slot: Slot, bucket: Bucket, given: Mapping[str, Any] | None
+    ) -> None:
+        wanted = {"step", *bucket.state}
+        if given is not None and set(given) != wanted:
+            raise ValueError(
+                f"{self._name}: got state {sorted(given)} for parameter {number}, expected "
+                f"{sorted(wanted)}; try the class that saved it"
+            )
+        for name in bucket.state if given is not None else ():
+            shape = tuple(given[name].shape)  # type: ignore[index]
+            if shape != slot.param.shape:
+                raise ValueError(
+                    f"{self._name}: got {name} of shape {shape} for parameter {number}, expected "
+                    f"{slot.param.shape}; try an optimizer of the same parameters"
+                )
+
+    def __getstate__(self) -> dict[str, Any]:
+        kept = {key: value for key, value in self.__dict__.items() if key != "_buckets"}
+        return {**kept, "_saved": self.state_dict()}
+
+    def __setstate__(self, kept: dict[str, Any]) -> None:
+        saved = kept.pop("_saved")
+        self.__dict__.update(kept)
+        self._buckets = [self._gathered(group["params"]) for group in self.param_groups]
+        self.load_state_dict(saved)
+
+    def __repr__(self) -> str:
+        lines = []
+        for k, group in enumerate(self.param_groups):
+            lines.append(f"  group {k}: {len(group['params'])} parameters")
+            lines += [f"    {key}: {group[key]}" for key in group if key != "params"]
+        return f"{self._name}(\n" + "\n".join(lines) + "\n)"
+
+
+def _dense(array: Any) -> bool:
+    return bool(array.flags.c_contiguous or array.flags.f_contiguous)
+
+
+def need_between(op: str, low: float, high: float = math.inf, **value: float) -> None:
+    """Raise `ValueError` unless low <= value < high (which NaN never is)."""
+    ((name, number),) = value.items()
+    if not low <= number < high:
+        rule = f"{name} >= {low:g}" if high == math.inf else f"{low:g} <= {name} < {high:g}"
+        raise ValueError(f"{op}: got {name}={number}, expected {rule}; try {name}={low or 0.1:g}")

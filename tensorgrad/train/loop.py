@@ -1,0 +1,256 @@
+"""The training loop: steps, epochs, early stopping, and callbacks that watch and stop it."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+import tensorgrad as tg
+from tensorgrad import nn, optim
+from tensorgrad.data import Batches
+from tensorgrad.train.network import linear_layers
+from tensorgrad.train.objective import Objective, Part
+from tensorgrad.train.recipe import Recipe
+
+Array = np.ndarray[Any, Any]
+Record = dict[str, Any]
+
+_CHUNK = 4096  # rows evaluated at once
+_NORMS = 8  # steps of an epoch whose gradients are measured
+
+
+class DivergedError(tg.TensorgradError, ArithmeticError):
+    """A loss that is no longer a finite number."""
+
+
+@dataclass
+class Progress:
+    """Where a run stands, to the step; with the arrays of its state it is all that resuming needs.
+
+    The sums run over the steps of the current epoch; `squares` holds for each layer the sum of
+    the squared gradient norms at the measured steps.
+    """
+
+    epoch: int = 0
+    batch: int = 0
+    step: int = 0
+    loss_sum: float = 0.0
+    points: float = 0.0
+    rows: int = 0
+    squares: dict[str, float] = field(default_factory=dict)
+    measured: int = 0
+    best_loss: float = math.inf
+    best_epoch: int = 0
+    stale: int = 0
+    plateau_score: float = -math.inf
+    plateau_stale: int = 0
+    plateau_factor: float = 1.0
+
+    def begin_epoch(self) -> None:
+        """Set the sums of the epoch to zero."""
+        self.batch = self.rows = self.measured = 0
+        self.loss_sum = self.points = 0.0
+        self.squares = {}
+
+
+class Callback:
+    """Watches a run; every method may be left out. `loop.stop(reason)` ends the run."""
+
+    def on_start(self, loop: Loop) -> None:
+        """Before the first step."""
+
+    def on_step(self, loop: Loop) -> None:
+        """After each step."""
+
+    def on_epoch(self, loop: Loop, record: Record) -> None:
+        """After each epoch, with its line of metrics."""
+
+    def on_end(self, loop: Loop) -> None:
+        """After the last step, whatever ended the run."""
+
+
+class Loop:
+    """Trains `net` on the batches and keeps the weights with the lowest validation loss.
+
+    `generator` is what dropout in the network draws from, so that the state of a run has it.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        objective: Objective,
+        recipe: Recipe,
+        batches: Batches,
+        train: Part,
+        validation: Part,
+        callbacks: Iterable[Callback] = (),
+        generator: Any = None,
+    ) -> None:
+        self.net = net
+        self.objective = objective
+        self.recipe = recipe
+        self.batches = batches
+        self.train = train
+        self.validation = validation
+        self.callbacks = list(callbacks)
+        self.generator = tg.Generator(0) if generator is None else generator
+        self.optimizer: optim.Optimizer = recipe.optimizer(net)
+        self.progress = Progress()
+        self.best: dict[str, Array] = {}
+        self.history: list[Record] = []
+        self.reason = ""
+        self._layers = linear_layers(net)
+        self._measure_every = max(1, len(batches) // _NORMS)
+
+    def stop(self, reason: str) -> None:
+        """End the run after the current step."""
+        self.reason = self.reason or reason
+
+    def run(self) -> str:
+        """Train to the end; returns why it ended: "epochs", "patience" or a callback's reason."""
+        self.reason = ""
+        self._tell("on_start")
+        try:
+            with np.errstate(all="ignore"):  # a loss that is no number is reported as such
+                while not self.reason:
+                    self.stop(self._finished())
+                    if not self.reason and self._epoch():
+                        self._close_epoch()
+        finally:
+            self._tell("on_end")
+        return self.reason
+
+    def _finished(self) -> str:
+        """Why no epoch is to follow, "" if one is."""
+        progress, recipe = self.progress, self.recipe
+        if recipe.patience and progress.stale >= recipe.patience:
+            return "patience"
+        return "epochs" if progress.epoch >= recipe.epochs else ""
+
+    def _tell(self, event: str, *details: Any) -> None:
+        for callback in self.callbacks:
+            getattr(callback, event)(self, *details)
+
+    # -- an epoch ------------------------------------------------------------------------------
+
+    def _epoch(self) -> bool:
+        """The rest of the current epoch; False if it was stopped in the middle."""
+        progress = self.progress
+        self._begun, self._rows_before = time.perf_counter(), progress.rows
+        self.net.train()
+        for x, y in self.batches.at(progress.epoch, progress.batch):
+            self._step(x, y)
+            self._tell("on_step")
+            if self.reason and progress.batch < len(self.batches):
+                return False
+        return True
+
+    def _step(self, x: Array, y: Array) -> None:
+        progress, recipe = self.progress, self.recipe
+        recipe.set_rate(self.optimizer, progress.step, progress.plateau_factor)
+        self.optimizer.zero_grad()
+        outputs = self.net(tg.Tensor(x))
+        loss = self.objective.loss(outputs, tg.Tensor(y))
+        value = float(loss.item())
+        if not math.isfinite(value):
+            raise self._diverged("loss", value)
+        loss.backward()
+        if progress.batch % self._measure_every == 0:
+            self._measure()
+        recipe.before_step(self.net)
+        self.optimizer.step()
+        recipe.after_step(self.net, self.optimizer)
+        progress.loss_sum += value * len(x)
+        progress.points += self.objective.points(outputs.detach().numpy(), y)
+        progress.rows += len(x)
+        progress.batch += 1
+        progress.step += 1
+
+    def _measure(self) -> None:
+        """Add the squared gradient norm of each layer's weights."""
+        squares = self.progress.squares
+        for name, layer in self._layers:
+            gradient = layer.weight.grad
+            flat = np.zeros(1) if gradient is None else gradient.numpy().ravel()
+            square = float(flat @ flat)
+            if not math.isfinite(square):
+                raise self._diverged(f"the gradient norm of {name},", math.sqrt(square))
+            squares[name] = squares.get(name, 0.0) + square
+        self.progress.measured += 1
+
+    def _diverged(self, what: str, value: float) -> DivergedError:
+        progress = self.progress
+        rate = self.recipe.rate(self.optimizer)
+        return DivergedError(
+            f"train: got {what} {value} at step {progress.step + 1} (epoch {progress.epoch + 1}), "
+            f"expected a finite number; try --lr {rate / 10:.2g}, or --clip-norm 1"
+        )
+
+    def _close_epoch(self) -> None:
+        """Evaluate, write the epoch's record, keep the best weights, stop when patience ends."""
+        progress = self.progress
+        seconds = time.perf_counter() - self._begun
+        seen = progress.rows - self._rows_before
+        loss, score = evaluate(self.net, self.objective, self.validation)
+        if not math.isfinite(loss):
+            raise self._diverged("validation loss", loss)
+        better = loss < progress.best_loss
+        record = self._record(loss, score, better)
+        record["seconds"] = round(seconds, 6)
+        record["samples_per_second"] = round(seen / seconds, 1) if seconds else 0.0
+        progress.epoch += 1
+        progress.begin_epoch()
+        if better:
+            progress.best_loss, progress.best_epoch = loss, progress.epoch
+            self.best = weights(self.net)
+        progress.stale = 0 if better else progress.stale + 1
+        self.recipe.watch(progress, score)
+        self.history.append(record)
+        self._tell("on_epoch", record)
+
+    def _record(self, loss: float, score: float, better: bool) -> Record:
+        progress, name = self.progress, self.objective.score_name
+        norms = {
+            layer: math.sqrt(total / progress.measured) for layer, total in progress.squares.items()
+        }
+        return {
+            "epoch": progress.epoch + 1,
+            "loss": progress.loss_sum / progress.rows,
+            name: self.objective.score(progress.points, self.train.spread),
+            "val_loss": loss,
+            f"val_{name}": score,
+            "best": better,
+            "lr": self.recipe.rate(self.optimizer),
+            "grad_norm": norms,
+        }
+
+
+def weights(net: nn.Module) -> dict[str, Array]:
+    """A copy of every parameter and buffer."""
+    return {name: np.array(value.detach().numpy()) for name, value in net.state_dict().items()}
+
+
+def predict(net: nn.Module, x: Array) -> Array:
+    """The outputs of a network in evaluation mode, off the tape, some thousand rows at a time."""
+    was_training = net.training
+    net.eval()
+    with tg.no_grad():
+        parts = [
+            net(tg.Tensor(x[start : start + _CHUNK])).detach().numpy()
+            for start in range(0, len(x), _CHUNK)
+        ]
+    net.train(was_training)
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def evaluate(net: nn.Module, objective: Objective, part: Part) -> tuple[float, float]:
+    """The mean loss and the score on a part."""
+    outputs = predict(net, part.x)
+    with tg.no_grad():
+        loss = objective.loss(tg.Tensor(outputs), tg.Tensor(part.y))
+    return float(loss.item()), objective.score(objective.points(outputs, part.y), part.spread)

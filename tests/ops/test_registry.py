@@ -1,0 +1,333 @@
+"""Every operation of the registry, tested from its own entry."""
+
+from __future__ import annotations
+
+import importlib
+import itertools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tensorgrad as tg
+from tensorgrad import dtypes
+from tensorgrad.core.backward import gradients
+from tensorgrad.core.formula import Elementwise
+from tensorgrad.core.primitive import PRIMITIVES, Primitive, Spec
+from tensorgrad.core.registry import OPERATIONS, Operation
+from tensorgrad.core.tensor import Tensor
+from tensorgrad.testing import Draw, check_grad
+
+Array = np.ndarray[Any, Any]
+NAMES = sorted(OPERATIONS)
+SMOOTH = [name for name in NAMES if OPERATIONS[name].orders]
+COUNT = 8
+
+
+def samples(name: str, rng: np.random.Generator) -> list[tuple[tuple[Any, ...], dict[str, Any]]]:
+    return list(OPERATIONS[name].samples(Draw(rng)))
+
+
+def oracle(operation: Operation) -> Callable[..., Any]:
+    found = operation.oracle
+    if not isinstance(found, str):
+        return found
+    module, _, attribute = found.rpartition(".")
+    if module.startswith("scipy"):
+        return getattr(importlib.import_module(module), attribute)  # type: ignore[no-any-return]
+    value: Any = np
+    for part in found.split("."):
+        value = getattr(value, part)
+    return value  # type: ignore[no-any-return]
+
+
+def leaves(result: Any) -> list[Any]:
+    if isinstance(result, tuple | list):
+        return [leaf for part in result for leaf in leaves(part)]
+    return [result]
+
+
+def moving(args: tuple[Any, ...]) -> list[int]:
+    """Positions of floating arrays among the arguments; of lists of them, their own wrapper."""
+    return [
+        k for k, a in enumerate(args) if isinstance(a, np.ndarray) and dtypes.is_inexact(a.dtype)
+    ]
+
+
+def unpacked(
+    function: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any]
+) -> tuple[Callable[..., Any], list[Any]]:
+    """A function of arrays alone, also where an argument is a list of arrays."""
+    flat: list[Any] = []
+    shape: list[int | None] = []
+    for a in args:
+        if isinstance(a, list | tuple) and a and all(isinstance(x, np.ndarray) for x in a):
+            flat += list(a)
+            shape.append(len(a))
+        else:
+            flat.append(a)
+            shape.append(None)
+
+    def call(*values: Any) -> Any:
+        rest = iter(values)
+        packed = [
+            next(rest) if n is None else list(itertools.islice(rest, n)) for n in shape
+        ]
+        return function(*packed, **options)
+
+    return call, flat
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_samples_cover_layouts(name: str, rng: np.random.Generator) -> None:
+    assert len(samples(name, rng)) >= COUNT
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_forward_equals_oracle(name: str, rng: np.random.Generator) -> None:
+    operation = OPERATIONS[name]
+    for args, options in samples(name, rng):
+        with np.errstate(all="ignore"):
+            want = leaves(oracle(operation)(*args, **options))
+            got = leaves(operation.function(*args, **options))
+        assert len(got) == len(want)
+        for g, w in zip(got, want):
+            w = np.asarray(w)
+            assert isinstance(g, Tensor)
+            assert g.shape == w.shape
+            assert g.dtype == w.dtype
+            np.testing.assert_allclose(g.data, w, rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize("name", SMOOTH)
+def test_derivatives_to_order_three(
+    name: str, rng: np.random.Generator, request: pytest.FixtureRequest
+) -> None:
+    full = request.config.getoption("--full")
+    for number, (args, options) in enumerate(samples(name, rng)):
+        call, flat = unpacked(OPERATIONS[name].function, args, options)
+        if any(a.size == 0 for a in flat if isinstance(a, np.ndarray)):
+            continue
+        order = OPERATIONS[name].orders if full or number % 3 == 1 else 1
+        check_grad(call, flat, order=order, rng=rng)
+
+
+@pytest.mark.parametrize("name", SMOOTH)
+def test_empty_arrays_have_empty_gradients(name: str, rng: np.random.Generator) -> None:
+    for args, options in samples(name, rng):
+        call, flat = unpacked(OPERATIONS[name].function, args, options)
+        where = moving(tuple(flat))
+        if not any(flat[k].size == 0 for k in where):
+            continue
+        found = tg.grad(lambda *a, f=call: total(f(*a)), argnums=where)(*flat)
+        for k, g in zip(where, found):
+            assert np.shape(g) == flat[k].shape
+
+
+def total(result: Any) -> Any:
+    """A smooth real number that depends on every output."""
+    parts = [tg.sum(y * y.conj()).real for y in leaves(result) if dtypes.is_inexact(y.dtype)]
+    return sum(parts[1:], parts[0])
+
+
+@pytest.mark.parametrize("name", SMOOTH)
+def test_forward_mode_is_the_transpose_of_reverse_mode(
+    name: str, rng: np.random.Generator
+) -> None:
+    for args, options in samples(name, rng):
+        call, flat = unpacked(OPERATIONS[name].function, args, options)
+        where = moving(tuple(flat))
+        if not where:
+            continue
+
+        def f(*moved: Any, call: Any = call, flat: Any = flat, where: Any = where) -> Any:
+            full = list(flat)
+            for k, x in zip(where, moved):
+                full[k] = x
+            return tuple(y for y in leaves(call(*full)) if dtypes.is_inexact(y.dtype))
+
+        primals = tuple(flat[k] for k in where)
+        tangents = tuple(direction(rng, x) for x in primals)
+        out, pull = tg.vjp(f, *primals)
+        cts = tuple(direction(rng, np.asarray(y)) for y in out)
+        same, moves = tg.jvp(f, primals, tangents)
+        for a, b in zip(out, same):
+            np.testing.assert_array_equal(a, b)
+        left = sum(np.vdot(ct, t).real for ct, t in zip(cts, moves))
+        right = sum(np.vdot(g, t).real for g, t in zip(pull(cts), tangents))
+        scale = sum(np.abs(np.conj(ct) * t).sum() for ct, t in zip(cts, moves))
+        assert abs(left - right) <= 1e-11 * max(scale, 1.0)
+
+
+def direction(rng: np.random.Generator, like: Array) -> Array:
+    found = rng.standard_normal(like.shape)
+    if like.dtype.kind == "c":
+        found = found + 1j * rng.standard_normal(like.shape)
+    return np.asarray(found)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_batching_rule_equals_a_loop(name: str, rng: np.random.Generator) -> None:
+    if name in DRAWS:
+        return
+    for args, options in samples(name, rng):
+        call, flat = unpacked(OPERATIONS[name].function, args, options)
+        arrays = moving(tuple(flat))
+        if not arrays:
+            continue
+        for chosen in {tuple(arrays), tuple(arrays[:1]), tuple(arrays[-1:])}:
+            stacked = [
+                np.stack([a, np.sort(a, axis=None).reshape(a.shape)]) if k in chosen else a
+                for k, a in enumerate(flat)
+            ]
+            axes = tuple(0 if k in chosen else None for k in range(len(flat)))
+            with np.errstate(all="ignore"):
+                got = leaves(tg.vmap(call, in_axes=axes)(*stacked))
+                rows = [
+                    leaves(call(*[a[i] if k in chosen else a for k, a in enumerate(stacked)]))
+                    for i in range(2)
+                ]
+            for g, *want in zip(got, *rows):
+                want = np.stack([np.asarray(w.data) for w in want])
+                value = g.data if isinstance(g, Tensor) else np.asarray(g)
+                assert value.dtype == want.dtype
+                np.testing.assert_allclose(value, want, rtol=1e-12, atol=1e-13)
+
+
+DRAWS = frozenset({"dropout"})
+"""Operations that draw numbers: under vmap one draw serves the whole batch, tested on their own."""
+
+
+class Spy:
+    """Watches every kernel call of every primitive: `out=`, and `spec` against what came out."""
+
+    def __init__(self) -> None:
+        self.seen: set[str] = set()
+
+    def around(self, primitive: Primitive, kernel: Callable[..., Any]) -> Callable[..., Any]:
+        def run(*arrays: Array, **params: Any) -> Any:
+            result = kernel(*arrays, **params)
+            outs = result if isinstance(result, tuple) else (result,)
+            self.seen.add(primitive.name)
+            if not any(isinstance(p, Array_types) for p in params.values()):
+                self.check_out(primitive, kernel, arrays, params, outs)
+            self.check_spec(primitive, arrays, params, outs)
+            return result
+
+        return run
+
+    def check_out(
+        self, primitive: Any, kernel: Any, arrays: Any, params: Any, outs: tuple[Any, ...]
+    ) -> None:
+        targets = tuple(np.empty(np.shape(o), np.asarray(o).dtype) for o in outs)
+        kernel(*arrays, **params, out=targets if len(targets) > 1 else targets[0])
+        for target, out in zip(targets, outs):
+            np.testing.assert_array_equal(target, out, err_msg=primitive.name)
+
+    def check_spec(self, primitive: Any, arrays: Any, params: Any, outs: tuple[Any, ...]) -> None:
+        found = primitive.spec(*(Spec(np.shape(a), a.dtype) for a in arrays), **params)
+        for s, out in zip(found if isinstance(found, tuple) else (found,), outs):
+            assert tuple(s.shape) == np.shape(out), primitive.name
+            if not isinstance(primitive, Elementwise):
+                assert s.dtype == np.asarray(out).dtype, primitive.name
+
+
+Array_types = (np.ndarray,)
+
+
+@pytest.fixture
+def spy() -> Iterator[Spy]:
+    watcher = Spy()
+    kept = {p: p.kernels[np.ndarray] for p in PRIMITIVES.values()}
+    for primitive, kernel in kept.items():
+        primitive.kernels[np.ndarray] = watcher.around(primitive, kernel)
+    yield watcher
+    for primitive, kernel in kept.items():
+        primitive.kernels[np.ndarray] = kernel
+
+
+def test_every_primitive_writes_into_out_and_knows_its_shapes(
+    spy: Spy, rng: np.random.Generator
+) -> None:
+    for name in NAMES:
+        for args, options in samples(name, rng):
+            call, flat = unpacked(OPERATIONS[name].function, args, options)
+            where = moving(tuple(flat))
+            with np.errstate(all="ignore"):
+                call(*flat)
+                if OPERATIONS[name].orders and where:
+                    tg.grad(lambda *a, f=call: total(f(*a)), argnums=where)(*flat)
+    assert not {name for name in PRIMITIVES if name not in spy.seen and "_vjp" not in name}
+
+
+@pytest.mark.parametrize("name", SMOOTH)
+def test_first_order_path_equals_the_recorded_one(name: str, rng: np.random.Generator) -> None:
+    for args, options in samples(name, rng):
+        call, flat = unpacked(OPERATIONS[name].function, args, options)
+        where = moving(tuple(flat))
+        if not where:
+            continue
+        results = []
+        for create_graph in (False, True):
+            xs = [Tensor(a, requires_grad=k in where) for k, a in enumerate(flat)
+                  if isinstance(a, np.ndarray)]  # fmt: skip
+            tensors = iter(xs)
+            y = total(call(*[next(tensors) if isinstance(a, np.ndarray) else a for a in flat]))
+            if y.node is None:
+                break
+            targets = [x.node for x in xs if x.node is not None]
+            results.append(
+                gradients([y], [Tensor(np.ones(()))], targets, create_graph=create_graph, free=True)
+            )
+        for fast, slow in zip(*results) if results else ():
+            assert (fast is None) == (slow is None)
+            if fast is not None:
+                assert fast.dtype == slow.dtype
+                np.testing.assert_allclose(fast.data, slow.data, rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+def test_low_precision_errs_no_more_than_twice_the_reference(
+    name: str, dtype: str, rng: np.random.Generator
+) -> None:
+    operation, low = OPERATIONS[name], dtypes.dtype(dtype)
+    for args, options in samples(name, rng):
+        _, flat = unpacked(operation.function, args, options)
+        where = moving(tuple(flat))
+        if not where or any(flat[k].dtype.kind == "c" for k in where) or "dtype" in options:
+            continue
+        if name == "astype":
+            continue
+        mixed = dtypes.result_type(low, *[a.dtype for a in flat if getattr(a, "dtype", low).kind in "iu"])
+        rounded, kept = cast((args, options), low)
+        exact, same = cast((rounded, kept), np.float64)
+        with np.errstate(all="ignore"):
+            got = leaves(operation.function(*rounded, **kept))
+            want = leaves(operation.function(*exact, **same))
+        for g, w in zip(got, want):
+            if not dtypes.is_float(w.dtype):
+                continue
+            assert g.dtype in (low, mixed), (g.dtype, low)
+            bound = budget(w.data, dtype)
+            error = np.abs(g.data.astype(np.float64) - w.data)
+            assert np.all((error <= bound) | ~np.isfinite(w.data) | (g.data == w.data))
+
+
+def cast(value: Any, dtype: Any) -> Any:
+    """Arguments with their floating arrays in another dtype."""
+    if isinstance(value, np.ndarray) and dtypes.is_float(value.dtype):
+        return value.astype(dtype)
+    if isinstance(value, dict):
+        return {k: cast(v, dtype) for k, v in value.items()}
+    if isinstance(value, tuple | list):
+        return type(value)(cast(v, dtype) for v in value)
+    return value
+
+
+def budget(exact: Array, dtype: str) -> Array:
+    """The error allowed in a dtype: a few roundings of values of the array's own size."""
+    eps = {"float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}[dtype]
+    scale = np.maximum(np.abs(exact), 1.0)
+    return np.asarray(8 * eps * scale * max(1.0, np.sqrt(exact.size)))

@@ -1,0 +1,36 @@
+"""`import tensorgrad` is light: what it loads, and what that costs."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+HEAVY = (
+    "scipy", "ml_dtypes", "opt_einsum", "optree", "safetensors", "rich", "click", "sklearn",
+    "matplotlib", "llvmlite", "threadpoolctl", "cupy",
+)  # fmt: skip
+SECONDS = 0.05
+
+
+def run(code: str, cache: Path) -> str:
+    """A fresh process that keeps compiled modules, as an installed package has them."""
+    environment = os.environ | {"PYTHONPYCACHEPREFIX": str(cache)}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment
+    ).stdout
+
+
+def test_no_heavy_library_is_imported(tmp_path: Path) -> None:
+    loaded = run("import sys, tensorgrad; print(' '.join(sys.modules))", tmp_path).split()
+    assert not [name for name in HEAVY if name in loaded]
+
+
+def test_import_costs_at_most_50_ms_over_numpy(tmp_path: Path) -> None:
+    code = (
+        "import time, numpy, numpy.lib.array_utils; t = time.perf_counter(); import tensorgrad; "
+        "print(time.perf_counter() - t)"
+    )
+    assert min(float(run(code, tmp_path)) for _ in range(6)) <= SECONDS
