@@ -21,6 +21,6 @@ def command(run: str, file: str, out: str | None, layer: int | None) -> None:
     Writes a label and the probability of each class, or the value of a regression, one line a
     row. FILE is read as for training; its target column is not needed and not read.
     """
-    from tensorgrad.train.predict import predict_file, write_csv  # NumPy is not for --help
+    from tensorgrad.train.predictions import predict_file, write_csv  # NumPy is not for --help
 
     write_csv(predict_file(run, file, layer), out)

@@ -24,7 +24,7 @@ class Dropout(Module):
     def forward(self, input: Any) -> Any:
         if not self.training or not self.p:
             return input
-        return tg.dropout(input, self.p, True, self.generator)
+        return tg.dropout(input, self.p, generator=self.generator)
 
     def extra_repr(self) -> str:
         return f"p={self.p}"

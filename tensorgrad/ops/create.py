@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np  # oracles only
 
 from tensorgrad import dtypes, shapes
-from tensorgrad._errors import DeviceError, DTypeError, need
+from tensorgrad._errors import DeviceError, DTypeError, GradientError, need
 from tensorgrad.backend import base
 from tensorgrad.core.primitive import Primitive, Spec, operand
 from tensorgrad.core.registry import operation, primitive
@@ -72,37 +72,48 @@ def tensor(
     """A new tensor with a copy of `data`: numbers, nested lists of them, an array, a tensor.
 
     dtype None keeps that of the data (Python floats: float64). Raises `GradientError` for a tensor
-    on the tape, whose gradient would be cut silently.
+    on the tape: a new tensor has no past, so its gradient would be cut silently.
     """
-    found = asarray(data, dtype, device=device)
+    if isinstance(data, Tensor) and data.node is not None:
+        raise GradientError(
+            "tensor: got a tensor on the tape, expected a value without a past; "
+            "try x.detach() for a constant, or tg.asarray(x) to keep the gradient"
+        )
+    found: Tensor = asarray(data, dtype, device=device)
+    if found.level:
+        return found
     given = data.data if isinstance(data, Tensor) else data
     fresh = isinstance(given, list | tuple | bool | int | float | complex)
     array = found.data if fresh else base.of(found.data).kernel("copied")(found.data)
     return constant(array, requires_grad)
 
 
-@operation(oracle=_like_oracle, samples=_value_samples, numpy="asarray", orders=0)
+@operation(oracle=_like_oracle, samples=_value_samples, numpy="asarray")
 def asarray(
     a: Any, dtype: Any = None, *, device: str | None = None, requires_grad: bool = False
 ) -> Tensor:
-    """`a` as a tensor, sharing memory with an array or a tensor of that dtype; a copy of a list.
+    """`a` as a tensor, sharing memory with an array of that dtype; a copy of a list.
 
-    Raises `GradientError` for a tensor on the tape, `DeviceError` for an array of another device.
+    A tensor is returned as it is, or cast, with its place on the tape. Raises `DeviceError` for an
+    array of another device.
     """
-    if isinstance(a, Tensor):
-        a = a._off_tape("asarray")
-    elif isinstance(a, list | tuple):
+    if isinstance(a, list | tuple):
         a = _nested(a)
-    found = base.asarray(a, dtype)
+    if isinstance(a, Tensor):
+        found: Any = a if dtype is None else a.astype(dtype)  # type: ignore[attr-defined]
+    else:
+        found = make(base.asarray(a, dtype))
     need(
-        device is None or base.of(found).device == device,
+        device is None or found.device == device,
         "asarray",
-        device=base.of(found).device,
+        device=found.device,
         want=f"an array on {device}",
         fix=f"x.to({device!r})",
         error=DeviceError,
     )
-    return constant(found, requires_grad)
+    if requires_grad:
+        found.requires_grad = True
+    return found  # type: ignore[no-any-return]
 
 
 def _nested(value: Any) -> Any:
@@ -112,7 +123,6 @@ def _nested(value: Any) -> Any:
     return value._off_tape("tensor") if isinstance(value, Tensor) else value
 
 
-@operation(oracle=lambda x: x, samples=lambda r: r.singles(-2, 2), orders=0)
 def from_numpy(array: Any) -> Tensor:
     """A tensor that shares the memory of a NumPy array; raises `DTypeError` for anything else."""
     need(

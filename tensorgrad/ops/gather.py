@@ -185,9 +185,10 @@ def _put_tangent(t: Any, out: Any, x: Any, index: Any, values: Any, *, axis: int
 
 def _put_batch(inputs: Any, batched: Any, *, axis: int) -> Any:
     x, index, values = inputs
-    if batched[2] and values.ndim < index.ndim + (not batched[1]):
-        lead = index.ndim + (not batched[1]) - values.ndim
-        values = reshape(values, (values.shape[0], *(1,) * lead, *values.shape[1:]))
+    lead = index.ndim - batched[1] - (values.ndim - batched[2])
+    if lead > 0:
+        size = values.shape[: int(batched[2])]
+        values = reshape(values, (*size, *(1,) * lead, *values.shape[len(size) :]))
     return put_along_p.bind(*_all_batched((x, index, values), batched), axis=axis + 1)
 
 

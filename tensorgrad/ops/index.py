@@ -38,9 +38,9 @@ def concrete(op: str, x: Tensor) -> Any:
     return data
 
 
-def index_tensor(op: str, k: Any) -> Tensor:
+def index_tensor(op: str, k: Any) -> Any:
     """An index array as an integer or bool tensor; an empty list is an integer one."""
-    found = k if isinstance(k, Tensor) else operand(k, (), op)
+    found: Any = k if isinstance(k, Tensor) else operand(k, (), op)
     if not isinstance(k, Tensor) and not found.size and found.dtype.kind == "f":
         found = astype(found, dtypes.int64)
     if found.node is not None:

@@ -171,7 +171,7 @@ def pairs(**options: tuple[float, ...]) -> Callable[[Any], Any]:
             z = (r.integers(0, 8, *t.shape) / 4 + 0.3) * np.where(r.bools(*t.shape), 1, -1)
             how = "sum" if not t.size else ("mean", "sum", "none")[k % 3]
             more = {name: values[k % len(values)]} if values else {}
-            yield (t + z, t), {"reduction": how, **more}
+            yield (np.asarray(t + z), t), {"reduction": how, **more}
 
     return samples
 

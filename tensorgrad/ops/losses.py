@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from tensorgrad import shapes
+from tensorgrad import dtypes, shapes
 from tensorgrad._errors import need
 from tensorgrad.core.formula import Elementwise
 from tensorgrad.core.primitive import operand
@@ -75,7 +75,10 @@ _embedding_p = _loss(
 
 
 def _matched(op: str, input: Any, target: Any, reduction: str) -> tuple[Any, Any]:
-    """Input and target as tensors of one shape; broadcasting here is nearly always a mistake."""
+    """Input and target as tensors of one shape; broadcasting here is nearly always a mistake.
+
+    Integer and bool targets take the dtype of a floating input.
+    """
     checked(op, reduction)
     x, t = operand(input, (target,), op), operand(target, (input,), op)
     need(
@@ -86,6 +89,8 @@ def _matched(op: str, input: Any, target: Any, reduction: str) -> tuple[Any, Any
         want="a target of the input's shape (nothing is broadcast)",
         fix="target.reshape(input.shape)",
     )
+    if t.dtype.kind in "iub" and dtypes.is_float(x.dtype):
+        t = t.astype(x.dtype)  # type: ignore[attr-defined]
     return x, t
 
 

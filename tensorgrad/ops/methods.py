@@ -8,7 +8,7 @@ from typing import Any
 from tensorgrad.core.backward import backward
 from tensorgrad.core.registry import OPERATIONS
 from tensorgrad.core.tensor import Tensor
-from tensorgrad.ops import protocols
+from tensorgrad.ops import inplace, protocols
 from tensorgrad.ops.operators import OPERATORS
 
 PROPERTIES = {"T": "transpose", "mT": "matrix_transpose", "real": "real", "imag": "imag"}
@@ -25,7 +25,7 @@ def attach() -> None:
     for operation in OPERATIONS.values():
         for name in operation.methods:
             setattr(Tensor, name, operation.function)
-    for name, function in OPERATORS.items():
+    for name, function in {**OPERATORS, **inplace.METHODS}.items():
         setattr(Tensor, name, function)
     for name in REFLECTED:
         direct = getattr(Tensor, f"__{name}__", None)

@@ -195,7 +195,8 @@ def reshape(a: Any, shape: Any, *more: Any, order: str = "C") -> Any:
 def ravel(a: Any, order: str = "C") -> Any:
     """The elements in C order along one axis; a view if it can be."""
     _c_order("ravel", order)
-    return reshape(a, (-1,)) if operand(a).size else reshape(a, (0,))
+    a = operand(a)
+    return reshape_p.bind(a, shape=(a.size,))
 
 
 @operation(

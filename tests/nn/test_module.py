@@ -89,7 +89,7 @@ def test_replacing_by_another_kind_raises() -> None:
     block = Block()
     with pytest.raises(TypeError, match=r"Block.scale: got Tensor, expected an nn.Parameter"):
         block.scale = tg.ones((3,))  # type: ignore[assignment]
-    with pytest.raises(TypeError, match="expected an nn.Module"):
+    with pytest.raises(TypeError, match=r"expected an nn\.Module"):
         block.inner = 3  # type: ignore[assignment]
     with pytest.raises(TypeError, match="expected a tensor"):
         block.mean = 3
@@ -125,7 +125,7 @@ def test_deleting_unregisters() -> None:
 def test_none_parameter_keeps_its_name() -> None:
     layer = nn.Linear(2, 2, bias=False)
     assert layer.bias is None
-    with pytest.raises(TypeError, match="expected an nn.Parameter or None"):
+    with pytest.raises(TypeError, match=r"expected an nn\.Parameter or None"):
         layer.bias = tg.zeros((2,))  # type: ignore[assignment]
     layer.bias = nn.Parameter(np.zeros(2, np.float32))
     assert list(layer.state_dict()) == ["weight", "bias"]

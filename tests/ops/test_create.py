@@ -1,0 +1,112 @@
+"""Creation: dtypes, sharing of memory, leaves and errors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tensorgrad as tg
+from tensorgrad import DeviceError, DTypeError, GradientError, ShapeError
+from tensorgrad.ops.create import from_numpy
+
+
+def test_dtypes_are_numpys() -> None:
+    for made, dtype in (
+        (tg.tensor([1.0, 2.0]), "float64"),
+        (tg.tensor([1, 2]), "int64"),
+        (tg.tensor([True]), "bool"),
+        (tg.zeros(3), "float64"),
+        (tg.full((2,), 7), "int64"),
+        (tg.arange(4), "int64"),
+        (tg.arange(0.0, 1.0, 0.5), "float64"),
+        (tg.eye(2, dtype="float32"), "float32"),
+        (tg.ones_like(np.ones(2, "f4")), "float32"),
+        (tg.one_hot(np.array([0]), 2), "int64"),
+        (tg.tensor([1.0], "bfloat16"), "bfloat16"),
+    ):
+        assert made.dtype.name == dtype
+
+
+def test_tensor_copies_and_asarray_shares(rng: np.random.Generator) -> None:
+    x = rng.standard_normal(3)
+    assert not np.shares_memory(tg.tensor(x).numpy(), x)
+    assert np.shares_memory(tg.asarray(x).numpy(), x)
+    assert np.shares_memory(from_numpy(x).numpy(), x)
+    leaf = tg.Tensor(x, requires_grad=True)
+    assert tg.asarray(leaf) is leaf
+    assert tg.asarray(leaf, "float32").requires_grad
+
+
+def test_requires_grad_makes_a_leaf() -> None:
+    for made in (
+        tg.tensor([1.0], requires_grad=True),
+        tg.zeros((2, 3), requires_grad=True),
+        tg.linspace(0, 1, 5, requires_grad=True),
+        tg.zeros_like(np.ones(2), requires_grad=True),
+    ):
+        assert made.is_leaf
+        assert made.requires_grad
+    assert not tg.zeros_like(tg.zeros(2, requires_grad=True)).requires_grad
+
+
+def test_numpys_like_functions_on_tensors() -> None:
+    x = tg.Tensor(np.ones((2, 3), "f4"), requires_grad=True)
+    for made, value in (
+        (np.zeros_like(x), 0),
+        (np.ones_like(x), 1),
+        (np.full_like(x, 5), 5),
+    ):
+        assert isinstance(made, tg.Tensor)
+        assert not made.requires_grad
+        assert made.dtype == np.float32
+        assert np.array_equal(made.numpy(), np.full((2, 3), value))
+
+
+def test_a_list_of_tensors_is_stacked_off_the_tape() -> None:
+    assert tg.tensor([tg.tensor(1.0), 2.0]).tolist() == [1.0, 2.0]
+    with pytest.raises(GradientError, match="on the tape"):
+        tg.tensor([tg.Tensor(1.0, requires_grad=True)])
+
+
+def test_one_hot_infers_the_classes() -> None:
+    assert tg.one_hot([2, 0]).tolist() == [[0, 0, 1], [1, 0, 0]]
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "text"),
+    [
+        (
+            lambda: tg.tensor(tg.Tensor(1.0, requires_grad=True)),
+            GradientError,
+            "tensor: got a tensor on the tape, expected a value without a past; "
+            "try x.detach() for a constant, or tg.asarray(x) to keep the gradient",
+        ),
+        (
+            lambda: tg.zeros((2, -1)),
+            ShapeError,
+            "zeros: got shape=(2, -1), expected lengths >= 0; try shape=()",
+        ),
+        (
+            lambda: tg.zeros(2, device="cuda:9"),
+            DeviceError,
+            "device: got 'cuda:9', expected one of cpu; try device='cpu'",
+        ),
+        (
+            lambda: tg.one_hot(np.array([[0, 4]]), 4),
+            ShapeError,
+            "one_hot: got label=4, position=(0, 1), expected 0 <= label < 4; "
+            "try a larger num_classes, or labels from 0",
+        ),
+        (
+            lambda: from_numpy([1.0]),
+            DTypeError,
+            "from_numpy: got array=[1.0], expected a NumPy array; try tg.tensor(x)",
+        ),
+    ],
+)
+def test_errors(call: Any, error: type[Exception], text: str) -> None:
+    with pytest.raises(error) as caught:
+        call()
+    assert str(caught.value) == text
