@@ -1,7 +1,7 @@
 """How everything here is measured.
 
 One thread on one core: `__init__.py` sets the variables that BLAS libraries and XLA read before
-NumPy is imported, PyTorch is told the same, and the process is pinned to the last core it may use.
+NumPy is imported, the peers are told the same, and the process is pinned to the last core it may use.
 In every round ours and each peer run one after the other in this process; what is compared are
 minima over the rounds, because noise only ever adds. `pytest benchmarks` measures whatever addopts
 says; a table closes the session, and `--benchmark-json FILE` keeps the same numbers under
@@ -13,7 +13,6 @@ never asserted.
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator
 
 import pytest
@@ -40,8 +39,6 @@ def one_core() -> Iterator[int | None]:
     cores = os.sched_getaffinity(0) if hasattr(os, "sched_setaffinity") else set()
     if cores:
         os.sched_setaffinity(0, {max(cores)})
-    if "torch" in sys.modules:
-        sys.modules["torch"].set_num_threads(1)
     with threadpool_limits(1):
         yield max(cores, default=None)
     if cores:

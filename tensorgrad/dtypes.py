@@ -51,17 +51,17 @@ def dtype(value: Any) -> DType:
 
 def is_float(dt: DType) -> bool:
     """True for float16, bfloat16, float32 and float64."""
-    return dt.kind == "f" or dt.name == "bfloat16"
+    return dt.kind == "f" or (dt.kind == "V" and dt.name == "bfloat16")
 
 
 def is_inexact(dt: DType) -> bool:
     """True for the dtypes that can carry a gradient: real and complex floating point."""
-    return dt.kind in "fc" or dt.name == "bfloat16"
+    return dt.kind in "fc" or (dt.kind == "V" and dt.name == "bfloat16")
 
 
 def is_half(dt: DType) -> bool:
     """True for the 16-bit floats, which are stored so and computed in float32."""
-    return dt.name in ("float16", "bfloat16")
+    return dt.itemsize == 2 and is_float(dt)
 
 
 def compute(dt: DType) -> DType:
@@ -76,7 +76,7 @@ def inexact(dt: DType) -> DType:
 
 def real(dt: DType) -> DType:
     """The dtype of the parts of `dt`: float32 for complex64, itself for a real dtype."""
-    return {"complex64": float32, "complex128": float64}.get(dt.name, dt)
+    return dt if dt.kind != "c" else float32 if dt.itemsize == 8 else float64
 
 
 def result_type(*operands: Any) -> DType:

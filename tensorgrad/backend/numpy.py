@@ -140,6 +140,8 @@ class ElementwiseKernel:
         casts, run, results = found
         if casts:
             arrays = tuple([a if c is None else a.astype(c) for a, c in zip(arrays, casts)])
+        if arrays[0].size > 2 * BLOCK:
+            return by_blocks(run, arrays, results, out, self._single)
         outs = run(arrays)
         if results:
             outs = tuple([o if r is None else o.astype(r) for o, r in zip(outs, results)])
@@ -169,7 +171,7 @@ class ReduceKernel:
 
     def __init__(self, formula: Formula) -> None:
         self._formula = formula
-        self._plans: dict[Any, Any] = {}
+        self._ready: dict[Any, Layout] = {}
 
     def __call__(
         self,
@@ -178,65 +180,96 @@ class ReduceKernel:
         shape: tuple[int, ...],
         out: Any = None,
     ) -> Any:
-        inputs, outputs = self._formula.inputs, self._formula.outputs
-        result = dtypes.inexact(
-            dtypes.result_type(*[a.dtype for a, v in zip(arrays, inputs) if v.kind == "f"])
-        )
-        computed = dtypes.compute(result)
-        run = self._plans.get(computed)
-        if run is None:
-            run = self._plans[computed] = plan(self._formula, computed)
-        columns = shapes.size(tuple(shape[k] for k in axis))
-        rows = shapes.size(shape) // columns if columns else _rows(shape, axis)
-        view = View(axis, shape, rows, columns)
-        flat = [
-            view.flat(a if v.kind != "f" or a.dtype == computed else a.astype(computed), v.index)
-            for a, v in zip(arrays, inputs)
-        ]
-        found = run(flat, shape=(rows, columns))
-        outs = [
-            view.shaped(f if o.kind != "f" or result == computed else f.astype(result), o.index)
-            for f, o in zip(found, outputs)
-        ]
+        key = (axis, shape, *[a.dtype for a in arrays])
+        layout = self._ready.get(key)
+        if layout is None:
+            if len(self._ready) > 256:
+                self._ready.clear()
+            layout = self._ready[key] = Layout(self._formula, axis, shape, key[2:])
+        found = layout.run(layout.flat(arrays), shape=layout.extent)
+        outs = layout.shaped(found)
         return deliver(outs, out, len(outs) == 1)
 
 
-def _rows(shape: tuple[int, ...], axis: tuple[int, ...]) -> int:
-    return shapes.size(tuple(size for k, size in enumerate(shape) if k not in axis))
-
-
-class View:
-    """How an array is seen as rows and columns, and how results are seen as arrays again."""
+class Layout:
+    """How a staged formula runs on arrays of one shape and dtypes: casts, views, the plan."""
 
     def __init__(
-        self, axis: tuple[int, ...], shape: tuple[int, ...], rows: int, columns: int
+        self, formula: Formula, axis: tuple[int, ...], shape: tuple[int, ...], given: Any
     ) -> None:
+        floats = [d for d, v in zip(given, formula.inputs) if v.kind == "f"]
+        self._result = dtypes.inexact(dtypes.result_type(*floats))
+        self._computed = dtypes.compute(self._result)
+        self.run = plan(formula, self._computed)
         kept = tuple(k for k in range(len(shape)) if k not in axis)
-        order = kept + axis
-        self.order = None if order == tuple(range(len(shape))) else order
-        self.kept = tuple(shape[k] for k in kept)
-        self.reduced = tuple(shape[k] for k in axis)
-        self.sizes = {
-            ELEMENT: (rows, columns),
-            ROW: (rows, 1),
-            COLUMN: (1, columns),
-            0: (1, 1),
-        }
+        straight = kept + axis == tuple(range(len(shape)))
+        self._order = None if straight else kept + axis
+        self._back = None if straight else tuple(np.argsort(kept + axis))
+        rows, columns = (tuple(shape[k] for k in part) for part in (kept, axis))
+        self.extent = (shapes.size(rows), shapes.size(columns))
+        sizes = {ELEMENT: self.extent, ROW: (self.extent[0], 1), COLUMN: (1, self.extent[1])}
+        whole = {ELEMENT: rows + columns, ROW: rows, COLUMN: columns}
+        self._inputs = [
+            (v.index, sizes.get(v.index, (1, 1)), v.kind == "f" and d != self._computed)
+            for v, d in zip(formula.inputs, given)
+        ]
+        cast = self._result != self._computed
+        self._outputs = [
+            (o.index, whole.get(o.index, ()), cast and o.kind == "f") for o in formula.outputs
+        ]
 
-    def flat(self, array: Array, index: int) -> Array:
-        if index == ELEMENT and self.order is not None:
-            array = array.transpose(self.order)
-        return array.reshape(self.sizes[index])
+    def flat(self, arrays: Sequence[Array]) -> list[Array]:
+        """The inputs as (rows, columns), (rows, 1), (1, columns) or (1, 1)."""
+        found = []
+        for a, (index, size, cast) in zip(arrays, self._inputs):
+            if index == ELEMENT and self._order is not None:
+                a = a.transpose(self._order)
+            if a.shape != size:
+                a = a.reshape(size)
+            found.append(a.astype(self._computed) if cast else a)
+        return found
 
-    def shaped(self, array: Array, index: int) -> Array:
-        if index == ROW:
-            return array.reshape(self.kept)
-        if index == COLUMN:
-            return array.reshape(self.reduced)
-        if index != ELEMENT:
-            return array.reshape(())
-        array = array.reshape(self.kept + self.reduced)
-        return array if self.order is None else array.transpose(np.argsort(self.order))
+    def shaped(self, found: Sequence[Array]) -> list[Array]:
+        """The outputs in the shapes and the dtype that they have outside."""
+        outs = []
+        for f, (index, whole, cast) in zip(found, self._outputs):
+            if f.shape != whole:
+                f = f.reshape(whole)
+            if index == ELEMENT and self._back is not None:
+                f = f.transpose(self._back)
+            outs.append(f.astype(self._result) if cast else f)
+        return outs
+
+
+BLOCK = 8192  # elements: the temporaries of a formula stay in the second cache
+
+
+def by_blocks(
+    run: Callable[..., Any], arrays: Sequence[Array], results: list[Any], out: Any, single: bool
+) -> Any:
+    """A formula over large arrays of one layout in blocks, so that no temporary leaves the cache.
+
+    Arrays of other layouts, or that broadcast, run whole. `out` may be among the inputs.
+    """
+    whole = [a for a in arrays if a.size != 1]
+    targets = [] if out is None else [out] if single and not isinstance(out, tuple) else list(out)
+    shape = whole[0].shape if whole else ()
+    if any(a.shape != shape or not a.flags.c_contiguous for a in (*whole, *targets)):
+        found = run(arrays)
+        cast = [f if r is None else f.astype(r) for f, r in zip(found, results or [None] * 99)]
+        return deliver(cast, out, single)
+    flat = [a.reshape(()) if a.size == 1 else a.reshape(-1) for a in arrays]
+    size = whole[0].size
+    outs = [t.reshape(-1) for t in targets]
+    for start in range(0, size, BLOCK):
+        part = slice(start, start + BLOCK)
+        found = run([a[part] if a.ndim else a for a in flat])
+        if not outs:
+            outs = [np.empty(size, r or f.dtype) for f, r in zip(found, results or [None] * 99)]
+        for o, f in zip(outs, found):
+            o[part] = f
+    shaped = targets or [o.reshape(shape) for o in outs]
+    return shaped[0] if single else tuple(shaped)
 
 
 def deliver(outs: Sequence[Array], out: Any, single: bool) -> Any:

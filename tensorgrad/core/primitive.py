@@ -24,7 +24,7 @@ from tensorgrad.expr import Expr
 
 Params = dict[str, Any]
 Wanted = Sequence[int]
-Keeper = Callable[[tuple[Array, ...]], tuple[Array, ...]]
+Keeper = Callable[[Sequence[Array]], tuple[Array, ...]]
 
 PRIMITIVES: dict[str, Primitive] = {}
 
@@ -123,20 +123,26 @@ class Primitive:
 
     def attach(self, inputs: tuple[Tensor, ...], outs: list[Tensor], params: Params) -> Any:
         """Put the outputs of a call on the tape, if it is on and an input is there."""
-        record = self.differentiable and _config.is_recording()
-        if record and any([x.node is not None for x in inputs]):
-            node = Node()
-            node.primitive, node.params = self, params
-            node.parents = tuple([x.node for x in inputs])
-            keep = self.keepers[mask_of(node)]
-            node.saved = keep(tuple([x.data for x in (*inputs, *outs)]))
-            node.seq = next_seq()
-            node.shape, node.dtype = outs[0].shape, outs[0].dtype
-            node.code, node.offset = user_place()
-            for k, out in enumerate(outs):
-                if out.node is None and dtypes.is_inexact(out.dtype):
-                    out.node = node if self.nout == 1 else pick(node, k, out)
+        if self.differentiable and _config.is_recording():
+            for x in inputs:
+                if x.node is not None:
+                    self._record(inputs, outs, params)
+                    break
         return outs[0] if self.nout == 1 else tuple(outs)
+
+    def _record(self, inputs: tuple[Tensor, ...], outs: list[Tensor], params: Params) -> None:
+        node = Node()
+        node.primitive, node.params = self, params
+        node.parents = tuple([x.node for x in inputs])
+        keep = self.keepers[mask_of(node)]
+        node.saved = keep([x.data for x in inputs] + [x.data for x in outs])
+        node.seq = next_seq()
+        first = outs[0].data
+        node.shape, node.dtype = first.shape, first.dtype
+        node.code, node.offset = user_place()
+        for k, out in enumerate(outs):
+            if out.node is None and dtypes.is_inexact(out.data.dtype):
+                out.node = node if self.nout == 1 else pick(node, k, out)
 
     # -- derivatives ---------------------------------------------------------------------------
 
@@ -241,7 +247,8 @@ def pick(node: Node, index: int, value: Any) -> Node:
     child.primitive = PICKS[index]  # type: ignore[assignment]
     child.params, child.saved, child.parents = None, (), (node,)
     child.seq = next_seq()
-    child.shape, child.dtype = value.shape, value.dtype
+    data = value.data if isinstance(value, Tensor) else value
+    child.shape, child.dtype = data.shape, data.dtype
     child.code, child.offset = node.code, node.offset
     return child
 
@@ -430,20 +437,25 @@ def general(op: Primitive) -> Callable[..., Any]:
     kernels = op.kernels
 
     def call(*inputs: Any, **params: Any) -> Any:
-        if any(type(x) is Expr for x in inputs):
-            return inline(op, *inputs, **params)
-        tensors = operands(inputs, op.name)
+        tensors = inputs
+        for x in inputs:
+            if not isinstance(x, Tensor):
+                if any(type(x) is Expr for x in inputs):
+                    return inline(op, *inputs, **params)
+                tensors = operands(inputs, op.name)
+                break
         for x in tensors:
             if x.level:
                 return interpret(op, tensors, params)
         kind = type(tensors[0].data)
         try:
-            v = kernels[kind](*[x.data for x in tensors], **params)
+            v: Any = kernels[kind](*[x.data for x in tensors], **params)
         except Exception as error:
             raise explain(op, tensors, params, error) from None
-        values = v if op.nout > 1 else (v,)
-        values = tuple([x if type(x) is kind else restore(x, kind) for x in values])
-        return op.attach(tensors, [make(x) for x in values], params)
+        outs = [
+            make(x if type(x) is kind else restore(x, kind)) for x in (v if op.nout > 1 else (v,))
+        ]
+        return op.attach(tensors, outs, params)
 
     return call
 

@@ -133,6 +133,7 @@ def place(code: CodeType | None, offset: int) -> str:
 # -- writes in place ---------------------------------------------------------------------------
 
 Write = tuple[int, int, int, CodeType | None, int]  # first byte, last byte, when, where
+RANGES = 64  # byte ranges remembered one by one per storage
 
 
 class Writes:
@@ -145,10 +146,15 @@ class Writes:
     def note(self, array: Array, bounds: tuple[int, int]) -> None:
         """Record that `array`, which covers the bytes `bounds`, is being written now."""
         owner = storage(array)
+        start, stop = bounds
         writes = self._by_storage.get(id(owner))
         if writes is None:
             writes = self._by_storage[id(owner)] = {}
             weakref.finalize(owner, self._by_storage.pop, id(owner), None).atexit = False
+        if len(writes) >= RANGES:  # a loop of x[i] = v: remember the whole stretch instead
+            bounds = (min(w[0] for w in writes.values()), max(w[1] for w in writes.values()))
+            bounds = (min(bounds[0], start), max(bounds[1], stop))
+            writes.clear()
         self.latest = next_seq()
         writes[bounds] = (*bounds, self.latest, *user_place())
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from importlib import import_module
 from typing import Any
 
@@ -107,6 +107,12 @@ def _gather(name: str) -> Callable[..., Any]:
         return a[row, t]
 
     return at
+
+
+@lru_cache(maxsize=64)
+def _row_starts(shape: tuple[int, int]) -> Any:
+    """The flat position of each row's first element, (rows, 1)."""
+    return np.arange(0, shape[0] * shape[1], shape[1])[:, None] if shape[1] else 0
 
 
 def _check_labels(name: str, t: Any, columns: int) -> None:

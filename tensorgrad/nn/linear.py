@@ -65,7 +65,7 @@ class Linear(Module):
 
     def forward(self, input: Any) -> Any:
         weight = self.weight
-        if type(input) is not tg.Tensor or input.dtype is not weight.dtype:
+        if type(input) is not tg.Tensor or input.data.dtype is not weight.data.dtype:
             need_dtype(self, input, weight.dtype)
         return tg.linear(input, weight, self.bias)
 

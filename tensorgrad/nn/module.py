@@ -55,9 +55,9 @@ class Module:
         )
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if self._hooks or self._pre_hooks:
+        if kwargs or self._hooks or self._pre_hooks:
             return self._call_hooked(args, kwargs)
-        return self.forward(*args, **kwargs)
+        return self.forward(*args)
 
     def _call_hooked(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         for hook in list(self._pre_hooks.values()):

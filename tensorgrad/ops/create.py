@@ -88,7 +88,7 @@ def tensor(
     return constant(array, requires_grad)
 
 
-@operation(oracle=_like_oracle, samples=_value_samples, numpy="asarray")
+@operation(oracle=_like_oracle, samples=_value_samples)
 def asarray(
     a: Any, dtype: Any = None, *, device: str | None = None, requires_grad: bool = False
 ) -> Tensor:

@@ -22,7 +22,22 @@ from tensorgrad.core.levels import Batched
 from tensorgrad.core.primitive import Primitive, Spec, operand
 from tensorgrad.core.registry import operation, primitive
 from tensorgrad.core.tensor import Payload, Tensor, make
-from tensorgrad.ops.create import backend, constant, extents
+from tensorgrad.ops.create import backend, extents
+
+__all__ = [
+    "Generator",
+    "bernoulli",
+    "default_generator",
+    "dropout",
+    "integers",
+    "manual_seed",
+    "normal",
+    "permutation",
+    "rand",
+    "randint",
+    "randn",
+    "uniform",
+]
 
 State = tuple[int, int]
 
@@ -148,9 +163,10 @@ def uniform(
     u: Any = _drawn(
         "uniform", _size(size, low, high), _floating("uniform", dtype), device, generator
     )
-    if (low, high) != (0.0, 1.0) if _plain(low, high) else True:
-        u = _constant(u * _as(high - low, u) + _as(low, u))
-    return constant(u.data, requires_grad)
+    if not (_plain(low, high) and (low, high) == (0.0, 1.0)):
+        bottom = _as(low, u)
+        u = u * (_as(high, u) - bottom) + bottom
+    return _drawn_leaf(u, requires_grad)
 
 
 def _plain(*values: Any) -> bool:
@@ -162,8 +178,18 @@ def _as(value: Any, like: Tensor) -> Any:
     return _constant(operand(value, (like,))).astype(like.dtype)
 
 
-def _constant(x: Any) -> Any:
-    return x.detach()
+def _constant(x: Tensor) -> Any:
+    """The value without tape and tangents; a hidden batch stays."""
+    data = x.data
+    if isinstance(data, Batched):
+        return make(Batched(data.level, _constant(data.inner)), None, data.level)
+    return _constant(data.inner) if isinstance(data, Payload) else make(data)
+
+
+def _drawn_leaf(x: Tensor, requires_grad: bool) -> Tensor:
+    if requires_grad:
+        x.requires_grad = True
+    return x
 
 
 def normal(
@@ -183,9 +209,9 @@ def normal(
     z: Any = _drawn(
         "normal", _size(size, loc, scale), _floating("normal", dtype), device, generator
     )
-    if (loc, scale) != (0.0, 1.0) if _plain(loc, scale) else True:
-        z = _constant(z * _as(scale, z) + _as(loc, z))
-    return constant(z.data, requires_grad)
+    if not (_plain(loc, scale) and (loc, scale) == (0.0, 1.0)):
+        z = z * _as(scale, z) + _as(loc, z)
+    return _drawn_leaf(z, requires_grad)
 
 
 def rand(*shape: Any, **options: Any) -> Tensor:
@@ -253,7 +279,7 @@ def bernoulli(
     if isinstance(p, int | float):
         need(0 <= p <= 1, "bernoulli", p=p, want="0 <= p <= 1", fix="p=0.5", error=RandomError)
     u: Any = _drawn("uniform", _size(size, p), dtypes.float64, device, generator)
-    found = _constant(u < operand(p, (u,)))
+    found: Any = u < _constant(operand(p, (u,)))
     return found if dtype is None else found.astype(dtypes.dtype(dtype))  # type: ignore[no-any-return]
 
 

@@ -6,15 +6,17 @@ into the bucket of gradients (`Leaf.into`). Slices start at multiples of 64 byte
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorgrad as tg
 from tensorgrad.backend.base import bounds
-from tensorgrad.core.tape import WRITES
+from tensorgrad.core.tape import WRITES, storage
 
 Array = Any
 LINE = 64  # bytes
+_REFERENCES = 3  # to a gradient's view: its slot, its leaf, and the argument of getrefcount
 
 
 def write(target: Array, value: Any) -> None:
@@ -103,21 +105,46 @@ class Bucket:
         for param in params:
             self.slots.append(Slot(param, self.size))
             self.size += -(-param.size // line) * line
-        flat, grads, *states = (
-            aligned(self.size, dtype, device) for _ in range(2 + len(state_names))
-        )
+        flat, *states = (aligned(self.size, dtype, device) for _ in range(1 + len(state_names)))
         self.state: dict[str, Array] = dict(zip(state_names, states))
+        # A complex parameter is updated as its real and imaginary parts, as in PyTorch.
+        self._real = tg.dtypes.real(dtype)
+        self._width = dtype.itemsize // self._real.itemsize
+        self._arrays = [array.view(self._real) for array in (flat, flat, *states)]
+        self._scalars = Scalars(tg.dtypes.compute(self._real), device)
+        self._first, self._itemsize = bounds(flat)[0] if self.size else 0, dtype.itemsize
         for slot in self.slots:
-            slot.view, slot.buffer = slot.of(flat), slot.of(grads)
+            slot.view = slot.of(flat)
             slot.view[...] = slot.param.data
             slot.param.data = slot.view
+        self._take_gradients(dtype, device)
+
+    def _take_gradients(self, dtype: Any, device: str) -> None:
+        """New memory for the gradients, and where backward writes them."""
+        grads = aligned(self.size, dtype, device)
+        self._arrays[1] = grads.view(self._real)
+        for slot in self.slots:
+            slot.buffer = slot.of(grads)
             slot.adopt()
-        # A complex parameter is updated as its real and imaginary parts, as in PyTorch.
-        real = tg.dtypes.real(dtype)
-        self._width = dtype.itemsize // real.itemsize
-        self._arrays = [array.view(real) for array in (flat, grads, *states)]
-        self._scalars = Scalars(tg.dtypes.compute(real), device)
-        self._first, self._itemsize = bounds(flat)[0] if self.size else 0, dtype.itemsize
+        self._memory = storage(grads)
+        del grads
+        self._views = sys.getrefcount(self._memory)
+
+    def clear(self) -> None:
+        """Set the gradients to None.
+
+        If anyone still holds one (a variable, a view, a graph that saved it), the memory is left to
+        them and the bucket takes new: the next backward must not change it unseen.
+        """
+        count = sys.getrefcount
+        for slot in self.slots:
+            leaf: Any = slot.param.node
+            if leaf is not None:
+                leaf.grad = None
+        held = count(self._memory) > self._views
+        if held or any([count(slot.buffer) > _REFERENCES for slot in self.slots]):
+            buffer = self.slots[0].buffer
+            self._take_gradients(buffer.dtype, tg.Tensor(buffer).device)
 
     def settle(self) -> list[Slot] | None:
         """The slots that have a gradient, with values and gradients in the bucket.

@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 
 import tensorgrad as tg
 from tensorgrad.backend.base import bounds
-from tensorgrad.nn.parameter import drop_gradient
 from tensorgrad.optim.bucket import Bucket, Slot
 
 Group = dict[str, Any]
@@ -24,9 +23,8 @@ class Optimizer:
     `scalars(group, step)`, the numbers that the rule takes, from the group's hyper-parameters and
     the count of the update (from 1). It may check the hyper-parameters in `check(group)`.
 
-    Parameters are moved into flat buckets when the optimizer is made: `param.data` is a view from
-    then on. One whose `.grad` is None is skipped. `.grad` is a view too, which the next backward
-    overwrites: copy its `.numpy()` to keep it.
+    Parameters are moved into flat buckets when the optimizer is made: `param.data` and `.grad`
+    are views from then on. A parameter whose `.grad` is None is skipped.
 
     >>> class SignDescent(Optimizer):
     ...     rule = staticmethod(tg.fuse(lambda param, grad, lr: param - lr * tg.sign(grad)))
@@ -76,9 +74,9 @@ class Optimizer:
 
     def zero_grad(self) -> None:
         """Set every gradient to None."""
-        for group in self.param_groups:
-            for param in group["params"]:
-                drop_gradient(param)
+        for buckets in self._buckets:
+            for bucket in buckets:
+                bucket.clear()
 
     def _settled(self, index: int) -> list[tuple[Bucket, list[Slot]]]:
         """The buckets of a group with what is to be updated; built anew after a `.to()`."""

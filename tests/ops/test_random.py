@@ -98,6 +98,20 @@ def test_parameters_broadcast_and_keep_the_dtype(seed: int) -> None:
     assert not random.uniform(tg.Tensor(0.0, requires_grad=True), 1.0).requires_grad
 
 
+def test_draws_inside_transforms_are_constants(seed: int) -> None:
+    source = Generator(seed)
+
+    def f(x: tg.Tensor) -> tg.Tensor:
+        source.manual_seed(seed)
+        return x * random.normal(x, 2.0, generator=source)
+
+    draw = f(tg.Tensor(1.5)).item() / 1.5
+    assert tg.grad(f)(1.5) == pytest.approx(draw, rel=1e-12)
+    assert tg.jvp(f, (1.5,), (1.0,))[1] == pytest.approx(draw, rel=1e-12)
+    rows = np.asarray(tg.vmap(f)(np.array([1.5, 1.5, -2.0])))
+    assert rows[:2] == pytest.approx(1.5 * draw, rel=1e-12)
+
+
 def test_permutation_of_rows_keeps_their_gradients(rng: np.random.Generator) -> None:
     x = tg.Tensor(rng.standard_normal((5, 2)), requires_grad=True)
     y = random.permutation(x)
@@ -130,6 +144,21 @@ def test_dropout_stores_no_mask(seed: int) -> None:
     x = tg.Tensor(np.ones((300, 400)), requires_grad=True)
     y = tg.dropout(x, 0.5, generator=Generator(seed))
     assert sum(saved.nbytes for saved in y.node.saved) == 8
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "complex64", "complex128"])
+def test_dropout_in_every_dtype(dtype: str, seed: int, rng: np.random.Generator) -> None:
+    x = rng.standard_normal((7, 90)).astype(tg.dtypes.dtype(dtype))[::2, ::-1]
+    y = tg.dropout(x, 0.1, generator=Generator(seed)).numpy()
+    keep = y != 0
+    wide = np.result_type(x.dtype if x.dtype.kind == "c" else "f4", "f4")
+    assert y.dtype == x.dtype
+    assert 0.8 < keep.mean() < 0.99
+    want = (x.astype(wide) * wide.type(1 / 0.9)).astype(x.dtype)
+    assert np.array_equal(y, np.where(keep, want, np.zeros((), x.dtype)))
+    bad = np.full(1000, np.inf, x.dtype)
+    dropped = tg.dropout(bad, 0.5, generator=Generator(seed)).numpy()
+    assert np.count_nonzero(dropped == 0) > 300
 
 
 def test_dropout_off_training_is_the_tensor_itself() -> None:

@@ -268,6 +268,50 @@ def test_accumulated_hooked_and_given_gradients(rng: np.random.Generator) -> Non
     np.testing.assert_allclose(weights(net)[0], start[0] - 1, rtol=1e-6)
 
 
+def test_backward_adds_to_a_gradient_that_was_given() -> None:
+    w = nn.Parameter([1.0, 2.0])
+    optim.SGD([w], 0.1)
+    w.grad = tg.ones((2,), dtype="float32")
+    (w * 3).sum().backward()
+    assert w.grad.tolist() == [4.0, 4.0]
+
+
+def test_who_holds_a_gradient_keeps_it(rng: np.random.Generator) -> None:
+    net = network()
+    opt = optim.SGD(net.parameters(), 0.1)
+
+    def backward() -> None:
+        opt.zero_grad()
+        (net(batch(rng)) ** 2).sum().backward()
+
+    takers: list[Any] = [
+        lambda p: p.grad,
+        lambda p: p.grad.numpy(),
+        lambda p: p.grad.numpy()[1:],
+        lambda p: p.grad.detach(),
+    ]
+    for take in takers:
+        backward()
+        held = take(net[0].weight)
+        before = np.array(held)
+        backward()
+        assert np.array_equal(np.asarray(held), before)
+        assert not np.array_equal(np.asarray(take(net[0].weight)), before)
+        del held
+    backward()
+    product = (net[0].weight * net[0].weight.grad).sum()  # the graph saves the gradient
+    before = np.array(net[0].weight.grad.numpy())
+    backward()
+    opt.zero_grad()
+    product.backward()
+    assert np.array_equal(net[0].weight.grad.numpy(), before)
+    opt.zero_grad()
+    memory = net[0].weight.node.into
+    backward()
+    backward()
+    assert net[0].weight.grad.data is memory  # held by nobody: the bucket stays
+
+
 def test_create_graph_then_step(rng: np.random.Generator) -> None:
     net, x = network(), batch(rng)
     want = reference(net, x, 1)

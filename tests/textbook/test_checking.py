@@ -85,6 +85,8 @@ def test_the_worst_element_and_its_error_are_named(weights: tuple[Array, ...]) -
 def test_a_gradient_of_nan_is_wrong() -> None:
     with pytest.raises(AssertionError, match="d/dx = nan, expected 4"):
         check_gradient(lambda x: x * x, lambda x: float("nan"), (2.0,))
+    with pytest.raises(AssertionError, match=r"d/dx\[1\] = nan, .* wrong in 1 of 2 elements"):
+        check_gradient(lambda x: np.sum(x * x), lambda x: (np.array([2.0, np.nan]),), (np.ones(2),))
 
 
 def test_a_gradient_of_another_shape_is_refused(weights: tuple[Array, ...]) -> None:

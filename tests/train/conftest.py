@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from tensorgrad import train
+from tensorgrad.train import job
 
 
 @pytest.fixture
@@ -24,7 +25,7 @@ def blobs(tmp_path: Path, rng: np.random.Generator) -> Path:
 
 
 @pytest.fixture
-def fit(tmp_path: Path) -> Callable[..., train.Result]:
+def fit_drawn(tmp_path: Path) -> Callable[..., train.Result]:
     """A run with a few small settings, in a folder of its own."""
     count = [0]
 
@@ -34,3 +35,12 @@ def fit(tmp_path: Path) -> Callable[..., train.Result]:
         return train.run(train.Config(**options), report)
 
     return run
+
+
+@pytest.fixture
+def fit(
+    fit_drawn: Callable[..., train.Result], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., train.Result]:
+    """The same without curves.svg, which takes longer than a small run."""
+    monkeypatch.setattr(job, "draw_curves", lambda history, path: None)
+    return fit_drawn

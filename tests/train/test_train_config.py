@@ -148,7 +148,10 @@ def test_refused_values(values: dict[str, Any], said: str) -> None:
             "{path}: got broken TOML (Invalid value (at line 1, column 6)), expected lines like "
             'lr = 0.001 or init = "auto"; try mending that line',
         ),
-        (b"\xff\n", "{path}: got bytes that are no UTF-8, expected a TOML file; try saving it as UTF-8"),
+        (
+            b"\xff\n",
+            "{path}: got bytes that are no UTF-8, expected a TOML file; try saving it as UTF-8",
+        ),
     ],
 )
 def test_refused_files(tmp_path: Path, content: bytes, said: str) -> None:

@@ -22,8 +22,8 @@ from tensorgrad.train.predictions import predict_file
 Fit = Callable[..., train.Result]
 
 
-def test_classification_of_a_table(blobs: Path, fit: Fit) -> None:
-    found = fit(data=str(blobs), target="kind", epochs=30, lr=0.02)
+def test_classification_of_a_table(blobs: Path, fit_drawn: Fit) -> None:
+    found = fit_drawn(data=str(blobs), target="kind", epochs=30, lr=0.02)
     assert found.summary["test_accuracy"] == 1.0
     assert found.summary["reason"] in ("epochs", "patience")
     assert found.confusion is not None
