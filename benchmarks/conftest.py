@@ -1,10 +1,10 @@
 """How everything here is measured.
 
 One thread on one core: `__init__.py` sets the variables that BLAS libraries and XLA read before
-NumPy is imported, the peers are told the same, and the process is pinned to the last core it may use.
-In every round ours and each peer run one after the other in this process; what is compared are
-minima over the rounds, because noise only ever adds. `pytest benchmarks` measures whatever addopts
-says; a table closes the session, and `--benchmark-json FILE` keeps the same numbers under
+NumPy is imported, the peers are told the same, and the process is pinned to the last core that it
+may use. In every round ours and each peer run one after the other in this process; what is compared
+are minima over the rounds, because noise only ever adds. `pytest benchmarks` measures whatever
+addopts says; a table closes the session, and `--benchmark-json FILE` keeps the same numbers under
 `extra_info`. `--seconds S` sets the time spent on a case. A peer that is not installed is "not
 measured". Results and gradients are compared with PyTorch's where it is installed; speed is shown,
 never asserted.

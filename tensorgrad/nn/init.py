@@ -157,7 +157,7 @@ def orthogonal_(tensor: Any, gain: float = 1.0, generator: Any = None) -> Any:
     rows, (fan_in, _) = tensor.shape[0], fans(tensor)
     few, many = min(rows, fan_in), max(rows, fan_in)
     draws = tg.ops.random.normal(0.0, 1.0, (few, many), "float64", generator=generator)
-    matrix = tg.Tensor(_orthonormal(draws.data))
+    matrix: Any = tg.Tensor(_orthonormal(draws.data))
     matrix = matrix if rows == few else matrix.T
     return _fill(tensor, (gain * matrix).reshape(tensor.shape))
 

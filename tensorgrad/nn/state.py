@@ -76,7 +76,8 @@ def moved(tensor: tg.Tensor, device: str | None, dtype: Any) -> tg.Tensor:
     """The tensor on another device or of another floating dtype; itself where nothing changes."""
     if not tg.dtypes.is_inexact(tensor.dtype):
         dtype = None
-    return tg.asarray(tensor.detach(), dtype=dtype or tensor.dtype, device=device)  # type: ignore[no-any-return]
+    found: tg.Tensor = tg.asarray(tensor.detach(), dtype=dtype or tensor.dtype, device=device)
+    return found
 
 
 def move(param: tg.Tensor, device: str | None, dtype: Any) -> None:
@@ -84,11 +85,12 @@ def move(param: tg.Tensor, device: str | None, dtype: Any) -> None:
     found = moved(param, device, dtype)
     if found.data is param.data:
         return
-    leaf, gradient = param.node, param.grad
+    leaf: Any = param.node
+    gradient = param.grad
     param.data = found.data
     if leaf is not None:
         param.grad = None
-        leaf.dtype, leaf.into = found.dtype, None  # type: ignore[attr-defined]
+        leaf.dtype, leaf.into = found.dtype, None
         param.grad = None if gradient is None else moved(gradient, device, dtype)
 
 

@@ -142,7 +142,7 @@ class Bucket:
             if leaf is not None:
                 leaf.grad = None
         held = count(self._memory) > self._views
-        if held or any([count(slot.buffer) > _REFERENCES for slot in self.slots]):
+        if held or any(count(slot.buffer) > _REFERENCES for slot in self.slots):
             buffer = self.slots[0].buffer
             self._take_gradients(buffer.dtype, tg.Tensor(buffer).device)
 
@@ -198,4 +198,4 @@ class Bucket:
 
     def _adjoin(self, stop: int, start: int) -> bool:
         """True if only padding lies between two positions."""
-        return start - stop < LINE // self._itemsize
+        return bool(start - stop < LINE // self._itemsize)

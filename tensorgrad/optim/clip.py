@@ -20,7 +20,7 @@ def grad_norm(parameters: Params, norm_type: float = 2.0) -> Any:
     """
     if not norm_type > 0:
         raise ValueError(f"grad_norm: got norm_type={norm_type}, expected > 0; try 2.0")
-    sizes = [abs(gradient.detach()) for _, gradient in _with_gradients(parameters)]
+    sizes = [tg.absolute(gradient.detach()) for _, gradient in _with_gradients(parameters)]
     if not sizes:
         return tg.zeros((), dtype="float64")
     norms = [tg.norm(tg.ravel(size.astype("float64")), ord=norm_type) for size in sizes]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import pairwise
 from typing import Any, ClassVar
 
@@ -38,7 +39,7 @@ class Optimizer:
     """
 
     state_names: ClassVar[Sequence[str]] = ()
-    rule: ClassVar[Callable[..., Any]]
+    rule: ClassVar[Any]
 
     def __init__(self, params: Iterable[Any], defaults: Mapping[str, Any]) -> None:
         """`params`: parameters, or dictionaries {"params": ..., "lr": ...} of groups."""
@@ -63,13 +64,11 @@ class Optimizer:
         Raises `ShapeError` for a parameter that was given another shape.
         """
         loss = None if closure is None else closure()
-        kernel = type(self).rule.kernel  # type: ignore[attr-defined]
+        kernel = type(self).rule.kernel
         for index, group in enumerate(self.param_groups):
             for bucket, touched in self._settled(index):
                 if touched:
-                    bucket.step(
-                        touched, kernel, lambda step, group=group: self.scalars(group, step)
-                    )
+                    bucket.step(touched, kernel, partial(self.scalars, group))
         return loss
 
     def zero_grad(self) -> None:

@@ -41,7 +41,7 @@ def max_norm_(parameters: Params, max_norm: float, dim: int = 0) -> None:
                 f"it; try the weights of the layers only"
             )
         others = tuple(axis for axis in range(w.ndim) if axis != dim % w.ndim)
-        norm = tg.norm(w, axis=others, keepdims=True) if others else abs(w)
+        norm = tg.norm(w, axis=others, keepdims=True) if others else tg.absolute(w)
         scale = tg.where(norm > max_norm, max_norm / tg.maximum(norm, max_norm), 1.0)
         write(param.data, (w * scale).data)
 

@@ -183,8 +183,6 @@ class Scheduler:
 
     def __init__(self, optimizer: Optimizer, schedule: Schedule) -> None:
         self.optimizer, self.schedule, self.step_count = optimizer, schedule, 0
-        for group in optimizer.param_groups:
-            group.setdefault("initial_lr", group["lr"])
         self._apply()
 
     def step(self) -> None:
@@ -195,7 +193,8 @@ class Scheduler:
     def _apply(self) -> None:
         factor = self.schedule(self.step_count)
         for group in self.optimizer.param_groups:
-            group["lr"] = group.setdefault("initial_lr", group["lr"]) * factor
+            group.setdefault("initial_lr", group["lr"])
+            group["lr"] = group["initial_lr"] * factor
 
     def get_last_lr(self) -> list[float]:
         """The rate of every group."""
