@@ -1,6 +1,6 @@
 """First-order VJPs on bare NumPy arrays, for the hot base primitives, named as the primitive is.
 
-Each is `f(cts, wanted, into, saved, node)` and yields (input, cotangent): `saved` are the saved
+Each is `f(ct, wanted, into, saved, node)` and yields (input, cotangent): `saved` are the saved
 values by position, `into(k)` the buffer that input k's cotangent may be written to, or None.
 A cotangent may keep broadcast axes: the caller sums over them.
 A test holds every one of them to the primitive's `vjp`.
@@ -20,9 +20,8 @@ Into = Callable[[int], Any]
 
 
 def sum(
-    cts: Sequence[Array], wanted: Sequence[int], into: Into, saved: dict[int, Array], node: Any
+    ct: Array, wanted: Sequence[int], into: Into, saved: dict[int, Array], node: Any
 ) -> Iterator[tuple[int, Array]]:
-    ct = cts[0]
     axis, keepdims = node.params["axis"], node.params["keepdims"]
     shape = node.parents[0].shape
     if not keepdims and ct.ndim:
@@ -40,9 +39,8 @@ def _rows(x: Array) -> Array:
 
 
 def linear(
-    cts: Sequence[Array], wanted: Sequence[int], into: Into, saved: dict[int, Array], node: Any
+    ct: Array, wanted: Sequence[int], into: Into, saved: dict[int, Array], node: Any
 ) -> Iterator[tuple[int, Array]]:
-    ct = cts[0]
     flat = _rows(ct)
     for k in wanted:
         if k == 0:
@@ -59,9 +57,8 @@ def linear(
 
 
 def matmul(
-    cts: Sequence[Array], wanted: Sequence[int], into: Into, saved: dict[int, Array], node: Any
+    ct: Array, wanted: Sequence[int], into: Into, saved: dict[int, Array], node: Any
 ) -> Iterator[tuple[int, Array]]:
-    ct = cts[0]
     product = numpy_products.matmul
     for k in wanted:
         other = _conj(saved[1 - k])
@@ -87,9 +84,9 @@ def _outer(ct: Array, other: Array, rank: int) -> Array:
 
 
 def mean_counted(
-    cts: Sequence[Array], wanted: Sequence[int], into: Into, saved: dict[int, Array], node: Any
+    ct: Array, wanted: Sequence[int], into: Into, saved: dict[int, Array], node: Any
 ) -> Iterator[tuple[int, Array]]:
     count = np.count_nonzero(saved[1] != saved[2])
-    found = np.empty(node.parents[0].shape, cts[0].dtype)
-    found.fill(cts[0].item() / count if count else np.nan)
+    found = np.empty(node.parents[0].shape, ct.dtype)
+    found.fill(ct.item() / count if count else np.nan)
     yield 0, found

@@ -45,8 +45,8 @@ class Arrays:
         self._quiet.__exit__(*exc)
         _config.recording.reset(self._token)
 
-    def pull(self, node: Node, cts: list[Any], wanted: Sequence[int], into: Any) -> Any:
-        return node.primitive.pull(node, cts, wanted, into)  # type: ignore[union-attr]
+    def pull(self, node: Node, ct: Any, wanted: Sequence[int], into: Any) -> Any:
+        return node.primitive.pull(node, ct, wanted, into)  # type: ignore[union-attr]
 
     def restored(self, ct: Any) -> Any:
         return self.backend.asarray(ct)
@@ -75,8 +75,8 @@ class Tensors:
         self._quiet.__exit__(*exc)
         _config.recording.reset(self._token)
 
-    def pull(self, node: Node, cts: list[Any], wanted: Sequence[int], into: Any) -> Any:
-        return node.primitive.vjp(node, cts, wanted)  # type: ignore[union-attr]
+    def pull(self, node: Node, ct: Any, wanted: Sequence[int], into: Any) -> Any:
+        return node.primitive.vjp(node, ct, wanted)  # type: ignore[union-attr]
 
     def restored(self, ct: Any) -> Any:
         return operand(ct)
@@ -108,54 +108,73 @@ def propagate(
     (numbers too) limits it to the nodes on the way to what is asked for; `free` drops what a node
     saved as soon as it was used.
     """
-    pending: dict[int, list[Any]] = {}
+    pending: dict[int, Any] = {}  # by number: the cotangent so far, a list for several outputs
     nodes: dict[int, Node] = {}
     heap: list[int] = []
-
-    def give(node: Node, k: int, ct: Any) -> None:
-        slots = pending.get(node.seq)
-        if slots is None:
-            slots = pending[node.seq] = [None] * _outputs(node)
-            nodes[node.seq] = node
-            heapq.heappush(heap, -node.seq)
-        slots[k] = ct if slots[k] is None else mode.add(slots[k], ct)
+    push, pop, kind, pull = heapq.heappush, heapq.heappop, mode.kind, mode.pull
 
     def target(k: int) -> Any:
         parent = parents[k]
         return into(parent) if type(parent) is Leaf and parent.seq not in pending else None
 
     for node, ct in seeds:
-        give(node, 0, ct)
+        if node.seq in pending:
+            ct = mode.add(pending[node.seq], ct)
+        else:
+            nodes[node.seq] = node
+            push(heap, -node.seq)
+        pending[node.seq] = ct
     while heap:
-        seq = -heapq.heappop(heap)
-        node, cts = nodes.pop(seq), pending.pop(seq)
+        seq = -pop(heap)
+        node, ct = nodes.pop(seq), pending.pop(seq)
         primitive: Any = node.primitive
         if primitive is None or seq in targets:
-            deliver(node, cts[0])
+            deliver(node, ct)
             continue
         parents: Any = node.parents
         if type(primitive) is Pick:
-            give(parents[0], primitive.index, cts[0])
+            parent = parents[0]
+            if parent.seq not in pending:
+                pending[parent.seq] = [None] * _outputs(parent)
+                nodes[parent.seq] = parent
+                push(heap, -parent.seq)
+            slots = pending[parent.seq]
+            before = slots[primitive.index]  # an output may have been picked more than once
+            slots[primitive.index] = ct if before is None else mode.add(before, ct)
             continue
         if node.saved is None:
             raise _freed(node)
         if WRITES.latest > seq:
             check_saved(node, base.bounds)
-        wanted = [
-            k
-            for k, p in enumerate(parents)
-            if p is not None and (needed is None or p.seq in needed)
-        ]
-        for k, ct in mode.pull(node, cts, wanted, target):
+        wanted = WANTED[node.mask]
+        if needed is not None:
+            wanted = tuple([k for k in wanted if parents[k].seq in needed])
+        for k, ct in pull(node, ct, wanted, target):
             parent = parents[k]
-            if type(ct) is not mode.kind:
+            if type(ct) is not kind:
                 ct = mode.restored(ct)
             if ct.shape != parent.shape or ct.dtype != parent.dtype:
                 ct = mode.conform(ct, parent)
-            give(parent, 0, ct)
+            number = parent.seq
+            before = pending.get(number)
+            if before is None:
+                nodes[number] = parent
+                push(heap, -number)
+            pending[number] = ct if before is None else mode.add(before, ct)
         if free:
             node.saved = None
             node.parents = ()
+
+
+class Masks(dict[int, tuple[int, ...]]):
+    """The inputs that a mask of recorded ones names."""
+
+    def __missing__(self, mask: int) -> tuple[int, ...]:
+        found = self[mask] = tuple(k for k in range(mask.bit_length()) if mask >> k & 1)
+        return found
+
+
+WANTED = Masks()
 
 
 def _freed(node: Node) -> GradientError:

@@ -23,8 +23,8 @@ from tensorgrad.core.primitive import (
     Primitive,
     Spec,
     Wanted,
-    mask_of,
     output,
+    picker,
 )
 from tensorgrad.core.tape import Array, Node
 from tensorgrad.core.tensor import Tensor, rebuilt
@@ -60,21 +60,34 @@ class Derived:
 
 @dataclass(slots=True)
 class Route:
-    """A VJP with its inputs located: `sources` index the saved values, then the cotangents.
+    """A VJP with its inputs located: `pick` takes them from the saved values and cotangents.
 
     `results` pair an input with an output of `primitive`, or with cotangent -1 - r as it is.
     """
 
     primitive: FormulaPrimitive | None
-    sources: list[int]
+    pick: Callable[[Sequence[Any]], tuple[Any, ...]]
     results: list[tuple[int, int]]
 
-
-def _first(cts: list[Any]) -> Any:
-    return next(ct for ct in cts if ct is not None)
+    def run(
+        self, call: Callable[..., Any] | None, pool: Sequence[Any], cts: list[Any], params: Params
+    ) -> list[tuple[int, Any]]:
+        """The cotangent of each input."""
+        found: Any = () if call is None else call(*self.pick(pool), **params)
+        if self.primitive is not None and self.primitive.nout == 1:
+            found = (found,)
+        return [(k, found[r] if r >= 0 else cts[-1 - r]) for k, r in self.results]
 
 
 FIRST = (True,)  # the only output has a cotangent
+
+
+def _complex(node: Node, wanted: Wanted) -> bool:
+    """True if a wanted input is complex."""
+    for k in wanted:
+        if node.parents[k].dtype.kind == "c":  # type: ignore[union-attr]
+            return True
+    return False
 
 
 class FormulaPrimitive(Primitive):
@@ -100,7 +113,6 @@ class FormulaPrimitive(Primitive):
             self._make = formula
         self._derived: dict[Any, Derived] = {}
         self._routes: dict[Any, Route] = {}
-        self._kept: dict[int, tuple[int, ...]] = {}
         super().__init__(
             name,
             nin=nin or 0,
@@ -158,22 +170,18 @@ class FormulaPrimitive(Primitive):
         return self._derived[key]
 
     def positions(self, mask: int) -> tuple[int, ...]:
-        if mask not in self._kept:
-            wanted = tuple(k for k in range(self.nin) if mask >> k & 1)
-            rule = self.backward(wanted, tuple(range(self.nout)))
-            first = self.nin + self.nout
-            self._kept[mask] = tuple(sorted({s for s in rule.sources if s < first}))
-        return self._kept[mask]
+        wanted = tuple(k for k in range(self.nin) if mask >> k & 1)
+        rule = self.backward(wanted, tuple(range(self.nout)))
+        first = self.nin + self.nout
+        return tuple(sorted({s for s in rule.sources if s < first}))
 
-    def route(self, node: Node, cts: list[Any], wanted: Wanted) -> Route:
+    def route(self, mask: int, wanted: Wanted, present: tuple[bool, ...]) -> Route:
         """The derivative to run for a node, with its inputs located among what was saved."""
-        present = FIRST if self.nout == 1 else tuple([c is not None for c in cts])
-        key = (mask_of(node), tuple(wanted), present)
+        key = (mask, wanted, present)
         found = self._routes.get(key)
         if found is None:
-            kept = self.positions(key[0])
-            given = tuple(k for k, there in enumerate(present) if there)
-            rule = self.backward(key[1], given)
+            kept = self.kept(mask)
+            rule = self.backward(tuple(wanted), tuple(k for k, p in enumerate(present) if p))
             first = self.nin + self.nout
             at = {s: k for k, s in enumerate(kept)}
             at |= {first + k: len(kept) + k for k in range(self.nout)}
@@ -182,41 +190,48 @@ class FormulaPrimitive(Primitive):
                 for k, r in zip(wanted, rule.results)
                 if r is not None
             ]
-            sources = [at[s] for s in rule.sources]
-            found = self._routes[key] = Route(rule.primitive, sources, results)
+            take = picker(tuple(at[s] for s in rule.sources))
+            found = self._routes[key] = Route(rule.primitive, take, results)
         return found
 
     def pull(
-        self, node: Node, cts: list[Any], wanted: Wanted, into: Callable[[int], Any]
+        self, node: Node, ct: Any, wanted: Wanted, into: Callable[[int], Any]
     ) -> Iterable[tuple[int, Array]]:
-        route = self.route(node, cts, wanted)
-        turn = self._turned(node, wanted, base.of(_first(cts)).conj)
-        if turn is not None:
-            cts = [None if ct is None else turn(ct) for ct in cts]
-        found: Any = ()
-        if route.primitive is not None:
-            pool = (*(node.saved or ()), *cts)
-            values = [pool[k] for k in route.sources]
-            found = route.primitive.kernels[type(values[0])](*values, **(node.params or {}))
-            if route.primitive.nout == 1:
-                found = (found,)
-        pairs = [(k, found[r] if r >= 0 else cts[-1 - r]) for k, r in route.results]
-        return pairs if turn is None else [(k, turn(g)) for k, g in pairs]
+        if self.nout > 1:
+            return self._pulled(node, ct, wanted)
+        if ct.dtype.kind == "c" or _complex(node, wanted):
+            return self._pulled(node, [ct], wanted)
+        route = self.route(node.mask, wanted, FIRST)
+        run = route.primitive
+        if run is None:
+            return [(k, ct) for k, _ in route.results]
+        values = route.pick((*node.saved, ct))  # type: ignore[misc]
+        if node.params:
+            found = run.kernels[type(ct)](*values, **node.params)
+        else:
+            found = run.kernels[type(ct)](*values)
+        if run.nout == 1:
+            return [(k, found if r >= 0 else ct) for k, r in route.results]
+        return [(k, found[r] if r >= 0 else ct) for k, r in route.results]
 
-    def vjp(self, node: Node, cts: list[Any], wanted: Wanted) -> Iterable[tuple[int, Tensor]]:
-        route = self.route(node, cts, wanted)
-        turn = self._turned(node, wanted, lambda t: t.conj())
-        if turn is not None:
-            cts = [None if ct is None else turn(ct) for ct in cts]
-        found: Any = ()
-        if route.primitive is not None:
-            pool = (*self._rebuilt(node), *cts)
-            values = [pool[k] for k in route.sources]
-            found = route.primitive.bind(*values, **(node.params or {}))
-            if route.primitive.nout == 1:
-                found = (found,)
-        pairs = [(k, found[r] if r >= 0 else cts[-1 - r]) for k, r in route.results]
-        return pairs if turn is None else [(k, turn(g)) for k, g in pairs]
+    def _pulled(self, node: Node, cts: list[Any], wanted: Wanted) -> list[tuple[int, Array]]:
+        """`pull` of several outputs, or of complex values."""
+        backend = base.of(next(ct for ct in cts if ct is not None))
+        turn = self._turned(node, cts, wanted, backend.conj)
+        cts = [None if ct is None else turn(ct) for ct in cts]
+        route = self.route(node.mask, wanted, tuple([ct is not None for ct in cts]))
+        pool = (*(node.saved or ()), *cts)
+        call = None if route.primitive is None else route.primitive.kernels[backend.array_type]
+        return [(k, turn(g)) for k, g in route.run(call, pool, cts, node.params or {})]
+
+    def vjp(self, node: Node, ct: Any, wanted: Wanted) -> Iterable[tuple[int, Tensor]]:
+        cts = [ct] if self.nout == 1 else ct
+        turn = self._turned(node, cts, wanted, lambda t: t.conj())
+        cts = [None if ct is None else turn(ct) for ct in cts]
+        route = self.route(node.mask, wanted, tuple([ct is not None for ct in cts]))
+        pool = (*self._rebuilt(node), *cts)
+        call = None if route.primitive is None else route.primitive.bind
+        return [(k, turn(g)) for k, g in route.run(call, pool, cts, node.params or {})]
 
     def _rebuilt(self, node: Node) -> list[Tensor]:
         """What a node saved as tensors: inputs around their nodes, outputs around this one."""
@@ -224,24 +239,21 @@ class FormulaPrimitive(Primitive):
             rebuilt(data, node.parents[k])
             if k < self.nin
             else output(node, data, k - self.nin, self.nout)
-            for k, data in zip(self.positions(mask_of(node)), node.saved or ())
+            for k, data in zip(self.kept(node.mask), node.saved or ())
         ]
 
     def _turned(
-        self, node: Node, wanted: Wanted, conj: Callable[[Any], Any]
-    ) -> Callable[[Any], Any] | None:
-        """How cotangents enter and leave: conjugated for complex values, else as they are (None).
+        self, node: Node, cts: list[Any], wanted: Wanted, conj: Callable[[Any], Any]
+    ) -> Callable[[Any], Any]:
+        """How cotangents enter and leave: conjugated for complex values, else as they are.
 
         Under the inner product Re Σ conj(a)·b the adjoint of multiplying by f' multiplies by its
         conjugate: the real rule between two conjugations.
         """
-        if node.dtype.kind != "c":
-            for k in wanted:
-                parent = node.parents[k]
-                if parent is not None and parent.dtype.kind == "c":
-                    self._refuse_complex()
-            return None
-        if not self.holomorphic:
+        turning = any(ct is not None and ct.dtype.kind == "c" for ct in cts)
+        if not turning and not _complex(node, wanted):
+            return lambda value: value
+        if not turning or not self.holomorphic:
             self._refuse_complex()
         return conj
 

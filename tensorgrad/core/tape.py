@@ -38,6 +38,7 @@ class Node:
         "__weakref__",
         "code",
         "dtype",
+        "mask",
         "offset",
         "params",
         "parents",
@@ -51,6 +52,7 @@ class Node:
     params: dict[str, Any] | None
     saved: tuple[Array, ...] | None  # None once freed
     parents: tuple[Node | None, ...]
+    mask: int  # which parents were recorded, a bit each
     seq: int
     shape: tuple[int, ...]
     dtype: Any
@@ -102,6 +104,7 @@ def leaf(shape: tuple[int, ...], dtype: Any, tensor: Tensor | None = None) -> Le
     node = Leaf()
     node.primitive = node.params = node.grad = node.into = node.hooks = None
     node.saved = node.parents = ()
+    node.mask = 0
     node.seq = next_seq()
     node.shape, node.dtype = shape, dtype
     node.code, node.offset = user_place()

@@ -49,6 +49,15 @@ class Slot:
         """This parameter's part of a flat array, in its shape."""
         return flat[self.start : self.stop].reshape(self.param.shape)
 
+    def take(self, gradient: tg.Tensor) -> None:
+        """Copy a gradient that did not come straight from backward."""
+        if gradient.level:
+            raise tg.GradientError(
+                "step: got a gradient inside jvp or vmap, expected a plain one; "
+                "try the step after it"
+            )
+        self.buffer[...] = gradient.data
+
     def adopt(self) -> bool:
         """Bring a value home that was assigned to `param.data`; False if its dtype has changed."""
         param = self.param
@@ -160,7 +169,7 @@ class Bucket:
             gradient = None if leaf is None else leaf.grad
             if gradient is not None:
                 if gradient.data is not slot.buffer:
-                    slot.buffer[...] = gradient.value()
+                    slot.take(gradient)
                 touched.append(slot)
         return touched
 

@@ -84,6 +84,7 @@ def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
             return shape([y.detach() for y in outs])
         node = Node()
         node.primitive, node.parents = segment, parents
+        node.mask = sum(1 << k for k, p in enumerate(parents) if p is not None)
         node.params = {"rebuild": rebuild, "options": options, "moving": moving}
         node.saved = tuple(x.data for x in inputs)
         node.seq = next_seq()

@@ -324,6 +324,19 @@ def test_create_graph_then_step(rng: np.random.Generator) -> None:
     opt.zero_grad()
 
 
+def test_a_gradient_inside_jvp_is_refused() -> None:
+    w = nn.Parameter(np.ones(2))
+    opt = optim.SGD([w], 0.1)
+
+    def inside(x: Any) -> Any:
+        w.grad = x * 2
+        opt.step()
+        return x
+
+    with pytest.raises(tg.GradientError, match="inside jvp or vmap"):
+        tg.jvp(inside, (np.ones(2),), (np.ones(2),))
+
+
 def test_two_optimizers_on_one_parameter(rng: np.random.Generator) -> None:
     net, x = network(), batch(rng)
     start = weights(net)

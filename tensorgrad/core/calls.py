@@ -1,0 +1,264 @@
+"""The path by which every call of a primitive reaches a kernel and the tape.
+
+It is written once per arity and closed over the primitive's tables. The kernel runs first and
+checks its inputs itself; the primitive's `spec` is asked only to explain a failure. Budget of a
+recorded elementwise call on 64 elements: 2 microseconds where `numpy.add` takes 0.45.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tensorgrad import _config, dtypes
+from tensorgrad._errors import TensorgradError
+from tensorgrad.backend import base
+from tensorgrad.core.levels import interpret
+from tensorgrad.core.tape import ROOT, Array, Node, next_seq
+from tensorgrad.core.tensor import Tensor, make
+from tensorgrad.expr import Expr
+
+if TYPE_CHECKING:
+    from tensorgrad.core.primitive import Primitive
+
+Params = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """The shape and dtype of a value that need not exist."""
+
+    shape: tuple[int, ...]
+    dtype: Any
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+
+# -- operands ----------------------------------------------------------------------------------
+
+_SCALARS: dict[Any, Tensor] = {}
+_PLAIN = frozenset((bool, int, float, complex))
+
+
+def operand(value: Any, others: Iterable[Any] = (), op: str = "tensor") -> Tensor:
+    """A value as a tensor; a Python number takes the dtype that NumPy 2 gives it beside others."""
+    if isinstance(value, Tensor):
+        return value
+    if type(value) in _PLAIN:
+        strong = [x for x in others if isinstance(x, Tensor)]
+        if strong:
+            widest = dtypes.result_type(*(x.dtype for x in strong))
+            return beside(value, next((x for x in strong if x.dtype == widest), strong[0]))
+    elif value is None or isinstance(value, str | bytes | dict | set):
+        raise TypeError(
+            f"{op}: got {value!r}, expected a tensor, an array or a number; try tg.tensor(x)"
+        )
+    return make(base.asarray(value))
+
+
+def operands(values: tuple[Any, ...], op: str) -> tuple[Tensor, ...]:
+    """Values as tensors; Python numbers last, since they take their dtype from the others."""
+    found = [
+        x if isinstance(x, Tensor) else x if type(x) in _PLAIN else operand(x, (), op)
+        for x in values
+    ]
+    strong = [x for x in found if isinstance(x, Tensor)]
+    if len(strong) == len(found):
+        return tuple(strong)
+    if len(strong) == 1:
+        other = strong[0]
+        return tuple([x if isinstance(x, Tensor) else beside(x, other) for x in found])
+    return tuple([operand(x, strong, op) for x in found])
+
+
+def beside(value: Any, other: Tensor) -> Tensor:
+    """A Python number as a constant of the dtype that NumPy 2 gives it beside a tensor.
+
+    Constants are remembered, since a loop meets the same few.
+    """
+    kind = type(value)
+    zero = kind is float and not value and math.copysign(1.0, value)  # -0.0 is an equal key
+    key = (value, kind, zero, other.data.dtype, type(other.data))
+    found = _SCALARS.get(key)
+    if found is None:
+        array = base.of(other.value()).asarray(value, dtypes.weak(value, other.dtype))
+        array.flags.writeable = False
+        if len(_SCALARS) > 4096:
+            _SCALARS.clear()
+        found = _SCALARS[key] = make(array)
+    return found
+
+
+def restore(value: Any, like: type) -> Array:
+    """A NumPy scalar, which is what NumPy makes of results without axes, as an array again."""
+    return base.of_type(like).asarray(value)
+
+
+def explain(op: Primitive, inputs: Sequence[Tensor], params: Params, error: Exception) -> Exception:
+    """The error to raise for a kernel that failed: the op's own rule says it best."""
+    if isinstance(error, TensorgradError):
+        return error
+    try:
+        op.spec(*(Spec(t.shape, t.dtype) for t in inputs), **params)
+    except TensorgradError as better:
+        return better
+    except Exception:  # the rule could not read these inputs either: the kernel's word stands
+        return error
+    return error
+
+
+# -- the call paths ----------------------------------------------------------------------------
+
+
+def call_path(op: Primitive, params: bool) -> Callable[..., Any]:
+    """The function that calls a primitive, specialised for its arity."""
+    if not params and op.nout == 1 and op.nin in (1, 2):
+        return (unary if op.nin == 1 else binary)(op)
+    return general(op)
+
+
+def unary(op: Primitive) -> Callable[[Any], Any]:
+    """The path of an operation of one input without parameters."""
+    kernels, keepers, recording = op.kernels, op.keepers, _config.is_recording
+    new, node_type, frame, root = object.__new__, Node, sys._getframe, ROOT
+    differentiable = op.differentiable
+
+    def call(x: Any, /) -> Any:
+        if type(x) is not Tensor:
+            if type(x) is Expr:
+                return inline(op, x)
+            x = operand(x, (), op.name)
+        if x.level:
+            return interpret(op, (x,), {})
+        a = x.data
+        kind = type(a)
+        try:
+            v = kernels[kind](a)
+        except Exception as error:
+            raise explain(op, (x,), {}, error) from None
+        if type(v) is not kind:
+            v = restore(v, kind)
+        t = new(Tensor)
+        t.data = v
+        t.level = 0
+        p = x.node
+        if p is None or not differentiable or not recording():
+            t.node = None
+            return t
+        n = new(node_type)
+        n.primitive = op
+        n.params = None
+        n.saved = keepers[1]((a, v))
+        n.parents = (p,)
+        n.mask = 1
+        n.seq = next_seq()
+        n.shape = v.shape
+        n.dtype = v.dtype
+        f: Any = frame(1)
+        while f.f_code.co_filename.startswith(root):
+            f = f.f_back
+        n.code = f.f_code
+        n.offset = f.f_lasti
+        t.node = n
+        return t
+
+    return call
+
+
+def binary(op: Primitive) -> Callable[[Any, Any], Any]:
+    """The path of an operation of two inputs without parameters."""
+    kernels, keepers, recording = op.kernels, op.keepers, _config.is_recording
+    new, node_type, frame, root = object.__new__, Node, sys._getframe, ROOT
+    differentiable = op.differentiable
+
+    def call(x: Any, y: Any, /) -> Any:
+        if type(x) is not Tensor or type(y) is not Tensor:
+            if type(x) is Expr or type(y) is Expr:
+                return inline(op, x, y)
+            x, y = operands((x, y), op.name)
+        if x.level or y.level:
+            return interpret(op, (x, y), {})
+        a = x.data
+        b = y.data
+        kind = type(a)
+        try:
+            v = kernels[kind](a, b)
+        except Exception as error:
+            raise explain(op, (x, y), {}, error) from None
+        if type(v) is not kind:
+            v = restore(v, kind)
+        t = new(Tensor)
+        t.data = v
+        t.level = 0
+        p = x.node
+        q = y.node
+        if (p is None and q is None) or not differentiable or not recording():
+            t.node = None
+            return t
+        n = new(node_type)
+        n.primitive = op
+        n.params = None
+        n.mask = mask = (1 if p is not None else 0) + (2 if q is not None else 0)
+        n.saved = keepers[mask]((a, b, v))
+        n.parents = (p, q)
+        n.seq = next_seq()
+        n.shape = v.shape
+        n.dtype = v.dtype
+        f: Any = frame(1)
+        while f.f_code.co_filename.startswith(root):
+            f = f.f_back
+        n.code = f.f_code
+        n.offset = f.f_lasti
+        t.node = n
+        return t
+
+    return call
+
+
+def general(op: Primitive) -> Callable[..., Any]:
+    """The path of every other operation: any number of inputs and outputs, parameters."""
+    kernels = op.kernels
+
+    def call(*inputs: Any, **params: Any) -> Any:
+        tensors = inputs
+        for x in inputs:
+            if not isinstance(x, Tensor):
+                if any(type(x) is Expr for x in inputs):
+                    return inline(op, *inputs, **params)
+                tensors = operands(inputs, op.name)
+                break
+        for x in tensors:
+            if x.level:
+                return interpret(op, tensors, params)
+        kind = type(tensors[0].data)
+        try:
+            v: Any = kernels[kind](*[x.data for x in tensors], **params)
+        except Exception as error:
+            raise explain(op, tensors, params, error) from None
+        outs = [
+            make(x if type(x) is kind else restore(x, kind)) for x in (v if op.nout > 1 else (v,))
+        ]
+        return op.attach(tensors, outs, params)
+
+    return call
+
+
+def inline(op: Primitive, *inputs: Any, **params: Any) -> Any:
+    """An operation on a formula's variables: its own formula, written into theirs."""
+    if any(isinstance(x, Tensor) for x in inputs):
+        raise TypeError(
+            f"{op.name}: got a tensor beside a variable of an elementwise formula, expected "
+            "variables and numbers; try making the tensor an argument of the fused function"
+        )
+    fn = getattr(op, "fn", None)
+    if fn is None:
+        raise TypeError(
+            f"{op.name}: got a variable of an elementwise formula, expected an array; "
+            "try it outside the fused function: it is not elementwise"
+        )
+    return fn(*inputs, **params)
