@@ -1,8 +1,8 @@
 """tensorgrad: gradients for NumPy and CuPy arrays.
 
-    >>> import numpy as np, tensorgrad as tg
-    >>> tg.grad(lambda x: np.sum(np.sin(x) ** 2))(np.array([0.0, 1.0]))
-    array([0.        , 0.90929743])
+>>> import numpy as np, tensorgrad as tg
+>>> tg.grad(lambda x: np.sum(np.sin(x) ** 2))(np.array([0.0, 1.0]))
+array([0.        , 0.90929743])
 """
 
 from __future__ import annotations
@@ -25,7 +25,21 @@ from tensorgrad._errors import (
 from tensorgrad.core.registry import OPERATIONS
 from tensorgrad.core.tensor import Tensor
 from tensorgrad.dtypes import set_default_dtype
+from tensorgrad.ops.create import from_numpy
 from tensorgrad.ops.operators import ALIASES
+from tensorgrad.ops.random import (
+    Generator,
+    bernoulli,
+    default_generator,
+    integers,
+    manual_seed,
+    normal,
+    permutation,
+    rand,
+    randint,
+    randn,
+    uniform,
+)
 from tensorgrad.transforms import checkpoint, fuse, grad, jvp, value_and_grad, vjp, vmap
 
 __version__ = "0.1.0"
@@ -36,33 +50,42 @@ PACKAGES = ("cli", "data", "examples", "io", "nn", "optim", "testing", "train")
 globals().update({name: operation.function for name, operation in OPERATIONS.items()})
 globals().update({name: OPERATIONS[called].function for name, called in ALIASES.items()})
 
-__all__ = sorted(
-    [
-        "DTypeError",
-        "DataError",
-        "DeviceError",
-        "GradientError",
-        "InPlaceError",
-        "NotDifferentiable",
-        "ShapeError",
-        "Tensor",
-        "TensorgradError",
-        "checkpoint",
-        "dtypes",
-        "enable_grad",
-        "fuse",
-        "grad",
-        "jvp",
-        "no_grad",
-        "ops",
-        "set_default_dtype",
-        "value_and_grad",
-        "vjp",
-        "vmap",
-        *ALIASES,
-        *OPERATIONS,
-    ]
-)
+__all__ = [
+    "DTypeError",
+    "DataError",
+    "DeviceError",
+    "Generator",
+    "GradientError",
+    "InPlaceError",
+    "NotDifferentiable",
+    "ShapeError",
+    "Tensor",
+    "TensorgradError",
+    "bernoulli",
+    "checkpoint",
+    "default_generator",
+    "dtypes",
+    "enable_grad",
+    "from_numpy",
+    "fuse",
+    "grad",
+    "integers",
+    "jvp",
+    "manual_seed",
+    "no_grad",
+    "normal",
+    "ops",
+    "permutation",
+    "rand",
+    "randint",
+    "randn",
+    "set_default_dtype",
+    "uniform",
+    "value_and_grad",
+    "vjp",
+    "vmap",
+]
+__all__.extend(sorted({*ALIASES, *OPERATIONS}))
 
 
 def __getattr__(name: str) -> Any:

@@ -23,7 +23,7 @@ class GradientError(TensorgradError, RuntimeError):
     """A gradient was asked for that the tape cannot give (freed, not recorded, not scalar ...)."""
 
 
-class NotDifferentiable(TensorgradError, TypeError):
+class NotDifferentiable(TensorgradError, TypeError):  # noqa: N818  (what it says is the error)
     """A function without a derivative met a tensor that needs one."""
 
 

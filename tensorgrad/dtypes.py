@@ -27,10 +27,11 @@ def bfloat16() -> DType:
     """The bfloat16 of `ml_dtypes` (imported when first asked for)."""
     import ml_dtypes
 
-    return np.dtype(ml_dtypes.bfloat16)
+    found: DType = np.dtype(ml_dtypes.bfloat16)
+    return found
 
 
-def dtype(value: Any) -> DType:
+def dtype(value: Any) -> Any:
     """The dtype meant by a name, a type or a dtype; raises `DTypeError` for what is none."""
     if value == "bfloat16":
         return bfloat16()
@@ -70,7 +71,7 @@ def compute(dt: DType) -> DType:
 
 
 def inexact(dt: DType) -> DType:
-    """The floating dtype that a transcendental function of `dt` has in NumPy (int8: float16 ...)."""
+    """The floating dtype that NumPy gives a transcendental function of `dt` (int8: float16)."""
     return dt if is_inexact(dt) else result_type(dt, float16)
 
 

@@ -1,22 +1,25 @@
-"""Gradient checkers and sample inputs.
+"""Gradient checkers.
 
-`check_grad` compares an analytic gradient with central differences in a random direction, order by
-order: order k is checked against differences of the analytic order k - 1, so no accuracy is lost.
+`check_grad` holds the derivatives that the tape makes to central differences in a random direction,
+order by order: order k is checked against differences of the analytic order k - 1, so no accuracy
+is lost. `check_gradient` holds a gradient that somebody wrote down, element by element: which
+argument is wrong, by how much, and where it is worst.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import inspect
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from tensorgrad import _config, dtypes
+from tensorgrad._errors import DTypeError, ShapeError, need
 from tensorgrad.core.backward import gradients
 from tensorgrad.core.tensor import Tensor, make
 
 Array = np.ndarray[Any, Any]
-Sample = tuple[tuple[Any, ...], dict[str, Any]]
 
 STEPS = {1: 1e-6, 2: 1e-6, 3: 1e-6}
 TOLERANCES = {1: 1e-7, 2: 1e-6, 3: 1e-5}
@@ -25,98 +28,6 @@ TOLERANCES = {1: 1e-7, 2: 1e-6, 3: 1e-5}
 A central difference in float64 errs by h² f''' / 6 + eps |f| / h: about 1e-10 at h = 1e-6 for
 values of order 1; an order more amplifies by the size of the derivatives, not by the step.
 """
-
-
-class Draw:
-    """Sample inputs from one generator: the layouts that every operation is tested on."""
-
-    def __init__(self, rng: np.random.Generator) -> None:
-        self.rng = rng
-
-    def normal(self, *shape: int) -> Array:
-        """Standard normal float64 numbers."""
-        return np.asarray(self.rng.standard_normal(shape))
-
-    def uniform(self, low: float, high: float, *shape: int) -> Array:
-        """Uniform float64 numbers."""
-        return np.asarray(self.rng.uniform(low, high, shape))
-
-    def apart(self, *shape: int, gap: float = 0.1) -> Array:
-        """Distinct numbers at least `gap` / 2 apart and away from 0, shuffled: no ties, no kinks."""
-        size = int(np.prod(shape))
-        steps = np.arange(size) - size // 2 + 0.5
-        jitter = self.rng.uniform(-0.2, 0.2, size)
-        return np.asarray(self.rng.permutation((steps + jitter) * gap).reshape(shape))
-
-    def integers(self, low: int, high: int, *shape: int) -> Array:
-        """Integers from low to high - 1 (int64)."""
-        return np.asarray(self.rng.integers(low, high, shape))
-
-    def bools(self, *shape: int) -> Array:
-        """Fair coins."""
-        return np.asarray(self.rng.integers(0, 2, shape).astype(bool))
-
-    def layouts(self, make: Callable[..., Array]) -> list[Array]:
-        """Nine layouts of an array that `make(*shape)` draws."""
-        return [
-            make(),
-            make(5),
-            make(3, 4),
-            make(2, 3, 4),
-            make(0, 3),
-            make(1, 3, 1),
-            make(4, 3).T,
-            make(6, 4)[::2, ::-1],
-            np.broadcast_to(make(3, 1), (3, 4)),
-        ]
-
-    def singles(self, low: float, high: float, **options: Any) -> Iterator[Sample]:
-        """One argument from low to high in every layout."""
-        for x in self.layouts(lambda *s: self.uniform(low, high, *s)):
-            yield (x,), options
-
-    def pairs(
-        self,
-        first: tuple[float, float] = (-2, 2),
-        second: tuple[float, float] = (-2, 2),
-        **options: Any,
-    ) -> Iterator[Sample]:
-        """Two arguments in every layout, and broadcast against each other."""
-        a = self.layouts(lambda *s: self.uniform(*first, *s))
-        b = self.layouts(lambda *s: self.uniform(*second, *s))
-        for x, y in zip(a, b):
-            yield (x, y), options
-        yield (self.uniform(*first, 3, 4), self.uniform(*second, 4)), options
-        yield (self.uniform(*first, 3, 1), self.uniform(*second, 1, 4)), options
-        yield (self.uniform(*first), self.uniform(*second, 2, 2)), options
-
-    def reductions(
-        self, make: Callable[..., Array] | None = None, empty: bool = True, **options: Any
-    ) -> Iterator[Sample]:
-        """One argument in many layouts with axes, negative axes, several axes and keepdims."""
-        draw = make or self.normal
-        cases: list[tuple[Array, dict[str, Any]]] = [
-            (draw(), {}),
-            (draw(5), {}),
-            (draw(3, 4), {"axis": 0}),
-            (draw(3, 4), {"axis": -1, "keepdims": True}),
-            (draw(2, 3, 4), {"axis": 1}),
-            (draw(4, 3).T, {"axis": 1}),
-            (draw(6, 4)[::2, ::-1], {"axis": -2}),
-            (np.broadcast_to(draw(3, 1), (3, 4)), {"axis": 0}),
-            (draw(2, 3), {"keepdims": True}),
-        ]
-        if empty:
-            cases.append((draw(0, 3), {"axis": 1}))
-        for x, where in cases:
-            yield (x,), {**where, **options}
-
-    def several_axes(self, make: Callable[..., Array] | None = None) -> Iterator[Sample]:
-        """`reductions`, and tuples of axes."""
-        draw = make or self.normal
-        yield from self.reductions(draw)
-        yield (draw(2, 3, 4),), {"axis": (0, 2)}
-        yield (draw(2, 3, 4),), {"axis": (-1, 1), "keepdims": True}
 
 
 def _float_positions(arguments: Sequence[Any]) -> list[int]:
@@ -211,8 +122,159 @@ def _derivative(
             create_graph=True,
             free=False,
         )
-        terms = [
-            _contract(g, [directions[k]]) for k, g in zip(leaves, found) if g is not None
-        ]
+        terms = [_contract(g, [directions[k]]) for k, g in zip(leaves, found) if g is not None]
         value = sum(terms[1:], terms[0]) if terms else None  # type: ignore[assignment]
     return 0.0 if value is None else float(value.item())
+
+
+# -- gradients written by hand ------------------------------------------------------------------
+
+STEP = float(np.finfo(np.float64).eps ** (1 / 3))
+"""Relative step, where the difference's error h² f''' / 6 and its rounding eps f / h are equal."""
+
+
+def numerical_gradient(f: Callable[..., Any], args: Sequence[Any]) -> tuple[Array | None, ...]:
+    """The gradient of a real scalar function by central differences, one array per argument.
+
+    df/dx_i = (f(x + h e_i) - f(x - h e_i)) / 2h with h = 6e-6 max(1, |x_i|), computed in float64:
+    two evaluations of f an element. Complex arguments move along both axes, df/dRe + i df/dIm.
+    Integers, booleans and what is no number get None. Raises `ShapeError` if f's value is not one
+    real number.
+
+    >>> numerical_gradient(lambda x, n: x**n, (3.0, 2))
+    (array(6.), None)
+    """
+    points = [_point(a) for a in args]
+    return tuple(
+        _differences(f, points, k) if isinstance(p, np.ndarray) and p.dtype.kind in "fc" else None
+        for k, p in enumerate(points)
+    )
+
+
+def check_gradient(
+    f: Callable[..., Any],
+    gradient: Callable[..., Any],
+    args: Sequence[Any],
+    names: Sequence[str] | None = None,
+    *,
+    tolerance: float = 1e-6,
+) -> None:
+    """Check a hand-written gradient of a real scalar function at `args`.
+
+    `gradient(*args)` returns one array per argument, None for those it leaves out (for a lone
+    argument the array itself will do). `names` are f's own parameter names unless given. An element
+    passes if its error is at most `tolerance` times the largest element of its argument's gradient,
+    plus the rounding error of the difference. Raises `AssertionError` that names every wrong
+    argument, the size of the error and the worst element; `ShapeError` for a gradient of another
+    shape, `DTypeError` for one of an argument that has none.
+
+    >>> check_gradient(lambda x: x**3, lambda x: 3 * x, (2.0,))
+    Traceback (most recent call last):
+    AssertionError: check_gradient: got d/dx = 6, expected 12 (central difference) ...
+    """
+    names = list(names) if names is not None else _names(f, len(args))
+    claimed = gradient(*args)
+    claimed = claimed if isinstance(claimed, tuple | list) else (claimed,)
+    need(
+        len(claimed) == len(args) == len(names),
+        "check_gradient",
+        gradients=len(claimed),
+        arguments=len(args),
+        names=len(names),
+        want="one gradient and one name per argument",
+        fix="None for an argument that has no gradient",
+    )
+    estimates = numerical_gradient(f, args)
+    rounding = 32 * np.finfo(np.float64).eps * abs(_value(f, args)) / STEP
+    wrong = []
+    for name, mine, estimate in zip(names, claimed, estimates):
+        if mine is not None:
+            found = _compare(name, _array(mine), estimate, tolerance, rounding)
+            wrong += [found] if found else []
+    if wrong:
+        raise AssertionError(
+            f"check_gradient: got {'; '.join(wrong)}; try the chain rule again at "
+            f"{'that argument' if len(wrong) == 1 else 'what these arguments share'}"
+        )
+
+
+def _compare(
+    name: str, mine: Array, estimate: Array | None, tolerance: float, rounding: float
+) -> str | None:
+    """What is wrong with the gradient of one argument, in words; None if nothing is."""
+    if estimate is None:
+        raise DTypeError(
+            f"check_gradient: got a gradient of {name}, which is no floating-point number, "
+            "expected None; try leaving it out"
+        )
+    if mine.shape != estimate.shape:
+        raise ShapeError(
+            f"check_gradient: got d/d{name} of shape {mine.shape}, expected {estimate.shape} as "
+            f"{name} itself; try summing over the axes along which {name} was broadcast"
+        )
+    error = np.abs(mine - estimate)
+    scale = float(np.max(np.abs(estimate), initial=0.0))
+    bad = ~(error <= tolerance * scale + rounding)
+    if not bad.any():
+        return None
+    worst = np.unravel_index(int(np.argmax(np.where(np.isnan(error), np.inf, error))), error.shape)
+    place = f"[{', '.join(str(k) for k in worst)}]" if worst else ""
+    return (
+        f"d/d{name}{place} = {mine[worst]:.6g}, expected {estimate[worst]:.6g} (central "
+        f"difference), error {error[worst]:.2g}, wrong in {int(bad.sum())} of {bad.size} elements"
+    )
+
+
+def _differences(f: Callable[..., Any], points: list[Any], k: int) -> Array:
+    """The gradient with respect to argument k; the argument is moved in place, in a copy."""
+    moved = points[k].copy()
+    here = [moved if j == k else p for j, p in enumerate(points)]
+    gradient = np.zeros_like(moved)
+    axes = (1.0, 1j) if moved.dtype.kind == "c" else (1.0,)
+    for place in np.ndindex(moved.shape):
+        at = moved[place]
+        h = STEP * max(1.0, abs(at))
+        for axis in axes:
+            moved[place] = above = at + h * axis
+            up = _value(f, here)
+            moved[place] = below = at - h * axis
+            gradient[place] += axis * (up - _value(f, here)) / abs(above - below)
+        moved[place] = at
+    return np.asarray(gradient)
+
+
+def _value(f: Callable[..., Any], args: Sequence[Any]) -> float:
+    value = _array(f(*args))
+    need(
+        value.size == 1 and value.dtype.kind in "fiu",
+        "check_gradient",
+        value=value,
+        want="one real number from the function",
+        fix="np.sum(...) of it",
+    )
+    return float(value.reshape(()))
+
+
+def _array(value: Any) -> Array:
+    return np.asarray(value.detach().numpy() if isinstance(value, Tensor) else value)
+
+
+def _point(argument: Any) -> Any:
+    """A floating argument in double precision, anything else as it is."""
+    if not isinstance(argument, Tensor | np.ndarray | np.generic | float | complex | list):
+        return argument
+    array = _array(argument)
+    if array.dtype.kind not in "fc":
+        return argument
+    return array.astype(np.complex128 if array.dtype.kind == "c" else np.float64)
+
+
+def _names(f: Callable[..., Any], count: int) -> list[str]:
+    """f's own parameter names, positions where it has none."""
+    try:
+        parameters = list(inspect.signature(f).parameters.values())
+    except (TypeError, ValueError):
+        parameters = []
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    named = [p.name for p in parameters if p.kind in kinds][:count]
+    return named + [f"argument {k}" for k in range(len(named), count)]

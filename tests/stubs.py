@@ -56,8 +56,7 @@ def define(name: str, function: Callable[..., Any], method: bool = False) -> str
     if result == "Any" and name in OPERATIONS:
         result = "Tensor"
     listed = ", ".join(parameters(function, method))
-    ignore = "  # type: ignore[override]" if name in ("__eq__", "__ne__") else ""
-    return f"def {name}({listed}) -> {result}: ...{ignore}"
+    return f"def {name}({listed}) -> {result}: ..."
 
 
 def tensor_stub() -> str:
@@ -84,7 +83,12 @@ def tensor_stub() -> str:
             lines.append("    " + define(name, value, method=True))
     lines += ["", "class Payload:", "    readable: bool", "    inner: Tensor", "    level: int"]
     lines += ["    @property", "    def shape(self) -> tuple[int, ...]: ..."]
-    lines += ["    @property", "    def dtype(self) -> Any: ...", "    def constant(self) -> Tensor: ...", ""]
+    lines += [
+        "    @property",
+        "    def dtype(self) -> Any: ...",
+        "    def constant(self) -> Tensor: ...",
+        "",
+    ]
     for name in ("make", "rebuilt", "name_of", "recording"):
         if hasattr(module, name):
             lines.append(define(name, getattr(module, name)))
@@ -94,17 +98,15 @@ def tensor_stub() -> str:
 def package_stub() -> str:
     """__init__.pyi: the public names, with the operations' signatures."""
     source = (ROOT / "__init__.py").read_text()
-    imports = re.findall(r"^from tensorgrad[^\n]*import (?:\([^)]*\)|[^\n]*)", source, re.M)
-    kept = [re.sub(r"\bimport OPERATIONS\b", "", line) for line in imports if "OPERATIONS" not in line]
-    names = re.findall(r"import \(?([^)]*)\)?", "\n".join(kept))
+    imports = re.findall(r"^from (tensorgrad[\w.]*) import (?:\(([^)]*)\)|([^\n]*))", source, re.M)
     lines = [HEADER + "from typing import Any\n"]
-    for package in tg.PACKAGES:
-        lines.append(f"from tensorgrad import {package} as {package}")
-    for line in kept:
-        module, _, listed = line.partition(" import ")
-        for name in re.findall(r"\w+", listed):
-            lines.append(f"{module} import {name} as {name}")
-    assert names
+    lines += [f"from tensorgrad import {package} as {package}" for package in tg.PACKAGES]
+    lines += [
+        f"from {module} import {name} as {name}"
+        for module, many, few in imports
+        for name in re.findall(r"\w+", many or few)
+        if name in tg.__all__
+    ]
     lines += ["", "__version__: str", ""]
     for name in sorted(tg.__all__):
         value = getattr(tg, name)

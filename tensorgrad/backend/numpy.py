@@ -1,4 +1,4 @@
-"""The CPU backend: NumPy arrays, formulas interpreted by NumPy, base primitives by its functions."""
+"""The CPU backend: NumPy arrays, formulas interpreted, base primitives by NumPy's functions."""
 
 from __future__ import annotations
 

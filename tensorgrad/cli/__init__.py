@@ -19,6 +19,13 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
     Input that cannot be used gives one line on standard error; an error in tensorgrad itself
     gives its traceback.
     """
+    try:
+        _run(args)
+    except KeyboardInterrupt:
+        _fail("interrupted", INTERRUPTED)
+
+
+def _run(args: Sequence[str] | None) -> NoReturn:
     import click
 
     import tensorgrad as tg
@@ -38,7 +45,7 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
         if not isinstance(error, tg.TensorgradError):
             raise
         _fail(str(error), FAILED)  # a run that diverged: nothing was wrong with the input
-    except (KeyboardInterrupt, click.Abort):
+    except click.Abort:
         _fail("interrupted", INTERRUPTED)
     except OSError as error:
         _output_failed(error)

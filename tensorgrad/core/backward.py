@@ -149,18 +149,18 @@ def propagate(
         wanted = WANTED[node.mask]
         if needed is not None:
             wanted = tuple([k for k in wanted if parents[k].seq in needed])
-        for k, ct in pull(node, ct, wanted, target):
-            parent = parents[k]
-            if type(ct) is not kind:
-                ct = mode.restored(ct)
-            if ct.shape != parent.shape or ct.dtype != parent.dtype:
-                ct = mode.conform(ct, parent)
+        for k, found in pull(node, ct, wanted, target):
+            parent, g = parents[k], found
+            if type(g) is not kind:
+                g = mode.restored(g)
+            if g.shape != parent.shape or g.dtype != parent.dtype:
+                g = mode.conform(g, parent)
             number = parent.seq
             before = pending.get(number)
             if before is None:
                 nodes[number] = parent
                 push(heap, -number)
-            pending[number] = ct if before is None else mode.add(before, ct)
+            pending[number] = g if before is None else mode.add(before, g)
         if free:
             node.saved = None
             node.parents = ()
@@ -255,7 +255,7 @@ def seed(tensor: Tensor, gradient: Any = None) -> Tensor:
     )
     if ct.dtype == tensor.dtype:
         return ct
-    return ct.astype(tensor.dtype)  # type: ignore[attr-defined, no-any-return]
+    return ct.astype(tensor.dtype)
 
 
 def buffer(node: Node) -> Any:
@@ -275,6 +275,7 @@ def accumulate_array(node: Node, value: Array, backend: base.Backend, taken: set
             leaf.grad = make(total)
         else:
             backend.assign(leaf.into, total)
+            leaf.grad = make(leaf.into)
     elif leaf.into is not None:
         if value is not leaf.into:
             backend.assign(leaf.into, value)

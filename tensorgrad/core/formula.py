@@ -84,7 +84,7 @@ FIRST = (True,)  # the only output has a cotangent
 
 def _complex(node: Node, wanted: Wanted) -> bool:
     """True if a wanted input is complex."""
-    for k in wanted:
+    for k in wanted:  # noqa: SIM110  (any() costs a generator for every node of every backward)
         if node.parents[k].dtype.kind == "c":  # type: ignore[union-attr]
             return True
     return False
@@ -278,7 +278,7 @@ class FormulaPrimitive(Primitive):
         for k in moving:
             if tangents[k].dtype.kind == "c" and not self.holomorphic:  # type: ignore[union-attr]
                 self._refuse_complex()
-            values[first + k] = tangents[k]  # type: ignore[assignment]
+            values[first + k] = tangents[k]
         found = rule.run(values, lambda op, *v: op.bind(*v, **params), first)
         full = [
             t if t is None or t.shape == o.shape else t.broadcast_to(o.shape)
@@ -300,7 +300,7 @@ class Elementwise(FormulaPrimitive):
         kinds: str | None = None,
         differentiable: bool = True,
     ) -> Elementwise:
-        """The primitive of a function; `kinds` has a letter per input: f real, i integer, b bool."""
+        """The primitive of a function; `kinds`: a letter per input, f real, i integer, b bool."""
         names = list(inspect.signature(fn).parameters)
         kinds = kinds or "f" * len(names)
         self = cls(
@@ -318,9 +318,9 @@ class Elementwise(FormulaPrimitive):
 
     def shape_rule(self, *specs: Spec, **params: Any) -> Spec:
         shape = shapes.broadcast(*(s.shape for s in specs), op=self.name)
-        for spec, variable in zip(specs, self.formula.inputs):
+        for spec, given in zip(specs, self.formula.inputs):
             need(
-                variable.kind != "i" or spec.dtype.kind in "biu",
+                given.kind != "i" or spec.dtype.kind in "biu",
                 self.name,
                 dtype=spec.dtype.name,
                 want="integers or bools",
@@ -331,12 +331,10 @@ class Elementwise(FormulaPrimitive):
             return Spec(shape, dtypes.bool_)
         return Spec(shape, dtypes.result_type(*(s.dtype for s in specs)))
 
-    def batch_rule(
-        self, inputs: Sequence[Tensor], batched: Sequence[bool], **params: Any
-    ) -> Any:
+    def batch_rule(self, inputs: Sequence[Tensor], batched: Sequence[bool], **params: Any) -> Any:
         ranks = [t.ndim - b for t, b in zip(inputs, batched)]
         aligned = [
-            t.reshape((t.shape[0], *(1,) * (max(ranks) - rank), *t.shape[1:])) if b else t  # type: ignore[attr-defined]
+            t.reshape((t.shape[0], *(1,) * (max(ranks) - rank), *t.shape[1:])) if b else t
             for t, b, rank in zip(inputs, batched, ranks)
         ]
         out = self.bind(*aligned)
@@ -357,9 +355,7 @@ class Reduce(FormulaPrimitive):
     takes_params = True
 
     @classmethod
-    def trace(
-        cls, name: str, fn: Callable[..., Any], inputs: dict[str, tuple[str, int]]
-    ) -> Reduce:
+    def trace(cls, name: str, fn: Callable[..., Any], inputs: dict[str, tuple[str, int]]) -> Reduce:
         """The primitive of a staged function; `inputs` give each variable's kind and index set."""
         variables = [variable(n, kind, index) for n, (kind, index) in inputs.items()]
         return cls(name, lambda: Formula.trace(name, fn, variables), len(variables))
@@ -368,29 +364,27 @@ class Reduce(FormulaPrimitive):
         kernel = backend.reduce(self.formula)
         return kernel if self.derived else backend.guarded(kernel)
 
-    def shape_rule(self, *specs: Spec, axis: shapes.Shape, shape: shapes.Shape) -> Any:
+    def shape_rule(self, *specs: Spec, **params: Any) -> Any:
+        axis, shape = params["axis"], params["shape"]
         floats = [s.dtype for s, v in zip(specs, self.formula.inputs) if v.kind == "f"]
         dtype = dtypes.inexact(dtypes.result_type(*floats))
-        outs = tuple(
-            Spec(view_shape(o.index, axis, shape), dtype) for o in self.formula.outputs
-        )
+        outs = tuple(Spec(view_shape(o.index, axis, shape), dtype) for o in self.formula.outputs)
         return outs[0] if self.nout == 1 else outs
 
     def batch_rule(
         self,
         inputs: Sequence[Tensor],
         batched: Sequence[bool],
-        *,
-        axis: shapes.Shape,
-        shape: shapes.Shape,
+        **params: Any,
     ) -> Any:
+        axis, shape = params["axis"], params["shape"]
         size = next(t.shape[0] for t, b in zip(inputs, batched) if b)
         sided = [b and not v.index & ROW for b, v in zip(batched, self.formula.inputs)]
         if any(sided) or self.traits.sums_rows:
             return self._looped(inputs, batched, size, {"axis": axis, "shape": shape})
         whole, moved = (size, *shape), tuple(k + 1 for k in axis)
         full = [
-            t if b or not v.index & ROW else t.broadcast_to((size, *t.shape))  # type: ignore[attr-defined]
+            t if b or not v.index & ROW else t.broadcast_to((size, *t.shape))
             for t, b, v in zip(inputs, batched, self.formula.inputs)
         ]
         return self.bind(*full, axis=moved, shape=whole)
@@ -400,7 +394,7 @@ class Reduce(FormulaPrimitive):
     ) -> Any:
         """One call per member of the batch: sums over rows must not mix members."""
         rows = [
-            self.bind(*[t[k] if b else t for t, b in zip(inputs, batched)], **params)  # type: ignore[index]
+            self.bind(*[t[k] if b else t for t, b in zip(inputs, batched)], **params)
             for k in range(size)
         ]
         stack = PRIMITIVES["stack"].bind

@@ -48,7 +48,7 @@ OPERATIONS: dict[str, Operation] = {}
 
 def primitive(name: str, **rules: Any) -> Primitive:
     """Define a base primitive; see `Primitive` for the rules."""
-    return known(Primitive(name, **rules))
+    return known(Primitive(name, **rules))  # type: ignore[no-any-return]
 
 
 def known(found: Any) -> Any:
@@ -68,7 +68,7 @@ def operation(
     orders: int = 3,
     name: str | None = None,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Make a function a public operation (a decorator). `numpy` and `methods` are lists of words."""
+    """Make a function a public operation (a decorator); `numpy` and `methods` are words."""
 
     def enter(function: Callable[..., Any]) -> Callable[..., Any]:
         called = name or function.__name__
@@ -121,7 +121,9 @@ def _enter(
     if name in OPERATIONS:
         raise ValueError(f"operation: got {name!r} twice, expected a new name; try another")
     if not (function.__doc__ or "").strip():
-        raise ValueError(f"{name}: got no docstring, expected one; try one sentence and the formula")
+        raise ValueError(
+            f"{name}: got no docstring, expected one; try one sentence and the formula"
+        )
     OPERATIONS[name] = Operation(
         name,
         function,

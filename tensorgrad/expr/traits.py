@@ -11,7 +11,9 @@ from tensorgrad.expr.leaf import find_leaf
 if TYPE_CHECKING:
     from tensorgrad.expr.ir import Expr
 
-_HOLOMORPHIC = frozenset({"input", "const", "add", "sub", "mul", "div", "neg", "bc", "stop", "select"})
+_HOLOMORPHIC = frozenset(
+    {"input", "const", "add", "sub", "mul", "div", "neg", "bc", "stop", "select"}
+)
 _STRUCTURE = frozenset({"input", "const"})
 
 

@@ -1,14 +1,66 @@
 """The operations, one file a family. Importing this package fills the registry."""
 
-from __future__ import annotations
-
-import importlib
-import pkgutil
-
-from tensorgrad.ops import methods, protocols
-
-for _found in pkgutil.iter_modules(__path__):
-    importlib.import_module(f"{__name__}.{_found.name}")
+from tensorgrad.ops import (
+    activations,
+    along,
+    axes,
+    class_losses,
+    compare,
+    complex,
+    create,
+    diagonal,
+    einsum,
+    elementary,
+    elementwise,
+    extremes,
+    gather,
+    index,
+    inplace,
+    join,
+    linalg,
+    loss_cases,
+    losses,
+    methods,
+    norm,
+    operators,
+    protocols,
+    random,
+    reduce,
+    shape,
+    slicing,
+    softmax,
+)
 
 methods.attach()
 protocols.build()
+
+__all__ = [
+    "activations",
+    "along",
+    "axes",
+    "class_losses",
+    "compare",
+    "complex",
+    "create",
+    "diagonal",
+    "einsum",
+    "elementary",
+    "elementwise",
+    "extremes",
+    "gather",
+    "index",
+    "inplace",
+    "join",
+    "linalg",
+    "loss_cases",
+    "losses",
+    "methods",
+    "norm",
+    "operators",
+    "protocols",
+    "random",
+    "reduce",
+    "shape",
+    "slicing",
+    "softmax",
+]

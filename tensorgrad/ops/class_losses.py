@@ -199,7 +199,7 @@ def _class_weight(op: str, x: Any, weight: Any, classes: int) -> Any:
 
 def ones(count: int, dtype: Any) -> Tensor:
     """A constant vector of ones, of the dtype that a loss on `dtype` has."""
-    return operand(1.0).astype(dtypes.inexact(dtype)).broadcast_to((count,))  # type: ignore[attr-defined, no-any-return]
+    return operand(1.0).astype(dtypes.inexact(dtype)).broadcast_to((count,))
 
 
 def _averaged(loss: Any, weights: Any, reduction: str) -> Any:

@@ -100,7 +100,7 @@ def asarray(
     if isinstance(a, list | tuple):
         a = _nested(a)
     if isinstance(a, Tensor):
-        found: Any = a if dtype is None else a.astype(dtype)  # type: ignore[attr-defined]
+        found: Any = a if dtype is None else a.astype(dtype)
     else:
         found = make(base.asarray(a, dtype))
     need(

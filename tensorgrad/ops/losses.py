@@ -90,7 +90,7 @@ def _matched(op: str, input: Any, target: Any, reduction: str) -> tuple[Any, Any
         fix="target.reshape(input.shape)",
     )
     if t.dtype.kind in "iub" and dtypes.is_float(x.dtype):
-        t = t.astype(x.dtype)  # type: ignore[attr-defined]
+        t = t.astype(x.dtype)
     return x, t
 
 

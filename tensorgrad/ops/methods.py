@@ -20,12 +20,20 @@ REFLECTED = tuple(
 """Operators whose left operand may be something else; NumPy's order of arguments."""
 
 
+OTHERS: dict[str, Callable[..., Any]] = {
+    "backward": backward,
+    "__array_ufunc__": protocols.array_ufunc,
+    "__array_function__": protocols.array_function,
+}
+"""Methods that are no operations."""
+
+
 def attach() -> None:
     """Give Tensor every method that the registry names."""
     for operation in OPERATIONS.values():
         for name in operation.methods:
             setattr(Tensor, name, operation.function)
-    for name, function in {**OPERATORS, **inplace.METHODS}.items():
+    for name, function in {**OPERATORS, **inplace.METHODS, **OTHERS}.items():
         setattr(Tensor, name, function)
     for name in REFLECTED:
         direct = getattr(Tensor, f"__{name}__", None)
@@ -34,9 +42,6 @@ def attach() -> None:
     for name, called in PROPERTIES.items():
         if called in OPERATIONS:
             setattr(Tensor, name, _property(OPERATIONS[called].function))
-    Tensor.backward = backward  # type: ignore[attr-defined]
-    Tensor.__array_ufunc__ = protocols.array_ufunc  # type: ignore[attr-defined]
-    Tensor.__array_function__ = protocols.array_function  # type: ignore[attr-defined]
 
 
 def _reflected(direct: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:

@@ -82,7 +82,7 @@ def _ufunc(ufunc: Any, method: str, inputs: tuple[Any, ...], options: dict[str, 
     elif method == "outer" and ufunc in _UFUNCS:
         x, y = inputs
         tail = (1,) * np.ndim(y)
-        return _UFUNCS[ufunc](_tensor(x).reshape((*np.shape(x), *tail)), y)  # type: ignore[attr-defined]
+        return _UFUNCS[ufunc](_tensor(x).reshape((*np.shape(x), *tail)), y)
     shown = f"np.{name}" + ("" if method == "__call__" else f".{method}")
     if call is None:
         return _bare(shown, getattr(ufunc, method), inputs, _with(options, dtype, out))
@@ -111,7 +111,7 @@ def _into(name: str, result: Any, out: Any) -> Any:
             f"{name}: got out={type(target).__name__} for a tensor's result, expected a tensor; "
             "try out=tg.tensor(array), which shares its memory"
         )
-    target[...] = result  # type: ignore[index]
+    target[...] = result
     return target
 
 

@@ -56,7 +56,7 @@ def run(config: Config | None = None, report: Reporter | None = None) -> Result:
     The seed sets split, initialisation, order and dropout. Raises `ConfigError`, `DataError` and
     `WriteError` for what the user can mend, `DivergedError` when the loss is no number any more.
     """
-    config = _anchored(config or Config())
+    config = config or Config()
     folder = RunFolder.planned(config)
     return _Job(config, folder, report or Reporter()).start()
 
@@ -125,7 +125,7 @@ class _Job:
 
     def start(self) -> Result:
         """Make the folder and train; a folder that could not be filled is taken back."""
-        self.folder.create(self.config)
+        self.folder.create(_anchored(self.config))
         try:
             return self.train()
         except WriteError:

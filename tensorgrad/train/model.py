@@ -74,13 +74,15 @@ def save_model(
 ) -> None:
     """Write weights with all that is needed to use them: `load_model` needs nothing else."""
     about = {"format": FORMAT, "architecture": plan.to_json(), "card": card.to_json()}
-    save_file(weights, path, about)
+    # one entry: safetensors writes several in a random order, and equal runs give equal files
+    save_file(weights, path, {"tensorgrad": json.dumps(about)})
 
 
 def load_model(path: str | os.PathLike[str]) -> tuple[nn.Sequential, Architecture, Card]:
     """The network of a file in evaluation mode; `ConfigError` for a file that is no such model."""
     about, weights = load_metadata(path), load_file(path)
     try:
+        about = json.loads(about["tensorgrad"])
         plan, card = Architecture.from_json(about["architecture"]), Card.from_json(about["card"])
     except (KeyError, TypeError, ValueError) as cause:
         raise ConfigError(

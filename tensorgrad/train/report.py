@@ -54,6 +54,10 @@ class Plain(Reporter):
         """Print it."""
         print(text, file=self.out, flush=True)
 
+    def on_start(self, loop: Loop) -> None:
+        """Print the heads of the columns."""
+        self.say(epoch_heads(loop.objective.score_name))
+
     def on_epoch(self, loop: Loop, record: Record) -> None:
         """Print the epoch's line."""
         self.say(epoch_line(record, loop.recipe.epochs))
@@ -83,14 +87,15 @@ class Live(Plain):
 
     def say(self, text: str) -> None:
         """Print it above the live line."""
-        self.console.print(text, markup=False, no_wrap=True, overflow="ellipsis")
+        self.console.print(text, markup=False, soft_wrap=True)
 
     def warn(self, text: str) -> None:
         """A warning above the live line."""
         self.console.print(f"warning: {text}", markup=False, style="yellow")
 
     def on_start(self, loop: Loop) -> None:
-        """Begin the live line."""
+        """Print the heads of the columns; begin the live line."""
+        super().on_start(loop)
         self._live.start()
 
     def on_step(self, loop: Loop) -> None:
@@ -101,8 +106,8 @@ class Live(Plain):
         self._shown = now
         progress, batches = loop.progress, len(loop.batches)
         line = (
-            f"epoch {progress.epoch + 1:>3}/{loop.recipe.epochs}  "
-            f"step {progress.batch}/{batches}  loss {progress.loss_sum / progress.rows:.4f}"
+            f"{_count(progress.epoch + 1, loop.recipe.epochs)}  "
+            f"{_number(progress.loss_sum / progress.rows):>9}  step {progress.batch}/{batches}"
         )
         self._live.update(line, refresh=True)
 
@@ -116,7 +121,8 @@ class Live(Plain):
         if len(classes) > _MOST_CLASSES:
             self.say(confusion_text(confusion, classes))
             return
-        table = Table(title="rows: true, columns: predicted")
+        self.say(_AXES)
+        table = Table()
         table.add_column("")
         for name in classes:
             table.add_column(name, justify="right")
@@ -172,14 +178,33 @@ _ENDS = {
 }
 
 
+_AXES = "rows: true, columns: predicted"
+
+
+def epoch_heads(score_name: str) -> str:
+    """What the numbers of an epoch's line are."""
+    return (
+        f"{'epoch':>9}  {'loss':>9}  {'val_loss':>9}  {'val_' + score_name:>12}  "
+        f"{'rate':>9}  {'samples/s':>10}"
+    )
+
+
+def _count(epoch: int, epochs: int) -> str:
+    return f"{f'{epoch}/{epochs}':>9}"
+
+
+def _number(value: float) -> str:
+    return f"{value:.4f}" if value == 0 or 1e-3 <= abs(value) < 1e4 else f"{value:.2e}"
+
+
 def epoch_line(record: Record, epochs: int) -> str:
     """One epoch in a line: losses, validation score, rate and speed."""
     name = "accuracy" if "accuracy" in record else "r2"
+    score = shown(name, record[f"val_{name}"])
     return (
-        f"epoch {record['epoch']:>3}/{epochs}  loss {record['loss']:.4f}  "
-        f"val_loss {record['val_loss']:.4f}  "
-        f"val_{name} {shown(name, record[f'val_{name}']):>8}  "
-        f"rate {record['lr']:.2e}  {record['samples_per_second']:,.0f} samples/s"
+        f"{_count(record['epoch'], epochs)}  {_number(record['loss']):>9}  "
+        f"{_number(record['val_loss']):>9}  {score:>12}  {record['lr']:>9.2e}  "
+        f"{record['samples_per_second']:>10,.0f}"
     )
 
 
@@ -209,7 +234,7 @@ def confusion_text(confusion: Array, classes: Sequence[str]) -> str:
     width = max(len(text) for text in (*classes, *(c for row in cells for c in row)))
     first = max(len("true"), *(len(name) for name in classes))
     lines = [
-        "rows: true, columns: predicted",
+        _AXES,
         " ".join([" " * first, *(f"{name:>{width}}" for name in classes)]),
     ]
     for name, row in zip(classes, cells):

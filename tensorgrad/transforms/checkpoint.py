@@ -34,13 +34,12 @@ class Segment(Primitive):
         outer = _config.is_recording()
         since = next_seq()
         with _config.setting(_config.recording, True):
-            twins = [alias(x, self.name) if k in params["moving"] else x for k, x in enumerate(saved)]
+            twins = [
+                alias(x, self.name) if k in params["moving"] else x for k, x in enumerate(saved)
+            ]
             found, _ = flatten(self.f(*params["rebuild"](twins), **params["options"]))
         pairs = [(operand(y), ct) for y, ct in zip(found, cts) if ct is not None]
-        inner = [
-            twins[k].node if k < len(twins) else node.parents[k]
-            for k in wanted
-        ]
+        inner = [twins[k].node if k < len(twins) else node.parents[k] for k in wanted]
         results = gradients(
             [y for y, _ in pairs],
             [ct if isinstance(ct, Tensor) else make(ct) for _, ct in pairs],

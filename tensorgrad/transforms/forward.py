@@ -55,7 +55,7 @@ def _dual(level: int, x: Tensor, tangent: Any) -> Tensor:
     )
     need(t.shape == x.shape, "jvp", primal=x, tangent=t, want="equal shapes", fix="reshape")
     if t.dtype != x.dtype:
-        t = t.astype(x.dtype)  # type: ignore[attr-defined]
+        t = t.astype(x.dtype)
     return make(Dual(level, x, t), None, level)
 
 
@@ -120,5 +120,5 @@ def _batched(argument: Any, axis: int | None, level: int, sizes: set[int]) -> An
 
 
 def _unbatched(y: Tensor, level: int, size: int, axis: int) -> Tensor:
-    inner = y.data.inner if y.level == level else y.broadcast_to((size, *y.shape))  # type: ignore[attr-defined]
-    return inner.moveaxis(0, axis) if axis else inner
+    inner: Any = y.data.inner if y.level == level else y.broadcast_to((size, *y.shape))
+    return inner.moveaxis(0, axis) if axis else inner  # type: ignore[no-any-return]

@@ -29,9 +29,9 @@ def fuse(f: Callable[..., Any]) -> Callable[..., Any]:
     name = name if name.isidentifier() else "fused"
     op = Elementwise(name, Formula.trace(name, f, [variable(n) for n in names]))
     op.fn = f
-    call = op.bind
+    call: Any = op.bind
     call.__name__ = call.__qualname__ = name
     call.__doc__ = f.__doc__
     call.kernel = lambda *arrays, out=None: op.kernels[type(arrays[0])](*arrays, out=out)
     call.formula = lambda: show(op.formula)
-    return call
+    return call  # type: ignore[no-any-return]

@@ -162,9 +162,7 @@ def _outer(y: Tensor, call: Call) -> Tensor:
     """The value without the tape of this call, unless it also hangs on an outer one."""
     from tensorgrad.core.tape import captured
 
-    on = any(node.parents for node in call.targets) or captured(
-        [y.node], call.targets, call.since
-    )
+    on = any(node.parents for node in call.targets) or captured([y.node], call.targets, call.since)
     return y if call.outer and on else y.detach() if not y.level else y
 
 
@@ -204,7 +202,7 @@ def grad(
 
 
 def vjp(f: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[[Any], tuple[Any, ...]]]:
-    """(f(*primals), pull): pull(cotangent) is the cotangent of every primal; it may be called again.
+    """(f(*primals), pull): pull(cotangent) gives every primal's cotangent, and may be called again.
 
     The cotangent has the structure and shapes of the result. Under the inner product
     Re Σ conj(a)·b pull is the adjoint of f's derivative.

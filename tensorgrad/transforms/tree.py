@@ -31,9 +31,9 @@ def flatten(tree: Any) -> tuple[list[Any], Rebuild]:
 
     while True:
         leaves, spec = optree.tree_flatten(tree, none_is_leaf=False, namespace=NAMESPACE)
-        fresh = {type(x) for x in leaves if dataclasses.is_dataclass(x) and type(x) not in _LEAVES}
+        fresh = {type(x) for x in leaves if dataclasses.is_dataclass(x)}
         if not fresh:
-            return list(leaves), lambda new: optree.tree_unflatten(spec, new)
+            return list(leaves), spec.unflatten
         for cls in fresh:
             _register(cls)
 
@@ -47,8 +47,8 @@ def _register(cls: type) -> None:
     def take(x: Any) -> tuple[list[Any], None, list[str]]:
         return [getattr(x, name) for name in names], None, names
 
-    def give(_: None, children: Any) -> Any:
-        made = object.__new__(cls)
+    def give(_: Any, children: Any) -> Any:
+        made: Any = object.__new__(cls)
         for name, child in zip(names, children):
             object.__setattr__(made, name, child)
         return made

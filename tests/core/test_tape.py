@@ -53,7 +53,8 @@ def test_gradients_of_two_leaves_never_share_memory(rng: np.random.Generator) ->
     assert not np.shares_memory(x.grad.data, ct)
     x.grad = None
     x.reshape((3, 1)).sum().backward()
-    assert x.grad.data.flags.owndata and x.grad.data.flags.writeable
+    assert x.grad.data.flags.owndata
+    assert x.grad.data.flags.writeable
 
 
 def test_explicit_cotangent_for_several_elements(rng: np.random.Generator) -> None:
@@ -80,13 +81,15 @@ def test_second_backward_needs_retain_graph() -> None:
     with pytest.raises(tg.GradientError) as caught:
         y.backward()
     text = str(caught.value)
-    assert text.startswith("backward: got a graph whose values were freed (at multiply, recorded at")
+    assert text.startswith(
+        "backward: got a graph whose values were freed (at multiply, recorded at"
+    )
     assert "test_tape.py:" in text
     assert text.endswith("try backward(retain_graph=True) the first time")
 
 
 def test_backward_off_the_tape_says_so() -> None:
-    with pytest.raises(tg.GradientError, match="try x.requires_grad = True before computing"):
+    with pytest.raises(tg.GradientError, match=r"try x\.requires_grad = True before computing"):
         (Tensor(1.0) * 2.0).backward()
 
 
@@ -167,7 +170,8 @@ def test_gradients_have_their_tensors_dtype(rng: np.random.Generator) -> None:
 
 
 @pytest.mark.parametrize(
-    ("convert", "name"), [(float, "float"), (int, "int"), (complex, "complex"), (np.asarray, "__array__")]
+    ("convert", "name"),
+    [(float, "float"), (int, "int"), (complex, "complex"), (np.asarray, "__array__")],
 )  # fmt: skip
 def test_no_silent_way_off_the_tape(convert: Any, name: str) -> None:
     x = Tensor(2.0, requires_grad=True)
@@ -262,7 +266,8 @@ def test_nodes_are_data(rng: np.random.Generator) -> None:
     x = leaf(2, 3, rng=rng)
     y = x * 2.0
     node = y.node
-    assert isinstance(node, Node) and isinstance(x.node, Leaf)
+    assert isinstance(node, Node)
+    assert isinstance(x.node, Leaf)
     assert repr(node) == f"Node(multiply #{node.seq} float64(2, 3))"
     assert (node.parents[0], node.shape, node.dtype) == (x.node, (2, 3), np.float64)
     assert "test_tape.py:" in node.origin

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from draw import Draw
 
 import tensorgrad as tg
 from tensorgrad import Tensor
@@ -16,7 +17,7 @@ from tensorgrad.core.registry import OPERATIONS
 from tensorgrad.expr import Expr
 from tensorgrad.expr import input as variable
 from tensorgrad.ops.operators import ALIASES
-from tensorgrad.testing import Draw, check_grad
+from tensorgrad.testing import check_grad
 
 FAMILIES = {"elementwise", "elementary", "compare", "complex", "operators", "activations"}
 OWN = sorted(name for name, o in OPERATIONS.items() if o.family in FAMILIES)

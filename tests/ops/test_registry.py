@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from draw import Draw
 
 import tensorgrad as tg
 from tensorgrad import dtypes
@@ -17,7 +18,7 @@ from tensorgrad.core.formula import Elementwise
 from tensorgrad.core.primitive import PRIMITIVES, Primitive, Spec
 from tensorgrad.core.registry import OPERATIONS, Operation
 from tensorgrad.core.tensor import Tensor
-from tensorgrad.testing import Draw, check_grad
+from tensorgrad.testing import check_grad
 
 Array = np.ndarray[Any, Any]
 NAMES = sorted(OPERATIONS)
@@ -71,9 +72,7 @@ def unpacked(
 
     def call(*values: Any) -> Any:
         rest = iter(values)
-        packed = [
-            next(rest) if n is None else list(itertools.islice(rest, n)) for n in shape
-        ]
+        packed = [next(rest) if n is None else list(itertools.islice(rest, n)) for n in shape]
         return function(*packed, **options)
 
     return call, flat
@@ -132,9 +131,7 @@ def total(result: Any) -> Any:
 
 
 @pytest.mark.parametrize("name", SMOOTH)
-def test_forward_mode_is_the_transpose_of_reverse_mode(
-    name: str, rng: np.random.Generator
-) -> None:
+def test_forward_mode_is_the_transpose_of_reverse_mode(name: str, rng: np.random.Generator) -> None:
     for args, options in samples(name, rng):
         call, flat = unpacked(OPERATIONS[name].function, args, options)
         where = moving(tuple(flat))
@@ -196,7 +193,7 @@ def test_batching_rule_equals_a_loop(name: str, rng: np.random.Generator) -> Non
 
 
 DRAWS = frozenset({"dropout"})
-"""Operations without a batching rule: creation takes bare arrays alone, and those that draw numbers: under vmap one draw serves the whole batch, tested on their own."""
+"""Operations that draw numbers under vmap, tested on their own."""
 
 
 class Spy:

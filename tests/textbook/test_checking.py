@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import tensorgrad as tg
-from tensorgrad.gradcheck import check_gradient, numerical_gradient
+from tensorgrad.testing import check_gradient, numerical_gradient
 
 Array = np.ndarray[Any, Any]
 INPUT = np.array([1.0, 2.0, 3.0, 4.0]) / 4

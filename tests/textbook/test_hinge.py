@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 import tensorgrad as tg
-from tensorgrad.gradcheck import check_gradient, numerical_gradient
-from tensorgrad.testing import check_grad
+from tensorgrad.testing import check_grad, check_gradient, numerical_gradient
 
 Array = np.ndarray[Any, Any]
 MARGIN = 1.0

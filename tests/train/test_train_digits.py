@@ -1,4 +1,4 @@
-"""The main job: digits in a few epochs; with --full the promised figures and PyTorch beside them."""
+"""The main job: digits in two epochs; with --full the promised figures, PyTorch beside them."""
 
 from __future__ import annotations
 

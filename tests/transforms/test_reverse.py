@@ -36,7 +36,8 @@ def test_containers_keep_their_shape(rng: np.random.Generator) -> None:
         return np.sum(y * t["pair"].a) * t["pair"].b[0]
 
     g = tg.grad(f)(tree)
-    assert isinstance(g["line"], Line) and isinstance(g["pair"], Pair)
+    assert isinstance(g["line"], Line)
+    assert isinstance(g["pair"], Pair)
     np.testing.assert_allclose(g["line"].slope, 2 * np.sum(x * tree["pair"].a))
     np.testing.assert_allclose(g["line"].offset[0], 2 * tree["pair"].a)
     assert isinstance(g["pair"].b[0], float)
@@ -93,7 +94,7 @@ def test_vjp_is_the_adjoint_and_may_be_called_again(rng: np.random.Generator) ->
 
 def test_jvp_of_containers(rng: np.random.Generator) -> None:
     x, t = rng.standard_normal(3), rng.standard_normal(3)
-    out, move = tg.jvp(lambda d: {"s": np.sum(d["x"] ** 2), "c": 1.0}, ({"x": x},), ({"x": t},))
+    _, move = tg.jvp(lambda d: {"s": np.sum(d["x"] ** 2), "c": 1.0}, ({"x": x},), ({"x": t},))
     np.testing.assert_allclose(move["s"], 2 * x @ t)
     assert move["c"] == 0.0
     with pytest.raises(tg.ShapeError, match="expected equal shapes"):

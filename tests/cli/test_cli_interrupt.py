@@ -1,0 +1,87 @@
+"""Ctrl-C and SIGTERM: the step is finished, the run saved, and a resumed run is the same run."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tensorgrad.io import load_file
+
+# the table takes long enough to be interrupted: half a minute, uninterrupted
+ARGS = ("--target", "kind", "--layers", "64-64", "--batch-size", "2", "--patience", "0", "--json")
+
+
+def only_warnings(text: str) -> bool:
+    return all(line.startswith("warning: ") for line in text.splitlines())
+
+
+def start(folder: Path, *args: object, **streams: int) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "tensorgrad.cli", "train", *map(str, args)]
+    return subprocess.Popen(
+        command,
+        cwd=folder,
+        text=True,
+        **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **streams},  # type: ignore[call-overload]
+    )
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_interrupted_and_resumed(
+    table: Path, tmp_path: Path, number: signal.Signals, status: int
+) -> None:
+    process = start(tmp_path, table, *ARGS, "--epochs", 100000, "--out", "run")
+    assert process.stdout is not None
+    for _ in range(3):
+        assert json.loads(process.stdout.readline())["event"] == "epoch"
+    process.send_signal(number)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == status, err
+    last = json.loads(out.splitlines()[-1])
+    assert last["event"] == "interrupted"
+    assert err == (
+        f"interrupted in epoch {last['epoch']} after step {last['step']} of {last['steps']} and "
+        "saved; resume with: tensorgrad train --resume run\n"
+    )
+    epochs = last["epoch"] + 1
+    resumed = start(tmp_path, "--resume", "run", "--epochs", epochs, "--json")
+    assert only_warnings(resumed.communicate(timeout=60)[1])
+    whole = start(tmp_path, table, *ARGS, "--epochs", epochs, "--out", "whole")
+    assert only_warnings(whole.communicate(timeout=60)[1])
+    runs = [load_file(tmp_path / name / "state.safetensors") for name in ("run", "whole")]
+    assert list(runs[0]) == list(runs[1])
+    for key, value in runs[0].items():
+        np.testing.assert_array_equal(value, runs[1][key], err_msg=key, strict=True)
+
+
+def test_a_terminal_gets_a_live_line(table: Path, tmp_path: Path) -> None:
+    ours, theirs = pty.openpty()
+    os.environ.setdefault("TERM", "xterm")
+    process = start(
+        tmp_path, table, *ARGS[:-1], "--epochs", 2, "--out", "run", stdout=theirs, stderr=theirs
+    )
+    seen, deadline = b"", time.monotonic() + 60
+    os.close(theirs)
+    while time.monotonic() < deadline:
+        try:
+            piece = os.read(ours, 4096)
+        except OSError:  # Linux's word for the end of a terminal
+            break
+        if not piece:
+            break
+        seen += piece
+    os.close(ours)
+    assert process.wait(timeout=30) == 0
+    text = seen.decode()
+    assert "      2/2  " in text
+    assert "step 1/21" in text
+    assert "rows: true, columns: predicted" in text
+    assert "test accuracy" in text
