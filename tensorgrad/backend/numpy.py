@@ -95,6 +95,7 @@ class NumpyBackend:
         return np.asarray(np.conjugate(a))
 
     def conform(self, ct: Array, shape: tuple[int, ...], dtype: Any) -> Array:
+        ct = np.asarray(ct)
         if ct.dtype.kind == "c" and np.dtype(dtype).kind != "c":
             ct = ct.real
         if ct.shape != shape:

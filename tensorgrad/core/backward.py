@@ -48,9 +48,6 @@ class Arrays:
     def pull(self, node: Node, ct: Any, wanted: Sequence[int], into: Any) -> Any:
         return node.primitive.pull(node, ct, wanted, into)  # type: ignore[union-attr]
 
-    def restored(self, ct: Any) -> Any:
-        return self.backend.asarray(ct)
-
     def add(self, a: Any, b: Any) -> Any:
         return self.backend.add(a, b)
 
@@ -78,13 +75,11 @@ class Tensors:
     def pull(self, node: Node, ct: Any, wanted: Sequence[int], into: Any) -> Any:
         return node.primitive.vjp(node, ct, wanted)  # type: ignore[union-attr]
 
-    def restored(self, ct: Any) -> Any:
-        return operand(ct)
-
     def add(self, a: Any, b: Any) -> Any:
         return a + b
 
     def conform(self, ct: Any, node: Node) -> Any:
+        ct = operand(ct)
         if dtypes.real(node.dtype) == node.dtype and dtypes.real(ct.dtype) != ct.dtype:
             ct = ct.real
         if ct.shape != node.shape:
@@ -118,12 +113,7 @@ def propagate(
         return into(parent) if type(parent) is Leaf and parent.seq not in pending else None
 
     for node, ct in seeds:
-        if node.seq in pending:
-            ct = mode.add(pending[node.seq], ct)
-        else:
-            nodes[node.seq] = node
-            push(heap, -node.seq)
-        pending[node.seq] = ct
+        _meet(node, ct, pending, nodes, heap, mode)
     while heap:
         seq = -pop(heap)
         node, ct = nodes.pop(seq), pending.pop(seq)
@@ -133,27 +123,16 @@ def propagate(
             continue
         parents: Any = node.parents
         if type(primitive) is Pick:
-            parent = parents[0]
-            if parent.seq not in pending:
-                pending[parent.seq] = [None] * _outputs(parent)
-                nodes[parent.seq] = parent
-                push(heap, -parent.seq)
-            slots = pending[parent.seq]
-            before = slots[primitive.index]  # an output may have been picked more than once
-            slots[primitive.index] = ct if before is None else mode.add(before, ct)
+            slots = [None] * _outputs(parents[0])
+            slots[primitive.index] = ct
+            _meet(parents[0], slots, pending, nodes, heap, mode)
             continue
-        if node.saved is None:
-            raise _freed(node)
-        if WRITES.latest > seq:
-            check_saved(node, base.bounds)
-        wanted = WANTED[node.mask]
-        if needed is not None:
-            wanted = tuple([k for k in wanted if parents[k].seq in needed])
+        if node.saved is None or WRITES.latest > seq:
+            _check(node)
+        wanted = WANTED[node.mask] if needed is None else _needed(node, needed)
         for k, found in pull(node, ct, wanted, target):
             parent, g = parents[k], found
-            if type(g) is not kind:
-                g = mode.restored(g)
-            if g.shape != parent.shape or g.dtype != parent.dtype:
+            if type(g) is not kind or g.shape != parent.shape or g.dtype != parent.dtype:
                 g = mode.conform(g, parent)
             number = parent.seq
             before = pending.get(number)
@@ -177,12 +156,41 @@ class Masks(dict[int, tuple[int, ...]]):
 WANTED = Masks()
 
 
-def _freed(node: Node) -> GradientError:
-    return GradientError(
-        f"backward: got a graph whose values were freed (at {name_of(node)}, recorded at "
-        f"{node.origin}), expected one that was not walked before; "
-        "try backward(retain_graph=True) the first time"
-    )
+def _meet(
+    node: Node,
+    ct: Any,
+    pending: dict[int, Any],
+    nodes: dict[int, Node],
+    heap: list[int],
+    mode: Arrays | Tensors,
+) -> None:
+    """Add a cotangent (for several outputs, a list of them) to what waits for a node."""
+    before = pending.get(node.seq)
+    if before is None:
+        nodes[node.seq] = node
+        heapq.heappush(heap, -node.seq)
+    elif isinstance(ct, list):
+        pairs = zip(before, ct)
+        ct = [b if c is None else c if b is None else mode.add(b, c) for b, c in pairs]
+    else:
+        ct = mode.add(before, ct)
+    pending[node.seq] = ct
+
+
+def _check(node: Node) -> None:
+    """Raise if what a node saved is gone, or is not what it was."""
+    if node.saved is None:
+        raise GradientError(
+            f"backward: got a graph whose values were freed (at {name_of(node)}, recorded at "
+            f"{node.origin}), expected one that was not walked before; "
+            "try backward(retain_graph=True) the first time"
+        )
+    check_saved(node, base.bounds)
+
+
+def _needed(node: Node, needed: Container[int]) -> tuple[int, ...]:
+    """The recorded inputs on the way to what is asked for."""
+    return tuple([k for k in WANTED[node.mask] if node.parents[k].seq in needed])  # type: ignore[union-attr]
 
 
 def _outputs(node: Node) -> int:

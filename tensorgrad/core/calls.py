@@ -144,26 +144,19 @@ def unary(op: Primitive) -> Callable[[Any], Any]:
         if type(v) is not kind:
             v = restore(v, kind)
         t = new(Tensor)
-        t.data = v
-        t.level = 0
+        t.data, t.level = v, 0
         p = x.node
         if p is None or not differentiable or not recording():
             t.node = None
             return t
         n = new(node_type)
-        n.primitive = op
-        n.params = None
-        n.saved = keepers[1]((a, v))
-        n.parents = (p,)
-        n.mask = 1
-        n.seq = next_seq()
-        n.shape = v.shape
-        n.dtype = v.dtype
+        n.primitive, n.params, n.mask = op, None, 1
+        n.saved, n.parents = keepers[1]((a, v)), (p,)
+        n.seq, n.shape, n.dtype = next_seq(), v.shape, v.dtype
         f: Any = frame(1)
         while f.f_code.co_filename.startswith(root):
             f = f.f_back
-        n.code = f.f_code
-        n.offset = f.f_lasti
+        n.code, n.offset = f.f_code, f.f_lasti
         t.node = n
         return t
 
@@ -193,27 +186,21 @@ def binary(op: Primitive) -> Callable[[Any, Any], Any]:
         if type(v) is not kind:
             v = restore(v, kind)
         t = new(Tensor)
-        t.data = v
-        t.level = 0
+        t.data, t.level = v, 0
         p = x.node
         q = y.node
         if (p is None and q is None) or not differentiable or not recording():
             t.node = None
             return t
         n = new(node_type)
-        n.primitive = op
-        n.params = None
         n.mask = mask = (1 if p is not None else 0) + (2 if q is not None else 0)
+        n.primitive, n.params, n.parents = op, None, (p, q)
         n.saved = keepers[mask]((a, b, v))
-        n.parents = (p, q)
-        n.seq = next_seq()
-        n.shape = v.shape
-        n.dtype = v.dtype
+        n.seq, n.shape, n.dtype = next_seq(), v.shape, v.dtype
         f: Any = frame(1)
         while f.f_code.co_filename.startswith(root):
             f = f.f_back
-        n.code = f.f_code
-        n.offset = f.f_lasti
+        n.code, n.offset = f.f_code, f.f_lasti
         t.node = n
         return t
 
