@@ -101,7 +101,8 @@ def weak(scalar: Any, dt: DType) -> DType:
 
 def default() -> DType:
     """The dtype of new parameters (float32 unless `set_default_dtype` said otherwise)."""
-    return dtype(_config.default_dtype.get())
+    found: DType = dtype(_config.default_dtype.get())
+    return found
 
 
 def set_default_dtype(value: Any) -> None:

@@ -53,7 +53,14 @@ def _version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
         ctx.exit()
 
 
-@click.group(cls=Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=Lazy,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version)
-def app() -> None:
+@click.pass_context
+def app(ctx: click.Context) -> None:
     """Gradients for NumPy arrays: train networks, and see how they learn."""
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())

@@ -17,6 +17,7 @@ from tensorgrad.train.config import (
 )
 from tensorgrad.train.options import ConfigError, Option, as_text
 
+_WIDEST = 24  # characters of choices that stand beside a flag; longer ones go into its help
 _PRESENTATION = ("config", "resume", "quiet", "json")
 
 
@@ -35,7 +36,10 @@ class Flag(click.Option):
             text = f"{_flag(name)}/--no-{_flag(name)[2:]}"
             super().__init__([text], help=rules.help, default=None)
         else:
-            super().__init__([_flag(name)], help=rules.help + shown, metavar=rules.metavar)
+            metavar, listed = rules.metavar, ""
+            if len(metavar) > _WIDEST:
+                metavar, listed = "NAME", f" ({', '.join(rules.choices)})"
+            super().__init__([_flag(name)], help=rules.help + listed + shown, metavar=metavar)
 
 
 class TrainCommand(click.Command):
@@ -44,7 +48,8 @@ class TrainCommand(click.Command):
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """One section a group."""
         groups: dict[str, list[tuple[str, str]]] = {}
-        for param in self.get_params(ctx):
+        options = [one for one in self.get_params(ctx) if isinstance(one, click.Option)]
+        for param in options:
             record = param.get_help_record(ctx)
             if record:
                 groups.setdefault(getattr(param, "group", "Run"), []).append(record)

@@ -8,7 +8,7 @@ arithmetic is recorded like any other.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from typing import Any
 
 from tensorgrad import _config, dtypes
@@ -27,6 +27,7 @@ from tensorgrad.core.tape import (
 from tensorgrad.core.tensor import Tensor, make, name_of
 
 Deliver = Callable[[Node, Any], None]
+Pairs = Iterable[tuple[int, Any]]  # an input, and its cotangent
 
 
 class Arrays:
@@ -45,7 +46,7 @@ class Arrays:
         self._quiet.__exit__(*exc)
         _config.recording.reset(self._token)
 
-    def pull(self, node: Node, ct: Any, wanted: Sequence[int], into: Any) -> Any:
+    def pull(self, node: Node, ct: Any, wanted: Sequence[int], into: Any) -> Pairs:
         return node.primitive.pull(node, ct, wanted, into)  # type: ignore[union-attr]
 
     def add(self, a: Any, b: Any) -> Any:
@@ -72,7 +73,7 @@ class Tensors:
         self._quiet.__exit__(*exc)
         _config.recording.reset(self._token)
 
-    def pull(self, node: Node, ct: Any, wanted: Sequence[int], into: Any) -> Any:
+    def pull(self, node: Node, ct: Any, wanted: Sequence[int], into: Any) -> Pairs:
         return node.primitive.vjp(node, ct, wanted)  # type: ignore[union-attr]
 
     def add(self, a: Any, b: Any) -> Any:
@@ -106,7 +107,8 @@ def propagate(
     pending: dict[int, Any] = {}  # by number: the cotangent so far, a list for several outputs
     nodes: dict[int, Node] = {}
     heap: list[int] = []
-    push, pop, kind, pull = heapq.heappush, heapq.heappop, mode.kind, mode.pull
+    kind: Any = mode.kind
+    push, pop, pull = heapq.heappush, heapq.heappop, mode.pull
 
     def target(k: int) -> Any:
         parent = parents[k]

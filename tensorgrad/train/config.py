@@ -119,7 +119,7 @@ class Config:
     init: str = option(
         "auto",
         "text",
-        "of the weights; auto: he, lecun (selu) or xavier by activation",
+        "first weights; auto is the he, lecun or xavier that fits the activation",
         group=_NET,
         choices=INITS,
     )

@@ -66,16 +66,22 @@ def resume(
 ) -> Result:
     """Go on with an interrupted run; the result equals that of a run without the interruption.
 
-    `changes` may give new `epochs` and `patience`. A run that is done only reports once more.
+    `changes` may give new `epochs` and `patience`; other options may only repeat what the run has.
+    A run that is done only reports once more.
     """
-    kept, changes = RunFolder(folder), changes or {}
+    kept = RunFolder(folder)
+    config = kept.config()
+    given = dict(changes or {})
+    if "data" in given:
+        given["data"] = _anchored(Config(data=given["data"])).data
+    changes = {name: value for name, value in given.items() if getattr(config, name) != value}
     for name in changes:
         if name not in CHANGEABLE:
             raise ConfigError(
                 f"resume {folder}: got a new {name}, expected only {' or '.join(CHANGEABLE)} to "
                 "change; try a new run"
             )
-    config = replace(kept.config(), **changes)
+    config = replace(config, **changes)
     job = _Job(config, kept, report or Reporter())
     kept.restore(job.loop, job.data.fingerprint)
     if changes:

@@ -146,7 +146,7 @@ class RunFolder:
 
 
 class Keeper(Callback):
-    """Writes a line a epoch, and now and then the state and the best weights."""
+    """Writes a line an epoch, and now and then the state and the best weights."""
 
     def __init__(self, folder: RunFolder, plan: Architecture, card: Card, fingerprint: str) -> None:
         self.folder, self.plan, self.card = folder, plan, card

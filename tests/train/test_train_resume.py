@@ -12,6 +12,7 @@ import pytest
 
 from tensorgrad import train
 from tensorgrad.io import load_file, load_metadata
+from tensorgrad.train import runfolder
 from tensorgrad.train.loop import Loop
 
 Fit = Callable[..., train.Result]
@@ -91,6 +92,22 @@ def test_a_run_that_is_done_reports_again_or_goes_on(blobs: Path, fit: Fit) -> N
     same(done, train.resume(done.folder))
     more = train.resume(done.folder, {"epochs": 5})
     same(fit(**{**options, "epochs": 5}), more)
+
+
+def test_a_run_that_was_killed_goes_on_from_its_last_state(
+    blobs: Path, fit: Fit, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    class Killed(train.Reporter):
+        def on_step(self, loop: Loop) -> None:
+            if loop.progress.step == 8:
+                raise SystemExit
+
+    monkeypatch.setattr(runfolder, "_SAVE_EVERY", 0.0)
+    options: dict[str, Any] = {"data": str(blobs), "target": "kind"}
+    whole = fit(**options)
+    with pytest.raises(SystemExit):
+        fit(Killed(), **options)
+    same(whole, train.resume(tmp_path / "run2", {"data": str(blobs), "lr": 1e-3}))
 
 
 def test_refusals(blobs: Path, fit: Fit, tmp_path: Path) -> None:
