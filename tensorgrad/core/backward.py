@@ -136,12 +136,11 @@ def propagate(
             parent, g = parents[k], found
             if type(g) is not kind or g.shape != parent.shape or g.dtype != parent.dtype:
                 g = mode.conform(g, parent)
-            number = parent.seq
-            before = pending.get(number)
+            before = pending.get(parent.seq)
             if before is None:
-                nodes[number] = parent
-                push(heap, -number)
-            pending[number] = g if before is None else mode.add(before, g)
+                nodes[parent.seq] = parent
+                push(heap, -parent.seq)
+            pending[parent.seq] = g if before is None else mode.add(before, g)
         if free:
             node.saved = None
             node.parents = ()
