@@ -53,10 +53,11 @@ def test_adding_an_operation_is_one_entry_in_one_file(tmp_path: Path) -> None:
     passed = re.search(r"(\d+) passed", found.stdout)
     assert passed is not None
     assert int(passed[1]) >= 10
-    code = "import tensorgrad as tg; f = tg.squareplus; print(tg.grad(tg.grad(f))(0.5), f(0.0).item())"
+    code = "import tensorgrad as tg; f = tg.squareplus; print(tg.grad(tg.grad(f))(0.5), f(0.0))"
     shown = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True,
         check=True,
     )  # fmt: skip
-    second, value = map(float, shown.stdout.split())
-    assert (second, value) == (pytest.approx(2 / (0.5**2 + 4) ** 1.5), 1.0)
+    second, value = shown.stdout.split()
+    assert float(second) == pytest.approx(2 / (0.5**2 + 4) ** 1.5)
+    assert value == "tensor(1.)"
