@@ -14,6 +14,7 @@ from tensorgrad.backend import (
     numpy_create,
     numpy_index,
     numpy_kernels,
+    numpy_losses,
     numpy_products,
     numpy_pulls,
     numpy_random,
@@ -29,6 +30,7 @@ KERNEL_MODULES = (
     numpy_reduce,
     numpy_index,
     numpy_products,
+    numpy_losses,
     numpy_complex,
     numpy_random,
     numpy_create,
@@ -51,7 +53,8 @@ class NumpyBackend:
         raise NotImplementedError(f"{name}: the NumPy backend has no kernel of this name")
 
     def pull(self, name: str) -> Callable[..., Any] | None:
-        return getattr(numpy_pulls, name, None)
+        fused = getattr(numpy_losses, f"{name}_pull", None)
+        return fused if fused is not None else getattr(numpy_pulls, name, None)
 
     def elementwise(self, formula: Formula) -> Callable[..., Any]:
         direct = single_ufunc(formula)

@@ -81,12 +81,3 @@ def _outer(ct: Array, other: Array, rank: int) -> Array:
     """The cotangent of the factor that met a vector: a vector itself, or matrices on the right."""
     found: Array = ct * other if rank == 1 else ct[..., None, :] * other[:, None]
     return found
-
-
-def mean_counted(
-    ct: Array, wanted: Sequence[int], into: Into, saved: dict[int, Array], node: Any
-) -> Iterator[tuple[int, Array]]:
-    count = np.count_nonzero(saved[1] != saved[2])
-    found = np.empty(node.parents[0].shape, ct.dtype)
-    found.fill(ct.item() / count if count else np.nan)
-    yield 0, found

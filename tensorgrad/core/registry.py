@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tensorgrad.core.formula import Elementwise, FormulaPrimitive
+from tensorgrad.core.fused import Fused
 from tensorgrad.core.primitive import PRIMITIVES, Primitive
 
 Samples = Callable[[Any], Iterable[tuple[tuple[Any, ...], dict[str, Any]]]]
@@ -49,6 +50,11 @@ OPERATIONS: dict[str, Operation] = {}
 def primitive(name: str, **rules: Any) -> Primitive:
     """Define a base primitive; see `Primitive` for the rules."""
     return known(Primitive(name, **rules))  # type: ignore[no-any-return]
+
+
+def fused(name: str, reference: Callable[..., Any], *, nin: int, spec: Any) -> Fused:
+    """Define a fused primitive: its meaning in public operations, its kernel in the backends."""
+    return known(Fused(name, reference, nin=nin, spec=spec))  # type: ignore[no-any-return]
 
 
 def known(found: Any) -> Any:

@@ -38,6 +38,11 @@ def log_sigmoid(x: Any) -> Any:
     return np.minimum(x, x.dtype.type(0)) - np.log1p(np.exp(-np.abs(x)))
 
 
+def relu(x: Any) -> Any:
+    """max(x, 0); a number that is not one stays so."""
+    return np.maximum(x, x.dtype.type(0))
+
+
 def round_even(x: Any) -> Any:
     """The nearest integer, halves to even; integers stay as they are."""
     return np.rint(x) if x.dtype.kind == "f" else x.copy()
@@ -117,7 +122,7 @@ def _row_starts(shape: tuple[int, int]) -> Any:
 
 def _check_labels(name: str, t: Any, columns: int) -> None:
     # Seen as unsigned, a negative label is too large as well: one pass instead of two.
-    seen = t.view(f"u{t.dtype.itemsize}") if t.dtype.kind == "i" else t
+    seen = t.astype(np.int64, copy=False).view(np.uint64) if t.dtype.kind == "i" else t
     if t.size and seen.max() >= columns:
         row = int(np.flatnonzero((t < 0) | (t >= columns))[0])
         raise IndexError(

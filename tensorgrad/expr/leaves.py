@@ -186,6 +186,14 @@ def _statistical() -> None:
         lambda x, y: (call("sigmoid", x),),
         numpy="tensorgrad.expr.evaluate.softplus",
     )
+    _one(
+        "relu",
+        "({0} <= ({T})0 ? ({T})0 : {0})",  # not fmax: NaN stays NaN
+        lambda x, y: (where(y <= 0, 0, 1),),
+        numpy="tensorgrad.expr.evaluate.relu",
+        kind="same",
+        special=_EDGES,
+    )
 
 
 def _steps() -> None:

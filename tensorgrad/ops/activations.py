@@ -57,7 +57,7 @@ log_sigmoid = leaf(
 )
 relu = elementwise(
     "relu",
-    lambda x: select(x <= 0, 0, x),  # not maximum: its ties share, and relu' is 0 at 0
+    lambda x: call("relu", x),  # not maximum: its ties share, and relu' is 0 at 0
     doc="max(x, 0); derivative 0 at 0.",
     oracle=lambda x: np.maximum(x, 0),
     samples=_samples,

@@ -9,7 +9,7 @@ from typing import Any
 from tensorgrad import dtypes, shapes
 from tensorgrad._errors import DTypeError, need
 from tensorgrad.core.primitive import Spec, operand
-from tensorgrad.core.registry import known, operation, primitive
+from tensorgrad.core.registry import fused, known, operation, primitive
 from tensorgrad.core.tensor import Tensor
 from tensorgrad.expr import (
     COLUMN,
@@ -144,6 +144,20 @@ def _mean_counted_batch(inputs: Sequence[Any], batched: Sequence[bool]) -> Any:
     return loss.reshape((size, rows)).sum(axis=1) / counted.sum(axis=1).astype(loss.dtype)
 
 
+def _softmax_xent(x: Any, target: Any, ignore: Any, *, axis: int) -> Any:
+    loss = _cross_entropy_p.bind(x, target, ignore, axis=(axis,), shape=x.shape)[0]
+    return _mean_counted_p.bind(loss, target, ignore)
+
+
+softmax_xent_p = fused(
+    "softmax_xent",
+    _softmax_xent,
+    nin=3,
+    spec=lambda x, target, ignore, *, axis: Spec((), dtypes.inexact(x.dtype)),
+)
+"""The mean cross entropy of integer labels, forward and gradient in one kernel each."""
+
+
 @lru_cache(maxsize=64)
 def _constant(value: int) -> Tensor:
     """An integer as a 0-d int64 tensor: beside the logits alone it would become a float."""
@@ -234,6 +248,8 @@ def cross_entropy(
     view: Any = {"axis": (axis,), "shape": x.shape}
     ignore = _constant(ignore_index)
     if weight is None and not label_smoothing:
+        if reduction == "mean" and dtypes.is_float(x.dtype):
+            return softmax_xent_p.bind(x, target, ignore, axis=axis)  # type: ignore[no-any-return]
         loss = _cross_entropy_p.bind(x, target, ignore, **view)[0]
         if reduction == "mean":
             return _mean_counted_p.bind(loss, target, ignore)  # type: ignore[no-any-return]

@@ -14,7 +14,7 @@ from tensorgrad.core.formula import Elementwise
 from tensorgrad.core.primitive import operand
 from tensorgrad.core.registry import known, operation
 from tensorgrad.core.tensor import Tensor
-from tensorgrad.expr import call, where
+from tensorgrad.expr import call, stop, where
 from tensorgrad.ops import loss_cases as cases
 
 
@@ -35,12 +35,14 @@ def reduced(loss: Any, reduction: str) -> Any:
     return loss.sum() if reduction == "sum" else loss.mean()
 
 
-def _log_clamped(x: Any) -> Any:
-    return call("maximum", x, -100.0)
+def _log_clamped(p: Any, log: Any) -> Any:
+    """log p ≥ -100, its derivative 1 / p ≤ 1e12: PyTorch's two bounds, which keep both finite."""
+    low = stop(call("maximum", log, -100.0)) + (p - stop(p)) * 1e12
+    return where(p > 1e-12, log, low)
 
 
 def _binary(p: Any, t: Any) -> Any:
-    one, zero = _log_clamped(call("log", p)), _log_clamped(call("log1p", -p))
+    one, zero = _log_clamped(p, call("log", p)), _log_clamped(1 - p, call("log1p", -p))
     return -(t * one + (1 - t) * zero)
 
 
@@ -143,8 +145,8 @@ def binary_cross_entropy(
 ) -> Tensor:
     """-(t log p + (1 - t) log(1 - p)) for probabilities p = input and t = target.
 
-    Both logarithms are at least -100, so the loss is finite at p = 0 and 1; where one is clamped
-    its derivative is 0. `binary_cross_entropy_with_logits` is more accurate.
+    Both logarithms are at least -100 and their derivatives at most 1e12, as in PyTorch, so loss and
+    gradient are finite at p = 0 and 1. `binary_cross_entropy_with_logits` is more accurate.
     """
     p, t = _matched("binary_cross_entropy", input, target, reduction)
     loss = _weighted("binary_cross_entropy", _binary_p.bind(p, t), weight)

@@ -7,11 +7,10 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from tensorgrad import _config, dtypes
-from tensorgrad.core.backward import gradients
+from tensorgrad.core.fused import alias, replay
 from tensorgrad.core.primitive import Params, Primitive, Wanted, operand, pick
 from tensorgrad.core.tape import Node, captured, next_seq, user_place
 from tensorgrad.core.tensor import Tensor, make, rebuilt
-from tensorgrad.transforms.reverse import alias
 from tensorgrad.transforms.tree import flatten
 
 
@@ -30,27 +29,14 @@ class Segment(Primitive):
     def vjp(self, node: Node, cts: list[Any], wanted: Wanted) -> Iterable[tuple[int, Tensor]]:
         """Run the function again on the tape, and walk that."""
         params: Params = node.params or {}
-        saved = [rebuilt(x, p) for x, p in zip(node.saved or (), node.parents)]
-        outer = _config.is_recording()
-        since = next_seq()
-        with _config.setting(_config.recording, True):
-            twins = [
-                alias(x, self.name) if k in params["moving"] else x for k, x in enumerate(saved)
-            ]
+        inputs = [rebuilt(x, p) for x, p in zip(node.saved or (), node.parents)]
+
+        def run(twins: list[Tensor]) -> list[Tensor]:
             found, _ = flatten(self.f(*params["rebuild"](twins), **params["options"]))
-        pairs = [(operand(y), ct) for y, ct in zip(found, cts) if ct is not None]
-        inner = [twins[k].node if k < len(twins) else node.parents[k] for k in wanted]
-        results = gradients(
-            [y for y, _ in pairs],
-            [ct if isinstance(ct, Tensor) else make(ct) for _, ct in pairs],
-            [n for n in inner if n is not None],
-            create_graph=outer,
-            free=not outer,
-            since=since,
-        )
-        for k, g in zip([k for k, n in zip(wanted, inner) if n is not None], results):
-            if g is not None:
-                yield k, g
+            return [operand(y) for y in found]
+
+        extra: Any = node.parents[len(inputs) :]
+        return replay(run, inputs, cts, wanted, extra)
 
 
 def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
@@ -72,8 +58,7 @@ def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
         if not _config.is_recording() or any(x.level for x in inputs):
             return f(*args, **options)
         since = next_seq()
-        moving = [k for k, x in enumerate(inputs) if dtypes.is_inexact(x.dtype)]
-        twins = [alias(x, "checkpoint") if k in moving else x for k, x in enumerate(inputs)]
+        twins = [alias(x) if dtypes.is_inexact(x.dtype) else x for x in inputs]
         found, shape = flatten(f(*rebuild(twins), **options))
         outs = [operand(y) for y in found]
         own = [t.node for t in twins if t.node is not None]
@@ -84,12 +69,11 @@ def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
         node = Node()
         node.primitive, node.parents = segment, parents
         node.mask = sum(1 << k for k, p in enumerate(parents) if p is not None)
-        node.params = {"rebuild": rebuild, "options": options, "moving": moving}
+        node.params = {"rebuild": rebuild, "options": options, "nout": len(outs)}
         node.saved = tuple(x.data for x in inputs)
         node.seq = next_seq()
         node.shape, node.dtype = outs[0].shape, outs[0].dtype
         node.code, node.offset = user_place()
-        node.params["nout"] = len(outs)
         return shape([make(y.data, pick(node, k, y), y.level) for k, y in enumerate(outs)])
 
     return run

@@ -14,14 +14,12 @@ from typing import Any
 
 from tensorgrad import _config, dtypes
 from tensorgrad._errors import DTypeError, GradientError, need
+from tensorgrad.core import fused
 from tensorgrad.core.backward import gradients, seed
-from tensorgrad.core.formula import Elementwise
 from tensorgrad.core.primitive import operand
-from tensorgrad.core.tape import Node, leaf, next_seq
+from tensorgrad.core.tape import Node, next_seq
 from tensorgrad.core.tensor import Tensor, make
 from tensorgrad.transforms.tree import flatten, map_leaves
-
-_alias = Elementwise.trace("alias", lambda x: x)
 
 
 def alias(value: Any, op: str) -> Tensor:
@@ -35,12 +33,7 @@ def alias(value: Any, op: str) -> Tensor:
         fix="x.astype(float), or argnums without it",
         error=DTypeError,
     )
-    twin = make(x.data, None, x.level)
-    if x.node is None:
-        twin.node = leaf(x.shape, x.dtype)
-        return twin
-    _alias.attach((x,), [twin], {})
-    return twin
+    return fused.alias(x)
 
 
 def like(result: Tensor, source: Any) -> Any:

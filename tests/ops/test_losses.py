@@ -9,6 +9,7 @@ import pytest
 
 import tensorgrad as tg
 from tensorgrad import DTypeError, ShapeError
+from tensorgrad.core.primitive import PRIMITIVES
 
 REGRESSION = ("mse_loss", "l1_loss", "huber_loss", "smooth_l1_loss", "binary_cross_entropy")
 
@@ -160,3 +161,30 @@ def test_norm_has_gradient_zero_at_zero() -> None:
 def test_norms_of_matrices_are_refused_by_name() -> None:
     with pytest.raises(ShapeError, match="norm: got ord=1, axes=2, expected the norm of a vector"):
         np.linalg.norm(leaf(np.eye(2)), 1)
+
+
+def test_a_small_negative_label_is_never_taken_for_a_large_one(rng: np.random.Generator) -> None:
+    """-100 as int8 has the bits of 156, which is a class of 200."""
+    x = rng.standard_normal((2, 200))
+    labels = np.array([-5, 3], np.int8)
+    for reduction in ("mean", "none"):
+        with pytest.raises(IndexError, match="got label -5 in row 0"):
+            tg.cross_entropy(x, labels, reduction=reduction)
+
+
+@pytest.mark.parametrize(("shape", "axis"), [((5, 7), 1), ((7,), 0), ((2, 5, 3), 1)])
+def test_the_fused_mean_equals_its_reference(
+    shape: tuple[int, ...], axis: int, rng: np.random.Generator
+) -> None:
+    """Kernel and reference, values and gradients, with rows left out and axes in the middle."""
+    fused: Any = PRIMITIVES["softmax_xent"]
+    x = rng.standard_normal(shape)
+    rows = tuple(n for k, n in enumerate(shape) if k != axis)
+    labels = np.asarray(rng.integers(0, shape[axis], rows))
+    if rows:
+        labels.flat[0] = -100
+    rest = [tg.asarray(labels), tg.asarray(np.asarray(-100))]
+    value, gradient = tg.value_and_grad(lambda v: fused.bind(v, *rest, axis=axis))(x)
+    want, slow = tg.value_and_grad(lambda v: fused.reference(v, *rest, axis=axis))(x)
+    np.testing.assert_allclose(value, want, rtol=1e-13)
+    np.testing.assert_allclose(gradient, slow, rtol=1e-12, atol=1e-15)

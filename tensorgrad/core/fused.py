@@ -1,0 +1,103 @@
+"""Fused primitives: a kernel for speed, and a reference in public operations for everything else.
+
+With the tape off the reference is the oracle; on the tape it is every derivative beyond the fused
+first one, and what interpreters (forward mode, batching) run. A fused primitive therefore needs no
+rule: a kernel that may hand over values for its own backward, and a pull on bare arrays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from tensorgrad import _config, dtypes
+from tensorgrad.core.backward import gradients
+from tensorgrad.core.calls import explain, operands, restore
+from tensorgrad.core.formula import Elementwise
+from tensorgrad.core.primitive import Primitive, Wanted
+from tensorgrad.core.tape import Array, Node, leaf, next_seq, user_place
+from tensorgrad.core.tensor import Tensor, make, rebuilt
+
+
+class Fused(Primitive):
+    """One output; `kernel(*arrays, **params)` -> (output, values kept for backward)."""
+
+    def __init__(self, name: str, reference: Callable[..., Any], *, nin: int, spec: Any) -> None:
+        super().__init__(name, nin=nin, spec=spec, batch=reference, vjp=reference)
+        self.reference = reference
+        self.bind = self.call
+
+    def call(self, *inputs: Any, **params: Any) -> Any:
+        """Run the kernel and record; a level above 0, or an integer output, runs the reference."""
+        tensors = operands(inputs, self.name)
+        if any(x.level for x in tensors):
+            return self.reference(*tensors, **params)
+        arrays = [x.data for x in tensors]
+        kind = type(arrays[0])
+        try:
+            value, *kept = self.kernels[kind](*arrays, **params)
+        except Exception as error:
+            raise explain(self, tensors, params, error) from None
+        out = make(value if type(value) is kind else restore(value, kind))
+        if _config.is_recording() and any(x.node is not None for x in tensors):
+            node = Node()
+            node.primitive, node.params = self, params
+            node.parents = tuple([x.node for x in tensors])
+            node.mask = sum([1 << k for k, x in enumerate(tensors) if x.node is not None])
+            node.saved = (*arrays, *kept)
+            node.seq, node.shape, node.dtype = next_seq(), out.data.shape, out.data.dtype
+            node.code, node.offset = user_place()
+            out.node = node
+        return out
+
+    def pull(
+        self, node: Node, ct: Any, wanted: Wanted, into: Callable[[int], Any]
+    ) -> Iterable[tuple[int, Array]]:
+        return self.pulls[type(ct)](ct, wanted, into, node.saved, node)  # type: ignore[no-any-return]
+
+    def vjp(self, node: Node, ct: Any, wanted: Wanted) -> Iterable[tuple[int, Tensor]]:
+        """The derivative of the reference, on the tape if it is on."""
+        inputs = [rebuilt(x, p) for x, p in zip(node.saved or (), node.parents)]
+        params = node.params or {}
+        return replay(lambda twins: [self.reference(*twins, **params)], inputs, [ct], wanted)
+
+
+_alias = Elementwise.trace("alias", lambda x: x)
+
+
+def alias(x: Tensor) -> Tensor:
+    """A tensor of the same value with a node of its own, recorded if x was."""
+    twin = make(x.data, None, x.level)
+    if x.node is None:
+        twin.node = leaf(x.shape, x.dtype)
+    else:
+        _alias.attach((x,), [twin], {})
+    return twin
+
+
+def replay(
+    run: Callable[[list[Tensor]], list[Tensor]],
+    inputs: Sequence[Tensor],
+    cts: Sequence[Tensor | None],
+    wanted: Wanted,
+    captured: Sequence[Node] = (),
+) -> list[tuple[int, Tensor]]:
+    """The cotangents of a function's inputs, and then of what it captured, by running it again.
+
+    The walk is on the tape if the tape is on, so that it can be differentiated in turn.
+    """
+    outer, since = _config.is_recording(), next_seq()
+    with _config.setting(_config.recording, True):
+        twins = [alias(x) if dtypes.is_inexact(x.dtype) else x for x in inputs]
+        outs = run(twins)
+    moved = [(y, ct) for y, ct in zip(outs, cts) if ct is not None]
+    nodes = [*(t.node for t in twins), *captured]
+    found = gradients(
+        [y for y, _ in moved],
+        [ct for _, ct in moved],
+        [nodes[k] for k in wanted],  # type: ignore[misc]
+        create_graph=outer,
+        free=not outer,
+        since=since,
+    )
+    return [(k, g) for k, g in zip(wanted, found) if g is not None]
