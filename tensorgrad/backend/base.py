@@ -29,9 +29,10 @@ class Backend(Protocol):
         ...
 
     def pull(self, name: str) -> Kernel | None:
-        """Its first-order VJP on bare arrays, if it has one: `f(ct, wanted, into, saved, params)`.
+        """Its first-order VJP on bare arrays, if it has one: `f(ct, wanted, into, saved, node)`.
 
-        `saved` are the saved values by position; a result may be written into `into[k]`.
+        It gives (input, cotangent) pairs. `saved` are the saved values by position; the cotangent
+        of input k may be written into the buffer `into(k)`, where that is not None.
         """
         ...
 

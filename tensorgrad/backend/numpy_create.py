@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from tensorgrad._errors import need
+from tensorgrad.backend.numpy_kernels import written
 
 Array = np.ndarray[Any, Any]
 
@@ -62,8 +63,4 @@ def mean_counted(loss: Array, labels: Array, ignore: Array, out: Array | None = 
     """Σ loss / n over the n rows whose label is not `ignore`; NaN where there is none."""
     count = np.count_nonzero(labels != ignore)
     total = np.add.reduce(loss, None, np.float32 if loss.itemsize == 2 else None)
-    found = np.asarray(total / count if count else np.nan, loss.dtype)
-    if out is None:
-        return found
-    np.copyto(out, found)
-    return out
+    return written(np.asarray(total / count if count else np.nan, loss.dtype), out)

@@ -40,7 +40,7 @@ def softmax_xent(
     if not labels.size or np.maximum.reduce(labels.view(np.uint64)) >= columns:
         used = labels != ignore
         labels = _checked(labels, used, columns)
-    shifted = np.subtract(rows, np.maximum.reduce(rows, 1, None, None, True), order="C")
+    shifted = np.subtract(rows, np.maximum.reduce(rows, axis=1, keepdims=True), order="C")
     place = _starts(*rows.shape) + labels
     picked = shifted.reshape(-1).take(place)
     np.exp(shifted, shifted)

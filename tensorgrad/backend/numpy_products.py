@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tensorgrad import dtypes
+from tensorgrad.backend.numpy_kernels import written
 
 Array = np.ndarray[Any, Any]
 Labels = tuple[int, ...]
@@ -30,10 +31,7 @@ def _wide(product: Callable[..., Any], x: Array, y: Array, out: Array | None) ->
     if dtypes.is_half(result):
         x, y = x.astype(np.float32), y.astype(np.float32)
     found = np.asarray(product(x, y)).astype(result, copy=False)
-    if out is None:
-        return found
-    np.copyto(out, found)
-    return out
+    return written(found, out)
 
 
 def linear(x: Array, weight: Array, bias: Array | None = None, out: Array | None = None) -> Any:
@@ -50,10 +48,7 @@ def linear(x: Array, weight: Array, bias: Array | None = None, out: Array | None
             np.add(found, bias, found)
         else:
             found, target = np.add(found, bias), None
-    if out is not None and target is None:
-        np.copyto(out, found, casting="same_kind")
-        return out
-    return found if out is None else out
+    return written(found, out) if out is None or target is None else out
 
 
 class _Plan(NamedTuple):
@@ -101,7 +96,4 @@ def contract(
         found = np.asarray(matmul(a, b)).reshape(lead + own + other)
     if plan.order is not None:
         found = found.transpose(plan.order)
-    if out is None:
-        return found
-    np.copyto(out, found, casting="same_kind")
-    return out
+    return written(found, out)

@@ -8,6 +8,7 @@ import numpy as np
 
 from tensorgrad import dtypes
 from tensorgrad.backend import philox
+from tensorgrad.backend.numpy_kernels import written
 
 Array = np.ndarray[Any, Any]
 Shape = tuple[int, ...]
@@ -40,10 +41,7 @@ def dropout(
         found.real, found.imag = _kept(x.real, keep, scale), _kept(x.imag, keep, scale)
     else:
         found = _kept(x, keep, scale)
-    if out is None:
-        return found
-    np.copyto(out, found)
-    return out
+    return written(found, out)
 
 
 def _kept(x: Array, keep: Array, scale: float) -> Array:

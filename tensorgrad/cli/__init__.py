@@ -45,6 +45,8 @@ def _run(args: Sequence[str] | None) -> NoReturn:
         if not isinstance(error, tg.TensorgradError):
             raise
         _fail(str(error), FAILED)  # a run that diverged: nothing was wrong with the input
+    except MemoryError as error:
+        _fail(f"memory: got {error or 'none left'}, expected room; try fewer --layers", FAILED)
     except click.Abort:
         _fail("interrupted", INTERRUPTED)
     except OSError as error:
@@ -58,10 +60,10 @@ def _fail(text: str, status: int) -> NoReturn:
 
 
 def _output_failed(error: OSError) -> NoReturn:
-    """Standard output is closed or full; anything else is an error of ours."""
-    if error.errno not in (errno.EPIPE, errno.ENOSPC):
+    """Standard output is closed (EIO: a terminal that is gone) or full; else the error is ours."""
+    if error.errno not in (errno.EPIPE, errno.EIO, errno.ENOSPC):
         raise error
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or its flush at exit fails
-    if error.errno == errno.EPIPE:
+    if error.errno != errno.ENOSPC:
         sys.exit(FAILED)
     _fail("standard output: got no space left, expected room; try freeing space", BAD_INPUT)

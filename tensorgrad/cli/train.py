@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from typing import Any
 
 import click
@@ -79,7 +78,7 @@ def _train(data: str | None, **given: Any) -> int:
                 "try --resume alone, it has its own config.toml"
             )
         found = job.resume(folder, values, report)
-    return 128 + found.signal if found.signal in (signal.SIGINT, signal.SIGTERM) else 0
+    return 128 + found.signal if found.signal else 0
 
 
 def _checked(texts: dict[str, Any]) -> dict[str, Any]:

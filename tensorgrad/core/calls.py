@@ -11,6 +11,7 @@ import math
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from tensorgrad import _config, dtypes
@@ -117,94 +118,88 @@ def explain(op: Primitive, inputs: Sequence[Tensor], params: Params, error: Exce
 
 def call_path(op: Primitive, params: bool) -> Callable[..., Any]:
     """The function that calls a primitive, specialised for its arity."""
-    if not params and op.nout == 1 and op.nin in (1, 2):
-        return (unary if op.nin == 1 else binary)(op)
+    if not params and op.nout == 1 and op.nin in (1, 2, 3):
+        return _specialised(op.nin)(op, op.kernels, op.keepers, op.differentiable)  # type: ignore[no-any-return]
     return general(op)
 
 
-def unary(op: Primitive) -> Callable[[Any], Any]:
-    """The path of an operation of one input without parameters."""
-    kernels, keepers, recording = op.kernels, op.keepers, _config.is_recording
-    new, node_type, frame, root = object.__new__, Node, sys._getframe, ROOT
-    differentiable = op.differentiable
-
-    def call(x: Any, /) -> Any:
-        if type(x) is not Tensor:
-            if type(x) is Expr:
-                return inline(op, x)
-            x = operand(x, (), op.name)
-        if x.level:
-            return interpret(op, (x,), {})
-        a = x.data
-        kind = type(a)
+_PATH = """
+def path(op, kernels, keepers, differentiable):
+    def call({x}, /):
+        if not ({are_tensors}):
+            if {is_expr}:
+                return inline(op, {x})
+            {x}, = operands(({x},), op.name)
+        if {level}:
+            return interpret(op, ({x},), {{}})
+        {a} = {data}
+        kind = type(a0)
         try:
-            v = kernels[kind](a)
+            v = kernels[kind]({a})
         except Exception as error:
-            raise explain(op, (x,), {}, error) from None
+            raise explain(op, ({x},), {{}}, error) from None
         if type(v) is not kind:
             v = restore(v, kind)
         t = new(Tensor)
-        t.data, t.level = v, 0
-        p = x.node
-        if p is None or not differentiable or not recording():
+        t.data = v
+        t.level = 0
+        {p} = {node}
+        if not differentiable or {constant} or not recording():
             t.node = None
             return t
-        n = new(node_type)
-        n.primitive, n.params, n.mask = op, None, 1
-        n.saved, n.parents = keepers[1]((a, v)), (p,)
-        n.seq, n.shape, n.dtype = next_seq(), v.shape, v.dtype
-        f: Any = frame(1)
+        n = new(Node)
+        n.mask = mask = {mask}
+        n.saved = keepers[mask](({a}, v))
+        n.parents = ({p},)
+        n.primitive = op
+        n.params = None
+        n.seq = next_seq()
+        n.shape = v.shape
+        n.dtype = v.dtype
+        f = frame(1)
         while f.f_code.co_filename.startswith(root):
             f = f.f_back
-        n.code, n.offset = f.f_code, f.f_lasti
+        n.code = f.f_code
+        n.offset = f.f_lasti
         t.node = n
         return t
 
     return call
+"""
 
 
-def binary(op: Primitive) -> Callable[[Any, Any], Any]:
-    """The path of an operation of two inputs without parameters."""
-    kernels, keepers, recording = op.kernels, op.keepers, _config.is_recording
-    new, node_type, frame, root = object.__new__, Node, sys._getframe, ROOT
-    differentiable = op.differentiable
+@cache
+def _specialised(arity: int) -> Any:
+    """The path of operations of `arity` inputs, one output and no parameters, as a factory.
 
-    def call(x: Any, y: Any, /) -> Any:
-        if type(x) is not Tensor or type(y) is not Tensor:
-            if type(x) is Expr or type(y) is Expr:
-                return inline(op, x, y)
-            x, y = operands((x, y), op.name)
-        if x.level or y.level:
-            return interpret(op, (x, y), {})
-        a = x.data
-        b = y.data
-        kind = type(a)
-        try:
-            v = kernels[kind](a, b)
-        except Exception as error:
-            raise explain(op, (x, y), {}, error) from None
-        if type(v) is not kind:
-            v = restore(v, kind)
-        t = new(Tensor)
-        t.data, t.level = v, 0
-        p = x.node
-        q = y.node
-        if (p is None and q is None) or not differentiable or not recording():
-            t.node = None
-            return t
-        n = new(node_type)
-        n.mask = mask = (1 if p is not None else 0) + (2 if q is not None else 0)
-        n.primitive, n.params, n.parents = op, None, (p, q)
-        n.saved = keepers[mask]((a, b, v))
-        n.seq, n.shape, n.dtype = next_seq(), v.shape, v.dtype
-        f: Any = frame(1)
-        while f.f_code.co_filename.startswith(root):
-            f = f.f_back
-        n.code, n.offset = f.f_code, f.f_lasti
-        t.node = n
-        return t
-
-    return call
+    Written once and generated per arity: a loop over the inputs would cost as much as the rest.
+    """
+    each = range(arity)
+    text = _PATH.format(
+        x=", ".join(f"x{k}" for k in each),
+        a=", ".join(f"a{k}" for k in each),
+        p=", ".join(f"p{k}" for k in each),
+        are_tensors=" and ".join(f"isinstance(x{k}, Tensor)" for k in each),
+        is_expr=" or ".join(f"type(x{k}) is Expr" for k in each),
+        level=" or ".join(f"x{k}.level" for k in each),
+        data=", ".join(f"x{k}.data" for k in each),
+        node=", ".join(f"x{k}.node" for k in each),
+        constant="(" + " and ".join(f"p{k} is None" for k in each) + ")",
+        mask=" + ".join(f"({1 << k} if p{k} is not None else 0)" for k in each),
+    )
+    names: dict[str, Any] = {
+        **{f.__name__: f for f in (inline, operands, interpret, explain, restore)},
+        "Tensor": Tensor,
+        "Node": Node,
+        "Expr": Expr,
+        "next_seq": next_seq,
+        "root": ROOT,
+        "new": object.__new__,
+        "frame": sys._getframe,
+        "recording": _config.is_recording,
+    }
+    exec(compile(text, f"{ROOT}call path of {arity}", "exec"), names)
+    return names["path"]
 
 
 def general(op: Primitive) -> Callable[..., Any]:

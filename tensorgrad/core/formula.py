@@ -355,10 +355,12 @@ class Reduce(FormulaPrimitive):
     takes_params = True
 
     @classmethod
-    def trace(cls, name: str, fn: Callable[..., Any], inputs: dict[str, tuple[str, int]]) -> Reduce:
+    def trace(
+        cls, name: str, fn: Callable[..., Any], inputs: dict[str, tuple[str, int]], nout: int = 1
+    ) -> Reduce:
         """The primitive of a staged function; `inputs` give each variable's kind and index set."""
         variables = [variable(n, kind, index) for n, (kind, index) in inputs.items()]
-        return cls(name, lambda: Formula.trace(name, fn, variables), len(variables))
+        return cls(name, lambda: Formula.trace(name, fn, variables), len(variables), nout)
 
     def find_kernel(self, backend: base.Backend) -> base.Kernel:
         kernel = backend.reduce(self.formula)

@@ -173,7 +173,7 @@ WRITES = Writes()
 
 def storage(array: Array) -> Array:
     """The array that owns the memory which `array` is a view of."""
-    while type(array.base) is type(array):
+    while hasattr(array.base, "base"):  # what is no array (a file, a buffer) has none
         array = array.base
     return array
 

@@ -34,7 +34,9 @@ class Tensor:
     level: int
 
     def __init__(self, data: Any, dtype: Any = None, requires_grad: bool = False) -> None:
-        self.data = base.asarray(data.data if isinstance(data, Tensor) else data, dtype)
+        self.data = base.asarray(
+            data._off_tape("Tensor") if isinstance(data, Tensor) else data, dtype
+        )
         self.level = 0
         self.node = None
         if requires_grad:
@@ -188,7 +190,13 @@ class Tensor:
         return self.value().tolist()
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
-        return base.to_numpy(self._off_tape("__array__"), dtype, copy)
+        if self.node is not None or self.level:
+            raise GradientError(
+                "__array__: got a tensor on the tape, where a gradient would be cut silently, "
+                "expected one off it; try np.stack([t, u]) instead of np.array([t, u]), or "
+                "x.detach().numpy() for a constant"
+            )
+        return base.to_numpy(self.data, dtype, copy)
 
     def __float__(self) -> float:
         return float(self._off_tape("float"))

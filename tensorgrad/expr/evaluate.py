@@ -14,8 +14,9 @@ from tensorgrad.expr.graph import topo
 from tensorgrad.expr.ir import COLUMN, ROW, Expr
 from tensorgrad.expr.leaf import LEAVES
 
-Step = tuple[Callable[..., Any], int, int, int, int]
-"""Function, up to three argument registers (-1: none), result register."""
+Step = tuple[Callable[..., Any], int, int, int, int, int]
+"""Function, up to three argument registers (-1: none), result register, and the register of an
+argument that is not read again, in whose memory the result may be written (-1: none)."""
 
 _DIRECT: dict[str, Callable[..., Any]] = {
     "add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.true_divide,
@@ -205,9 +206,18 @@ class _Program:
         self.dropped.extend(k for k in others if k > self.shape_register)
         return first
 
-    def emit(self, fn: Callable[..., Any], args: list[int], out: int) -> None:
+    def reusable(self, e: Expr, fn: Callable[..., Any]) -> int:
+        """The register of an intermediate value of e's type that only e still reads, or -1."""
+        if isinstance(fn, np.ufunc) and e.kind == "f" and self.dtype.kind == "f":
+            for a in map(self._root, e.args):
+                last = self.uses[a] == sum(self._root(b) is a for b in e.args)
+                if last and a.kind == "f" and a.op not in ("input", "const"):
+                    return self.register[a]
+        return -1
+
+    def emit(self, fn: Callable[..., Any], args: list[int], out: int, reuse: int = -1) -> None:
         a, b, c = (*args, -1, -1)[:3]
-        self.steps.append((fn, a, b, c, out))
+        self.steps.append((fn, a, b, c, out, reuse))
 
     def lower(self) -> None:
         for e in self.order:
@@ -218,9 +228,10 @@ class _Program:
             if e.op in _NEED_SHAPE:
                 args.insert(0, self.shape_register)
             fn = _step_function(e, self.formula.name, self.dtype)
+            reuse = self.reusable(e, fn)
             out = self.result(e)
             self.register[e] = out
-            self.emit(fn, args, out)
+            self.emit(fn, args, out, reuse)
             for register in self.dropped:
                 self.emit(_forget, [register], register)
         self.finish()
@@ -352,24 +363,32 @@ def plan(formula: Formula, dtype: Any) -> Callable[..., tuple[Any, ...]]:
         if shaped and shape is None:
             shape = _common_shape(arrays)
         registers = [*arrays, shape, *tail]
-        for fn, a, b, c, out in steps:
+        for fn, a, b, c, out, reuse in steps:
+            x = registers[a]
             if b < 0:
-                registers[out] = fn(registers[a])
+                own = x if reuse >= 0 and type(x) is np.ndarray else None
+                registers[out] = fn(x) if own is None else fn(x, out=own)
             elif c < 0:
-                registers[out] = fn(registers[a], registers[b])
+                y = registers[b]
+                own = None if reuse < 0 else _memory(x, y, reuse == a)
+                registers[out] = fn(x, y) if own is None else fn(x, y, out=own)
             else:
-                registers[out] = fn(registers[a], registers[b], registers[c])
+                registers[out] = fn(x, registers[b], registers[c])
         return tuple([_array(registers[k]) for k in outputs])
 
     return run
 
 
+def _memory(x: Any, y: Any, first: bool) -> Any:
+    """The argument whose memory holds the result, if it has the result's shape; else None."""
+    own, other = (x, y) if first else (y, x)
+    fits = type(own) is np.ndarray and (not other.ndim or other.shape == own.shape)
+    return own if fits else None
+
+
 def _common_shape(arrays: Sequence[Any]) -> tuple[int, ...]:
-    first: tuple[int, ...] = arrays[0].shape
-    for a in arrays:
-        if a.shape != first:
-            return np.broadcast_shapes(*(b.shape for b in arrays))
-    return first
+    found = {a.shape for a in arrays if a.ndim}
+    return found.pop() if len(found) == 1 else np.broadcast_shapes(*found)
 
 
 def _array(value: Any) -> Any:

@@ -9,7 +9,9 @@ from typing import Any
 from tensorgrad.expr.leaf import LEAVES
 
 
-def _truth(e: Any) -> Any:
+def truth(value: Any) -> Any:
+    """A value as a condition: true where it is not 0 (so also for NaN)."""
+    e = FUNCTIONS["lift"](value)
     return e if e.kind == "b" else e != 0
 
 
@@ -33,10 +35,10 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "invert": operator.invert,
     "left_shift": operator.lshift,
     "right_shift": operator.rshift,
-    "logical_and": lambda a, b: _truth(a) & _truth(b),
-    "logical_or": lambda a, b: _truth(a) | _truth(b),
-    "logical_xor": lambda a, b: _truth(a) ^ _truth(b),
-    "logical_not": lambda a: ~_truth(a),
+    "logical_and": lambda a, b: truth(a) & truth(b),
+    "logical_or": lambda a, b: truth(a) | truth(b),
+    "logical_xor": lambda a, b: truth(a) ^ truth(b),
+    "logical_not": lambda a: ~truth(a),
 }
 """By NumPy's name; `ir` adds what it defines (call, lift, where)."""
 

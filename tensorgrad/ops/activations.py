@@ -2,6 +2,11 @@
 
 A parameter such as `alpha` is an operand of the formula: a number, an array or a tensor that may
 carry a gradient itself. NaN passes through every one of them.
+
+>>> relu([-1.0, 2.0])
+tensor([0., 2.])
+>>> sigmoid(0.0)
+tensor(0.5)
 """
 
 from __future__ import annotations
@@ -11,12 +16,16 @@ from typing import Any
 
 import numpy as np
 
+from tensorgrad import shapes
 from tensorgrad._errors import need
+from tensorgrad.core.calls import operand, operands
 from tensorgrad.core.formula import Elementwise
 from tensorgrad.core.registry import elementwise, known, operation
 from tensorgrad.expr import call, stop
 from tensorgrad.expr import where as select
-from tensorgrad.ops.elementwise import leaf, operands, traced
+from tensorgrad.ops.elementwise import leaf, traced
+from tensorgrad.ops.extremes import max
+from tensorgrad.ops.shape import reshape
 
 _SELU_SCALE, _SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
 
@@ -140,7 +149,11 @@ def _leaky_samples(r: Any) -> Any:
     samples=_leaky_samples,
 )
 def leaky_relu(x: Any, negative_slope: Any = 0.01) -> Any:
-    """x for x > 0, else negative_slope · x."""
+    """x for x > 0, else negative_slope · x (Maas et al. 2013).
+
+    >>> leaky_relu([-1.0, 2.0], 0.1)
+    tensor([-0.1,  2. ])
+    """
     return _leaky.bind(x, negative_slope)
 
 
@@ -166,7 +179,7 @@ def prelu(x: Any, weight: Any) -> Any:
     """
     if traced(x, weight):
         return _leaky.bind(x, weight)
-    x, weight = operands("prelu", x, weight)
+    x, weight = operands((x, weight), "prelu")
     channels = x.shape[1] if x.ndim > 1 else 1
     need(
         weight.ndim < 2 and weight.size in (1, channels),
@@ -230,7 +243,7 @@ def _hardtanh_samples(r: Any) -> Any:
 def hardtanh(x: Any, min_val: Any = -1.0, max_val: Any = 1.0) -> Any:
     """x kept within [min_val, max_val]; derivative 0 at the bounds (that of `clip` is 1)."""
     if not traced(x, min_val, max_val):
-        x, min_val, max_val = operands("hardtanh", x, min_val, max_val)
+        x, min_val, max_val = operands((x, min_val, max_val), "hardtanh")
     return _hardtanh.bind(x, min_val, max_val)
 
 
@@ -262,3 +275,46 @@ def gelu(x: Any, approximate: str = "none") -> Any:
             "try approximate='none'"
         )
     return chosen.bind(x)
+
+
+# -- over an axis ------------------------------------------------------------------------------
+
+
+def _maxout_samples(r: Any) -> Any:
+    for shape, pieces, axis in (
+        ((4,), 2, -1), ((3, 4), 2, -1), ((4, 3), 2, 0), ((2, 6, 3), 3, 1), ((3, 4), 1, -1),
+        ((3, 4), 4, -1), ((0, 4), 2, -1), ((3, 0), 2, -1), ((2, 6), 2, -2),
+    ):  # fmt: skip
+        yield (r.apart(*shape), pieces), {"axis": axis}
+    yield (r.apart(4, 3).T, 2), {}
+    yield (r.apart(6, 4)[::2, ::-1], 2), {}
+
+
+@operation(
+    oracle=lambda x, pieces, axis=-1: np.stack(
+        [np.take(x, range(k, x.shape[axis], pieces), axis) for k in range(pieces)]
+    ).max(0),
+    samples=_maxout_samples,
+)
+def maxout(x: Any, pieces: int, axis: int = -1) -> Any:
+    """The largest of each `pieces` neighbours along an axis: a length of pieces · n becomes n.
+
+    Ties share the gradient equally. Goodfellow et al., "Maxout networks", 2013. Raises
+    `ShapeError` unless `pieces` divides the axis.
+
+    >>> maxout([1.0, 5.0, 4.0, 2.0], 2)
+    tensor([5., 4.])
+    """
+    x = operand(x, (), "maxout")
+    axis = shapes.axis_index(axis, x.ndim, "maxout")
+    need(
+        pieces > 0 and x.shape[axis] % pieces == 0,
+        "maxout",
+        x=x,
+        pieces=pieces,
+        axis=axis,
+        want="an axis that pieces divides",
+        fix="a Linear with pieces · n outputs in front",
+    )
+    split = (*x.shape[:axis], x.shape[axis] // pieces, pieces, *x.shape[axis + 1 :])
+    return max(reshape(x, split), axis + 1)

@@ -8,6 +8,7 @@ from typing import Any
 
 from tensorgrad import dtypes, shapes
 from tensorgrad._errors import DTypeError, need
+from tensorgrad.core.formula import Reduce
 from tensorgrad.core.primitive import Spec, operand
 from tensorgrad.core.registry import fused, known, operation, primitive
 from tensorgrad.core.tensor import Tensor
@@ -28,7 +29,7 @@ from tensorgrad.expr import (
 )
 from tensorgrad.ops import loss_cases as cases
 from tensorgrad.ops.losses import checked, reduced
-from tensorgrad.ops.softmax import staged
+from tensorgrad.ops.shape import all_batched
 
 _LOGITS, _LABEL, _IGNORE = ("f", ELEMENT), ("i", ROW), ("i", SCALAR)
 _WEIGHT, _NUMBER = ("f", COLUMN), ("f", SCALAR)
@@ -87,9 +88,9 @@ def _margin_squared(x: Any, label: Any, margin: Any, weight: Any) -> Any:
 
 
 _HARD = {"input": _LOGITS, "target": _LABEL, "ignore_index": _IGNORE}
-_cross_entropy_p = known(staged("cross_entropy", _cross_entropy, _HARD, 3))
+_cross_entropy_p = known(Reduce.trace("cross_entropy", _cross_entropy, _HARD, 3))
 _cross_entropy_weighted_p = known(
-    staged(
+    Reduce.trace(
         "cross_entropy_weighted",
         _cross_entropy_weighted,
         {**_HARD, "weight": _WEIGHT, "label_smoothing": _NUMBER},
@@ -97,18 +98,18 @@ _cross_entropy_weighted_p = known(
     )
 )
 _cross_entropy_soft_p = known(
-    staged(
+    Reduce.trace(
         "cross_entropy_soft",
         _cross_entropy_soft,
         {"input": _LOGITS, "target": _LOGITS, "weight": _WEIGHT, "label_smoothing": _NUMBER},
         3,
     )
 )
-_nll_p = known(staged("nll_loss", _nll, {**_HARD, "weight": _WEIGHT}, 2))
+_nll_p = known(Reduce.trace("nll_loss", _nll, {**_HARD, "weight": _WEIGHT}, 2))
 _MARGIN = {"input": _LOGITS, "target": _LABEL, "margin": _NUMBER, "weight": _WEIGHT}
 _margin_p = {
-    1: known(staged("multi_margin_1", _margin, _MARGIN)),
-    2: known(staged("multi_margin_2", _margin_squared, _MARGIN)),
+    1: known(Reduce.trace("multi_margin_1", _margin, _MARGIN)),
+    2: known(Reduce.trace("multi_margin_2", _margin_squared, _MARGIN)),
 }
 
 _mean_counted_p = primitive(
@@ -134,12 +135,8 @@ def _count(labels: Any, ignore: Any, like: Any) -> Any:
 
 
 def _mean_counted_batch(inputs: Sequence[Any], batched: Sequence[bool]) -> Any:
-    loss, labels, ignore = inputs
-    size = next(t.shape[0] for t, b in zip(inputs, batched) if b)
-    loss, labels, ignore = (
-        (t if b else t.broadcast_to((size, *t.shape))) for t, b in zip(inputs, batched)
-    )
-    rows = shapes.size(loss.shape[1:])
+    loss, labels, ignore = all_batched(inputs, batched)
+    size, rows = loss.shape[0], shapes.size(loss.shape[1:])
     counted = labels.reshape((size, rows)) != ignore.reshape((size, 1))
     return loss.reshape((size, rows)).sum(axis=1) / counted.sum(axis=1).astype(loss.dtype)
 

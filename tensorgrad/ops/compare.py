@@ -1,4 +1,10 @@
-"""Comparisons, logic, bits and tests of floating-point numbers: constants, off the tape."""
+"""Comparisons, logic, bits and tests of floating-point numbers: constants, off the tape.
+
+>>> less([1.0, 2.0], 2.0)
+tensor([ True, False])
+>>> logical_and([True, True], [1, 0])
+tensor([ True, False])
+"""
 
 from __future__ import annotations
 
@@ -8,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from tensorgrad.core.registry import elementwise, operation
-from tensorgrad.ops.elementwise import leaf, truth
+from tensorgrad.expr.ufuncs import truth
+from tensorgrad.ops.elementwise import leaf
 
 
 def _pairs(r: Any) -> Any:

@@ -30,12 +30,11 @@ def extents(op: str, shape: Any) -> shapes.Shape:
     return lengths
 
 
-def constant(data: Any, requires_grad: bool) -> Tensor:
-    """An array as a tensor, a leaf of the tape if that is wanted."""
-    found = make(data)
+def leaf(x: Tensor, requires_grad: bool) -> Tensor:
+    """x itself, made a leaf of the tape if that is wanted."""
     if requires_grad:
-        found.requires_grad = True
-    return found
+        x.requires_grad = True
+    return x
 
 
 def _cases(*cases: Any) -> Any:
@@ -73,6 +72,9 @@ def tensor(
 
     dtype None keeps that of the data (Python floats: float64). Raises `GradientError` for a tensor
     on the tape: a new tensor has no past, so its gradient would be cut silently.
+
+    >>> tensor([1.0, 2.0])
+    tensor([1., 2.])
     """
     if isinstance(data, Tensor) and data.node is not None:
         raise GradientError(
@@ -85,7 +87,7 @@ def tensor(
     given = data.data if isinstance(data, Tensor) else data
     fresh = isinstance(given, list | tuple | bool | int | float | complex)
     array = found.data if fresh else base.of(found.data).kernel("copied")(found.data)
-    return constant(array, requires_grad)
+    return leaf(make(array), requires_grad)
 
 
 @operation(oracle=_like_oracle, samples=_value_samples)
@@ -111,9 +113,7 @@ def asarray(
         fix=f"x.to({device!r})",
         error=DeviceError,
     )
-    if requires_grad:
-        found.requires_grad = True
-    return found  # type: ignore[no-any-return]
+    return leaf(found, requires_grad)
 
 
 def _nested(value: Any) -> Any:
@@ -147,10 +147,14 @@ def zeros(
     device: str | None = None,
     requires_grad: bool = False,
 ) -> Tensor:
-    """Zeros of a shape; float64 unless `dtype` says otherwise."""
+    """Zeros of a shape; float64 unless `dtype` says otherwise.
+
+    >>> zeros(3)
+    tensor([0., 0., 0.])
+    """
     dt = dtypes.dtype(dtype or "float64")
     made = backend(device).kernel("zeroed")(extents("zeros", shape), dt)
-    return constant(made, requires_grad)
+    return leaf(make(made), requires_grad)
 
 
 @operation(oracle=lambda s, dtype=None: np.ones(s, dtype), samples=_SHAPES, orders=0)
@@ -185,7 +189,7 @@ def full(
     value = asarray(fill_value, dtype)
     need(not value.ndim, "full", fill_value=value, want="one number", fix="tg.broadcast_to(x, s)")
     array = backend(device).full(extents("full", shape), value.item(), value.dtype)
-    return constant(array, requires_grad)
+    return leaf(make(array), requires_grad)
 
 
 @operation(oracle=lambda s, dtype=None: np.zeros(s, dtype), samples=_SHAPES, orders=0)
@@ -270,13 +274,17 @@ def arange(
     device: str | None = None,
     requires_grad: bool = False,
 ) -> Tensor:
-    """start, start + step ... below stop; arange(stop) starts at 0. int64 for integers."""
+    """start, start + step ... below stop; arange(stop) starts at 0. int64 for integers.
+
+    >>> arange(2, 8, 2)
+    tensor([2, 4, 6])
+    """
     if stop is None:
         start, stop = 0, start
     need(step, "arange", step=step, want="a step that is not 0", fix="step=1")
     chosen = None if dtype is None else dtypes.dtype(dtype)
     made = backend(device).kernel("arange")(start, stop, step, chosen)
-    return constant(made, requires_grad)
+    return leaf(make(made), requires_grad)
 
 
 @operation(
@@ -297,11 +305,15 @@ def linspace(
     device: str | None = None,
     requires_grad: bool = False,
 ) -> Tensor:
-    """`num` numbers from start to stop at equal distances, stop included unless told otherwise."""
+    """`num` numbers from start to stop at equal distances, stop included unless told otherwise.
+
+    >>> linspace(0, 1, 3)
+    tensor([0. , 0.5, 1. ])
+    """
     need(num >= 0, "linspace", num=num, want="num >= 0", fix="num=50")
     chosen = None if dtype is None else dtypes.dtype(dtype)
     made = backend(device).kernel("linspace")(start, stop, num, endpoint, chosen)
-    return constant(made, requires_grad)
+    return leaf(make(made), requires_grad)
 
 
 _MATRICES = _cases(
@@ -323,7 +335,7 @@ def eye(
     """The N x M matrix with ones on its k-th diagonal; float64 by default."""
     n, m = extents("eye", (N, N if M is None else M))
     made = backend(device).kernel("eye")(n, m, k, dtypes.dtype(dtype or "float64"))
-    return constant(made, requires_grad)
+    return leaf(make(made), requires_grad)
 
 
 @operation(oracle="tri", samples=_MATRICES, orders=0)
@@ -339,7 +351,7 @@ def tri(
     """The N x M matrix with ones on and below its k-th diagonal; float64 by default."""
     n, m = extents("tri", (N, N if M is None else M))
     made = backend(device).kernel("tri")(n, m, k, dtypes.dtype(dtype or "float64"))
-    return constant(made, requires_grad)
+    return leaf(make(made), requires_grad)
 
 
 def _grids(r: Any) -> Any:
@@ -405,6 +417,10 @@ def one_hot(labels: Any, num_classes: int = -1, dtype: Any = None) -> Tensor:
     """1 at each label and 0 elsewhere, the classes on a new last axis; int64 unless told.
 
     num_classes -1 is the largest label + 1. Raises `ShapeError` that names a label out of range.
+
+    >>> one_hot([0, 2], 3)
+    tensor([[1, 0, 0],
+            [0, 0, 1]])
     """
     x: Any = operand(labels, (), "one_hot")
     need(

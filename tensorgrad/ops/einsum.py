@@ -11,6 +11,7 @@ from tensorgrad._errors import ShapeError, need
 from tensorgrad.core.primitive import Primitive, Spec, operand
 from tensorgrad.core.registry import operation, primitive
 from tensorgrad.core.tensor import Tensor
+from tensorgrad.ops.complex import conj
 
 Labels = tuple[int, ...]
 Term = tuple[Any, Labels]
@@ -41,20 +42,16 @@ def _contract_batch(
     )
 
 
-def _conj(x: Any) -> Any:
-    return x.conj() if x.dtype.kind == "c" else x
-
-
 contract_p: Primitive = primitive(
     "contract",
     nin=2,
     spec=_contract_spec,
     vjp=(
         lambda ct, out, x, y, *, left, right, result: contract_p.bind(
-            ct, _conj(y), left=result, right=right, result=left
+            ct, conj(y), left=result, right=right, result=left
         ),
         lambda ct, out, x, y, *, left, right, result: contract_p.bind(
-            ct, _conj(x), left=result, right=left, result=right
+            ct, conj(x), left=result, right=left, result=right
         ),
     ),
     linear=(0, 1),
@@ -274,6 +271,9 @@ def einsum(*operands: Any, optimize: Any = True) -> Tensor:
     letters (diagonals), lengths of 1 (broadcast), and einsum(x, [0, 1], y, [1, 2], [0, 2]). Three
     and more operands go in the cheapest order, whatever `optimize` says (it is NumPy's). Raises
     `ShapeError` for subscripts that do not fit the operands.
+
+    >>> einsum("i,ij->j", [1.0, 2.0], [[3.0, 4.0], [5.0, 6.0]])
+    tensor([13., 16.])
     """
     if operands and isinstance(operands[0], str):
         arrays = operands[1:]

@@ -2,6 +2,9 @@
 
 Every derivative follows from the formula. Conventions at kinks: abs' = 0 at 0, sign' = round' = 0,
 maximum and minimum share the cotangent equally among ties, clip passes it at its bounds.
+
+>>> maximum([1.0, 4.0], [3.0, 2.0]) + square(2.0)
+tensor([7., 8.])
 """
 
 from __future__ import annotations
@@ -13,14 +16,13 @@ import numpy as np
 
 from tensorgrad import dtypes
 from tensorgrad.core.formula import Elementwise
-from tensorgrad.core.primitive import operand
+from tensorgrad.core.calls import operand, operands
 from tensorgrad.core.registry import elementwise, known, operation
 from tensorgrad.core.tensor import Tensor
 from tensorgrad.expr import LEAVES, Expr, call
 from tensorgrad.expr import where as select
+from tensorgrad.expr.ufuncs import truth
 from tensorgrad.ops.complex import imag, real
-
-_SCALARS = (bool, int, float, complex)
 
 
 # -- what the entries share --------------------------------------------------------------------
@@ -53,12 +55,6 @@ def complex_pairs(r: Any, **ranges: Any) -> Any:
     a = r.uniform(0.5, 2, 2, 3) + 1j * r.normal(2, 3)
     yield (a, r.uniform(0.5, 2, 3) + 1j * r.normal(3)), {}
     yield (a, r.uniform(0.5, 2, 3)), {}
-
-
-def operands(op: str, *values: Any) -> list[Any]:
-    """Values as tensors; Python numbers take their dtype beside all the others."""
-    found = [v if type(v) in _SCALARS else operand(v, (), op) for v in values]
-    return [operand(v, found, op) for v in found]
 
 
 def traced(*values: Any) -> bool:
@@ -241,11 +237,6 @@ def rint(x: Any, /) -> Any:
 # -- choices -----------------------------------------------------------------------------------
 
 
-def truth(x: Any) -> Any:
-    """A variable of a formula as a condition: true where it is not 0."""
-    return x if not isinstance(x, Expr) or x.kind == "b" else x != 0
-
-
 _where = known(
     Elementwise.trace("where", lambda condition, x, y: select(truth(condition), x, y), "bff")
 )
@@ -266,6 +257,9 @@ def where(condition: Any, x: Any = None, y: Any = None, /) -> Any:
 
     The branch that is not taken gets gradient 0. With the condition alone: `nonzero(condition)`.
     Raises `TypeError` if only one of x and y is given.
+
+    >>> where([True, False], [1.0, 2.0], 0.0)
+    tensor([1., 0.])
     """
     if x is None and y is None:
         c: Any = operand(condition, (), "where")
@@ -277,7 +271,7 @@ def where(condition: Any, x: Any = None, y: Any = None, /) -> Any:
         )
     if traced(condition, x, y):
         return _where.bind(condition, x, y)
-    x, y = operands("where", x, y)
+    x, y = operands((x, y), "where")
     c = operand(condition, (), "where")
     return _where.bind(c if c.dtype == dtypes.bool_ else c != 0, x, y)
 
@@ -302,7 +296,7 @@ def _clip_oracle(x: Any, min: Any = None, max: Any = None, **names: Any) -> Any:
     return x if high is None else np.where(x > high, high, x)
 
 
-def bound(name: str, value: Any, other: Any) -> Any:
+def _bound(name: str, value: Any, other: Any) -> Any:
     """One bound of `clip`, given under one of its two names."""
     if value is not None and other is not None:
         raise TypeError(f"clip: got both {name} and a_{name}, expected one; try {name}={value!r}")
@@ -316,10 +310,13 @@ def clip(x: Any, min: Any = None, max: Any = None, *, a_min: Any = None, a_max: 
     Bounds are numbers, arrays or tensors, None for none; `a_min` and `a_max` are NumPy's names.
     At a bound the gradient passes to x; beyond it, it goes to the bound.
     Raises `TypeError` for a bound that is given under both of its names.
+
+    >>> clip([-2.0, 0.5, 3.0], 0.0, 1.0)
+    tensor([0. , 0.5, 1. ])
     """
-    low, high = bound("min", min, a_min), bound("max", max, a_max)
+    low, high = _bound("min", min, a_min), _bound("max", max, a_max)
     if not traced(x, low, high):
-        x, *bounds = operands("clip", x, *[b for b in (low, high) if b is not None])
+        x, *bounds = operands((x, *[b for b in (low, high) if b is not None]), "clip")
         if not dtypes.is_inexact(dtypes.result_type(x.dtype, *(b.dtype for b in bounds))):
             return _clip_integers(x, bounds, low is None, high is None)
         low = None if low is None else bounds[0]

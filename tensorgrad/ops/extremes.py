@@ -9,22 +9,18 @@ from tensorgrad._errors import need
 from tensorgrad.core.primitive import Primitive, Spec, operand
 from tensorgrad.core.registry import operation, primitive
 from tensorgrad.ops.reduce import moved, restored, sum_p
-from tensorgrad.ops.shape import broadcast_to, reshape
+from tensorgrad.ops.shape import all_batched, reshape
 
 # -- the largest and the smallest --------------------------------------------------------------
-
-
-def _shares_batch(inputs: Any, batched: Any, *, axis: shapes.Shape) -> Any:
-    size = next(x.shape[0] for x, b in zip(inputs, batched) if b)
-    full = [x if b else broadcast_to(x, (size, *x.shape)) for x, b in zip(inputs, batched)]
-    return shares_p.bind(*full, axis=moved(axis))
 
 
 shares_p: Primitive = primitive(
     "tie_shares",
     nin=2,
     spec=lambda x, extreme, *, axis: Spec(x.shape, x.dtype),
-    batch=_shares_batch,
+    batch=lambda inputs, batched, *, axis: shares_p.bind(
+        *all_batched(inputs, batched), axis=moved(axis)
+    ),
 )
 
 
@@ -77,18 +73,25 @@ def _apart(r: Any) -> Any:
     yield (x,), {"axis": 1}
 
 
-@operation(name="amax", numpy="amax", oracle="amax", samples=_apart)
-@operation(numpy="max", methods="max", oracle="max", samples=_apart)
+@operation(numpy="max amax", methods="max", oracle="max", samples=_apart)
 def max(a: Any, axis: shapes.Axis = None, *, keepdims: bool = False) -> Any:
-    """The largest element over axes; ties share the gradient equally. Raises on no elements."""
+    """The largest element over axes; ties share the gradient equally.
+
+    Shape of a without the axes (of length 1 with `keepdims`). Raises `ShapeError` on no elements.
+
+    >>> max([[1.0, 5.0], [4.0, 2.0]], axis=0)
+    tensor([4., 5.])
+    """
     a = operand(a)
     return max_p.bind(a, axis=shapes.axes(axis, a.ndim, "max"), keepdims=keepdims)
 
 
-@operation(name="amin", numpy="amin", oracle="amin", samples=_apart)
-@operation(numpy="min", methods="min", oracle="min", samples=_apart)
+@operation(numpy="min amin", methods="min", oracle="min", samples=_apart)
 def min(a: Any, axis: shapes.Axis = None, *, keepdims: bool = False) -> Any:
-    """The smallest element over axes; ties share the gradient equally. Raises on no elements."""
+    """The smallest element over axes; ties share the gradient equally.
+
+    Shape of a without the axes (of length 1 with `keepdims`). Raises `ShapeError` on no elements.
+    """
     a = operand(a)
     return min_p.bind(a, axis=shapes.axes(axis, a.ndim, "min"), keepdims=keepdims)
 
@@ -134,7 +137,13 @@ def _one_axis(r: Any) -> Any:
 
 @operation(numpy="argmax", methods="argmax", oracle="argmax", samples=_one_axis, orders=0)
 def argmax(a: Any, axis: int | None = None, *, keepdims: bool = False) -> Any:
-    """The position of the largest element, the first of several; flat without axis."""
+    """The position of the largest element, the first of several; flat without axis.
+
+    int64. Raises `ShapeError` on no elements.
+
+    >>> argmax([[1.0, 5.0], [4.0, 2.0]], axis=1)
+    tensor([1, 0])
+    """
     a = operand(a)
     if axis is not None:
         axis = shapes.axis_index(axis, a.ndim, "argmax")
@@ -143,7 +152,10 @@ def argmax(a: Any, axis: int | None = None, *, keepdims: bool = False) -> Any:
 
 @operation(numpy="argmin", methods="argmin", oracle="argmin", samples=_one_axis, orders=0)
 def argmin(a: Any, axis: int | None = None, *, keepdims: bool = False) -> Any:
-    """The position of the smallest element, the first of several; flat without axis."""
+    """The position of the smallest element, the first of several; flat without axis.
+
+    int64. Raises `ShapeError` on no elements.
+    """
     a = operand(a)
     if axis is not None:
         axis = shapes.axis_index(axis, a.ndim, "argmin")

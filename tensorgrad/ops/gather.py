@@ -14,7 +14,7 @@ from tensorgrad.core.primitive import Primitive, Spec, operand
 from tensorgrad.core.registry import primitive
 from tensorgrad.ops.axes import transpose
 from tensorgrad.ops.join import concatenate
-from tensorgrad.ops.shape import astype, broadcast_to, reshape
+from tensorgrad.ops.shape import all_batched, astype, broadcast_to, reshape
 
 # -- gather along axes -------------------------------------------------------------------------
 
@@ -115,12 +115,6 @@ def along_spec(x: Spec, index: Spec, *, axis: int) -> Spec:
     return Spec(tuple(index.shape[k] if k == axis else n for k, n in enumerate(flat)), x.dtype)
 
 
-def _all_batched(inputs: Any, batched: Any) -> list[Any]:
-    """Every input with the batch on axis 0."""
-    size = next(x.shape[0] for x, b in zip(inputs, batched) if b)
-    return [x if b else broadcast_to(x, (size, *x.shape)) for x, b in zip(inputs, batched)]
-
-
 take_along_p: Primitive = primitive(
     "take_along_axis",
     nin=2,
@@ -132,13 +126,13 @@ take_along_p: Primitive = primitive(
     linear=(0,),
     reads=((1,), ()),
     batch=lambda inputs, batched, *, axis: take_along_p.bind(
-        *_all_batched(inputs, batched), axis=axis + 1
+        *all_batched(inputs, batched), axis=axis + 1
     ),
 )
 
 
 def _add_along_batch(inputs: Any, batched: Any, *, axis: int, shape: shapes.Shape) -> Any:
-    ct, index = _all_batched(inputs, batched)
+    ct, index = all_batched(inputs, batched)
     return add_along_p.bind(ct, index, axis=axis + 1, shape=(ct.shape[0], *shape))
 
 
@@ -189,7 +183,7 @@ def _put_batch(inputs: Any, batched: Any, *, axis: int) -> Any:
     if lead > 0:
         size = values.shape[: int(batched[2])]
         values = reshape(values, (*size, *(1,) * lead, *values.shape[len(size) :]))
-    return put_along_p.bind(*_all_batched((x, index, values), batched), axis=axis + 1)
+    return put_along_p.bind(*all_batched((x, index, values), batched), axis=axis + 1)
 
 
 put_along_p: Primitive = primitive(

@@ -14,6 +14,7 @@ from tensorgrad.core.registry import known, operation, primitive
 from tensorgrad.core.tensor import Tensor, make
 from tensorgrad.ops.shape import (
     Sizes,
+    all_batched,
     astype,
     atleast_1d,
     atleast_2d,
@@ -40,12 +41,6 @@ class Joint(Primitive):
             for x, t in zip(primals, tangents)
         ]
         return self.bind(*full, **params)
-
-
-def _batched(inputs: Sequence[Any], batched: Sequence[bool]) -> list[Any]:
-    """Every input with the batch on axis 0."""
-    size = next(x.shape[0] for x, b in zip(inputs, batched) if b)
-    return [x if b else broadcast_to(x, (size, *x.shape)) for x, b in zip(inputs, batched)]
 
 
 def _piece(axis: int, start: int | None, stop: int | None, step: int | None = None) -> Any:
@@ -83,7 +78,7 @@ concat_p: Primitive = known(
         spec=_concat_spec,
         vjp=_concat_vjp,
         batch=lambda inputs, batched, *, axis, ends: concat_p.bind(
-            *_batched(inputs, batched), axis=axis + 1, ends=ends
+            *all_batched(inputs, batched), axis=axis + 1, ends=ends
         ),
     )
 )
@@ -112,13 +107,15 @@ stack_p: Primitive = known(
         spec=_stack_spec,
         vjp=lambda k, ct, out, *inputs, axis: index_p.bind(ct, key=(*(slice(None),) * axis, k)),
         batch=lambda inputs, batched, *, axis: stack_p.bind(
-            *_batched(inputs, batched), axis=axis + 1
+            *all_batched(inputs, batched), axis=axis + 1
         ),
     )
 )
 
 
 def _arrays(op: str, arrays: Any, dtype: Any = None) -> list[Any]:
+    if not hasattr(arrays, "__iter__"):
+        raise TypeError(f"{op}: got {arrays!r}, expected a list of arrays; try {op}([x, y])")
     given = list(arrays)
     need(given, op, arrays=arrays, want="one array at least", fix="a list that is not empty")
     found = [operand(a, given, op) for a in given]
@@ -135,10 +132,15 @@ def _lists(r: Any) -> Any:
     yield ((r.normal(5),),), {}
 
 
-@operation(name="concat", numpy="concat", oracle="concatenate", samples=_lists)
 @operation(numpy="concatenate", oracle="concatenate", samples=_lists)
 def concatenate(arrays: Any, axis: int | None = 0, *, dtype: Any = None) -> Any:
-    """The arrays one behind the other along an axis; flattened first where `axis` is None."""
+    """The arrays one behind the other along an axis; flattened first where `axis` is None.
+
+    Raises `ShapeError` where they differ in another axis than that one.
+
+    >>> concatenate([[1.0, 2.0], [3.0]])
+    tensor([1., 2., 3.])
+    """
     found = _arrays("concatenate", arrays, dtype)
     if axis is None:
         found, axis = [reshape(a, (a.size,)) for a in found], 0
@@ -167,7 +169,14 @@ def _stacks(r: Any) -> Any:
 
 @operation(numpy="stack", oracle="stack", samples=_stacks)
 def stack(arrays: Any, axis: int = 0, *, dtype: Any = None) -> Any:
-    """The arrays, of one shape, along a new axis at this position of the result."""
+    """The arrays, of one shape, along a new axis at this position of the result.
+
+    Raises `ShapeError` where the shapes differ.
+
+    >>> stack([[1.0, 2.0], [3.0, 4.0]], axis=1)
+    tensor([[1., 3.],
+            [2., 4.]])
+    """
     found = _arrays("stack", arrays, dtype)
     return stack_p.bind(*found, axis=shapes.axis_index(axis, found[0].ndim + 1, "stack"))
 
@@ -253,7 +262,13 @@ def _splits(r: Any) -> Any:
 
 @operation(numpy="split", oracle="split", samples=_splits)
 def split(ary: Any, indices_or_sections: Any, axis: int = 0) -> Any:
-    """A list of views: so many equal sections along an axis, or cut before these indices."""
+    """A list of views: so many equal sections along an axis, or cut before these indices.
+
+    Raises `ShapeError` where the sections do not divide the axis (`array_split` allows that).
+
+    >>> split([1.0, 2.0, 3.0, 4.0], 2)
+    [tensor([1., 2.]), tensor([3., 4.])]
+    """
     return _pieces("split", ary, indices_or_sections, axis, True)
 
 
@@ -301,7 +316,11 @@ def _tiles(r: Any) -> Any:
 
 @operation(numpy="tile", oracle="tile", samples=_tiles)
 def tile(A: Any, reps: Sizes) -> Any:
-    """The whole array repeated so often along each axis, counted from the last."""
+    """The whole array repeated so often along each axis, counted from the last.
+
+    >>> tile([1.0, 2.0], 2)
+    tensor([1., 2., 1., 2.])
+    """
     a, times = operand(A), sizes(reps)
     ndim = max(a.ndim, len(times))
     shape = (1,) * (ndim - a.ndim) + a.shape
@@ -374,6 +393,9 @@ def pad(array: Any, pad_width: Any, mode: str = "constant", *, constant_values: 
     """The array with so many `constant_values` before and after it on each axis.
 
     `mode` can be "constant" only; others raise `ShapeError`.
+
+    >>> pad([1.0, 2.0], (1, 2))
+    tensor([0., 1., 2., 0., 0.])
     """
     a = operand(array)
     need(mode == "constant", "pad", mode=mode, want='mode "constant"', fix='"constant"')

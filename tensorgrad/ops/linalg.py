@@ -12,11 +12,7 @@ from tensorgrad._errors import ShapeError, need
 from tensorgrad.core.primitive import Primitive, Spec, operand
 from tensorgrad.core.registry import operation, primitive
 from tensorgrad.core.tensor import Tensor
-
-
-def conj(x: Any) -> Any:
-    """The complex conjugate; what is real passes as it is."""
-    return x.conj() if x.dtype.kind == "c" else x
+from tensorgrad.ops.complex import conj
 
 
 # -- matmul ------------------------------------------------------------------------------------
@@ -188,12 +184,13 @@ linear_p: Primitive = primitive(
         lambda ct, out, *inputs: ct,
     ),
     jvp=(
-        lambda t, out, x, weight, *bias: linear_p.bind(t, weight),
-        lambda t, out, x, *others: linear_p.bind(x, t),
+        lambda t, out, x, weight, bias: linear(t, weight),
+        lambda t, out, x, *others: linear(x, t),
         lambda t, out, *inputs: t.broadcast_to(out.shape),
     ),
     reads=((1,), (0,), ()),
     batch=_linear_batch,
+    params=False,
 )
 
 
@@ -220,7 +217,10 @@ def linear(x: Any, weight: Any, bias: Any = None) -> Tensor:
     if bias is None:
         if weight.ndim != 2:
             _refuse(weight, bias)
-        return linear_p.bind(x, weight)  # type: ignore[no-any-return]
+        x = operand(x, (weight,), "linear")
+        if x.shape[-1:] != weight.shape[1:]:
+            _linear_spec(Spec(x.shape, x.dtype), Spec(weight.shape, weight.dtype))
+        return matmul(x, _turned(weight))  # type: ignore[no-any-return]
     bias = operand(bias, (weight,), "linear")
     if weight.ndim != 2 or bias.shape != weight.shape[:1]:
         _refuse(weight, bias)

@@ -52,4 +52,4 @@ def _reflected(direct: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
 
 
 def _property(function: Callable[..., Any]) -> property:
-    return property(lambda x: function(x), doc=function.__doc__)
+    return property(lambda x: function(x), doc=(function.__doc__ or "").split("\n")[0])

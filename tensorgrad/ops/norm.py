@@ -15,7 +15,7 @@ from tensorgrad.core.primitive import operand
 from tensorgrad.core.registry import known, operation
 from tensorgrad.core.tensor import Tensor
 from tensorgrad.expr import COLUMN, ELEMENT, SCALAR, call, ncols, rmax, rsum, where
-from tensorgrad.ops.softmax import staged
+from tensorgrad.ops.reduce import with_kept
 
 _EPSILON = {"float16": 2**-10, "bfloat16": 2**-7, "float32": 2**-23, "float64": 2**-52}
 _AFFINE = {"x": ("f", ELEMENT), "weight": ("f", COLUMN), "bias": ("f", COLUMN)}
@@ -45,7 +45,7 @@ def _layer_norm(eps: float, count: int) -> Reduce:
         inverse = 1 / call("sqrt", rsum(d * d) / ncols() + eps)
         return _scaled(d * inverse, affine), mean, inverse
 
-    return staged("layer_norm", formula, _inputs(count), 3)
+    return Reduce.trace("layer_norm", formula, _inputs(count), 3)
 
 
 @lru_cache(maxsize=64)
@@ -54,7 +54,7 @@ def _rms_norm(eps: float, count: int) -> Reduce:
         inverse = 1 / call("sqrt", rsum(x * x) / ncols() + eps)
         return _scaled(x * inverse, affine), inverse
 
-    return staged("rms_norm", formula, _inputs(count), 2)
+    return Reduce.trace("rms_norm", formula, _inputs(count), 2)
 
 
 def _normalised(
@@ -213,4 +213,4 @@ def norm(x: Any, ord: Any = None, axis: shapes.Axis = None, keepdims: bool = Fal
         out: Any = _NORMS[p].bind(x, axis=over, shape=x.shape)
     else:
         out = _norm_p.bind(x, float(p), axis=over, shape=x.shape)
-    return out.reshape(shapes.reduced(x.shape, over, True)) if keepdims else out  # type: ignore[no-any-return]
+    return with_kept(out, x, over, keepdims)  # type: ignore[no-any-return]

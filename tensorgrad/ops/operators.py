@@ -1,7 +1,7 @@
 """Python's operators where an operation itself does not serve, and the other names of operations.
 
 `OPERATORS` are Tensor methods by name; all others are operations and stand in the registry.
-`ALIASES` are the Python array API standard's names of operations that NumPy calls otherwise.
+`ALIASES` are further names: the Python array API standard's, and NumPy's own second ones.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ ALIASES = {
     "abs": "absolute",
     "acos": "arccos",
     "acosh": "arccosh",
+    "amax": "max",
+    "amin": "min",
     "asin": "arcsin",
     "asinh": "arcsinh",
     "atan": "arctan",
@@ -31,9 +33,11 @@ ALIASES = {
     "bitwise_left_shift": "left_shift",
     "bitwise_not": "invert",
     "bitwise_right_shift": "right_shift",
+    "concat": "concatenate",
     "conjugate": "conj",
     "degrees": "rad2deg",
     "mod": "remainder",
+    "permute_dims": "transpose",
     "radians": "deg2rad",
     "true_divide": "divide",
 }

@@ -86,7 +86,8 @@ def _ufunc(ufunc: Any, method: str, inputs: tuple[Any, ...], options: dict[str, 
     shown = f"np.{name}" + ("" if method == "__call__" else f".{method}")
     if call is None:
         return _bare(shown, getattr(ufunc, method), inputs, _with(options, dtype, out))
-    unknown = sorted(k for k in options if method == "__call__" or k not in ("axis", "keepdims"))
+    plain = method == "__call__" and ufunc.signature is None
+    unknown = sorted(k for k in options if plain or k not in ("axis", "keepdims"))
     if unknown:
         raise TypeError(
             f"{shown}: got {unknown[0]}=, expected a call without it on tensors; "

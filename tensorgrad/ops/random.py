@@ -22,7 +22,7 @@ from tensorgrad.core.levels import Batched
 from tensorgrad.core.primitive import Primitive, Spec, operand
 from tensorgrad.core.registry import operation, primitive
 from tensorgrad.core.tensor import Payload, Tensor, make
-from tensorgrad.ops.create import backend, extents
+from tensorgrad.ops.create import backend, extents, leaf
 
 __all__ = [
     "Generator",
@@ -163,14 +163,15 @@ def uniform(
     u: Any = _drawn(
         "uniform", _size(size, low, high), _floating("uniform", dtype), device, generator
     )
-    if not (_plain(low, high) and (low, high) == (0.0, 1.0)):
+    if not _standard(low, high):
         bottom = _as(low, u)
         u = u * (_as(high, u) - bottom) + bottom
-    return _drawn_leaf(u, requires_grad)
+    return leaf(u, requires_grad)
 
 
-def _plain(*values: Any) -> bool:
-    return all(type(value) in (int, float) for value in values)
+def _standard(location: Any, end: Any) -> bool:
+    """True for the plain numbers 0 and 1, which leave a draw as it is."""
+    return type(location) in (int, float) and type(end) in (int, float) and (location, end) == (0, 1)
 
 
 def _as(value: Any, like: Tensor) -> Any:
@@ -184,12 +185,6 @@ def _constant(x: Tensor) -> Any:
     if isinstance(data, Batched):
         return make(Batched(data.level, _constant(data.inner)), None, data.level)
     return _constant(data.inner) if isinstance(data, Payload) else make(data)
-
-
-def _drawn_leaf(x: Tensor, requires_grad: bool) -> Tensor:
-    if requires_grad:
-        x.requires_grad = True
-    return x
 
 
 def normal(
@@ -209,9 +204,9 @@ def normal(
     z: Any = _drawn(
         "normal", _size(size, loc, scale), _floating("normal", dtype), device, generator
     )
-    if not (_plain(loc, scale) and (loc, scale) == (0.0, 1.0)):
+    if not _standard(loc, scale):
         z = z * _as(scale, z) + _as(loc, z)
-    return _drawn_leaf(z, requires_grad)
+    return leaf(z, requires_grad)
 
 
 def rand(*shape: Any, **options: Any) -> Tensor:
@@ -342,34 +337,24 @@ def dropout(
         dtypes.is_inexact(x.dtype), "dropout", x=x, want="a floating dtype", fix="x.astype(float)",
         error=DTypeError,
     )  # fmt: skip
-    lead = _batches(x)
+    batches = _batches(x)
+    lead = tuple(batch.inner.shape[0] for batch in batches)
     source = default_generator if generator is None else generator
     step = blocks("bernoulli_keep", x.size)
     key, first = source.take("bernoulli_keep", x.size, times=shapes.size(lead))
     array = base.of(x.value()).kernel("counters")(first, step, lead)
-    counter = _at_level(make(array), x)
+    counter = make(array)
+    for batch in batches:
+        counter = make(Batched(batch.level, counter), None, batch.level)
     return dropout_p.bind(x, counter, p=float(p), key=key, shape=x.shape)  # type: ignore[no-any-return]
 
 
-def _batches(x: Tensor) -> shapes.Shape:
-    """The lengths of the batches hidden in x, the outermost axis first."""
-    found: list[int] = []
+def _batches(x: Tensor) -> list[Batched]:
+    """The batches hidden in x, the outermost axis of the array first."""
+    found: list[Batched] = []
     data = x.data
     while isinstance(data, Payload):
         if isinstance(data, Batched):
-            found.insert(0, data.inner.shape[0])
+            found.insert(0, data)
         data = data.inner.data
-    return tuple(found)
-
-
-def _at_level(value: Tensor, like: Tensor) -> Tensor:
-    """A constant with an axis per batch of `like`, batched as that is."""
-    levels = []
-    data = like.data
-    while isinstance(data, Payload):
-        if isinstance(data, Batched):
-            levels.append(data.level)
-        data = data.inner.data
-    for level in reversed(levels):
-        value = make(Batched(level, value), None, level)
-    return value
+    return found

@@ -11,6 +11,7 @@ from tensorgrad.core.primitive import Primitive, Spec, operand
 from tensorgrad.core.registry import known, operation, primitive
 from tensorgrad.expr import ELEMENT, SCALAR, call, ncols, rmax, rsum, stop, where
 from tensorgrad.ops.axes import flip, transpose
+from tensorgrad.ops.complex import conj
 from tensorgrad.ops.join import concat_p, pad_p
 from tensorgrad.ops.shape import astype, broadcast_to, reshape
 
@@ -18,8 +19,13 @@ INF = float("inf")
 
 
 def restored(ct: Any, x: Any, axis: shapes.Shape, keepdims: bool) -> Any:
-    """A cotangent of a reduction with the reduced axes back, of length 1."""
+    """A cotangent of a reduction with the reduced axes back, of length 1, unless they were kept."""
     return ct if keepdims else reshape(ct, shapes.reduced(x.shape, axis, True))
+
+
+def with_kept(found: Any, a: Any, axis: shapes.Shape, keepdims: bool) -> Any:
+    """The result of a reduce formula, which has no reduced axes, with them where they are kept."""
+    return restored(found, a, axis, not keepdims)
 
 
 def accumulated(dt: Any) -> Any:
@@ -66,7 +72,13 @@ sum_p: Primitive = primitive(
 
 @operation(numpy="sum", methods="sum", oracle="sum", samples=lambda r: r.several_axes())
 def sum(a: Any, axis: shapes.Axis = None, dtype: Any = None, *, keepdims: bool = False) -> Any:
-    """The sum over axes: Σ a. Shape of a without the axes (of length 1 with `keepdims`)."""
+    """The sum over axes: Σ a. Shape of a without the axes (of length 1 with `keepdims`).
+
+    At least 64 bits for integers; 16-bit floats accumulate in float32.
+
+    >>> sum([[1.0, 2.0], [3.0, 4.0]], axis=0)
+    tensor([4., 6.])
+    """
     a = operand(a)
     if dtype is not None:
         a = astype(a, dtype, copy=False)
@@ -75,7 +87,12 @@ def sum(a: Any, axis: shapes.Axis = None, dtype: Any = None, *, keepdims: bool =
 
 @operation(numpy="mean", methods="mean", oracle="mean", samples=lambda r: r.several_axes())
 def mean(a: Any, axis: shapes.Axis = None, dtype: Any = None, *, keepdims: bool = False) -> Any:
-    """The mean over axes: Σ a / n; float64 for integers, 16-bit floats accumulate in float32."""
+    """The mean over axes: Σ a / n; float64 for integers, 16-bit floats accumulate in float32.
+
+    >>> mean([[1.0, 2.0], [3.0, 4.0]], axis=1, keepdims=True)
+    tensor([[1.5],
+            [3.5]])
+    """
     a = floating(a, dtype)
     axis = shapes.axes(axis, a.ndim, "mean")
     count = _count(a, axis)
@@ -83,11 +100,6 @@ def mean(a: Any, axis: shapes.Axis = None, dtype: Any = None, *, keepdims: bool 
         total = sum_p.bind(astype(a, dtypes.float32), axis=axis, keepdims=keepdims)
         return astype(total / count, a.dtype)
     return sum_p.bind(a, axis=axis, keepdims=keepdims) / count
-
-
-def _kept(found: Any, a: Any, axis: shapes.Shape, keepdims: bool) -> Any:
-    """The result of a reduce formula, which has no reduced axes, with them where they are kept."""
-    return reshape(found, shapes.reduced(a.shape, axis, True)) if keepdims else found
 
 
 def _count(a: Any, axis: shapes.Shape) -> int:
@@ -108,7 +120,7 @@ def _prod_others(x: Any, ct: Any, axis: shapes.Shape, keepdims: bool) -> Any:
     order = (*(k for k in range(x.ndim) if k not in axis), *axis)
     kept = shapes.reduced(x.shape, axis, False)
     flat = reshape(transpose(x, order), (*kept, _count(x, axis)))
-    levels = [flat.conj() if flat.dtype.kind == "c" else flat]
+    levels = [conj(flat)]
     while levels[-1].shape[-1] > 1:
         top = levels[-1]
         half = top.shape[-1] // 2
@@ -137,8 +149,7 @@ def _prod_jvp(t: Any, out: Any, x: Any, *, axis: shapes.Shape, keepdims: bool) -
     others = _prod_others(x, broadcast_to(ones, out.shape), axis, keepdims)
     if others is None:
         return None
-    others = others.conj() if x.dtype.kind == "c" else others
-    return sum_p.bind(t * others, axis=axis, keepdims=keepdims)
+    return sum_p.bind(t * conj(others), axis=axis, keepdims=keepdims)
 
 
 prod_p: Primitive = primitive(
@@ -163,7 +174,11 @@ def _prod_samples(r: Any) -> Any:
 
 @operation(numpy="prod", methods="prod", oracle="prod", samples=_prod_samples)
 def prod(a: Any, axis: shapes.Axis = None, dtype: Any = None, *, keepdims: bool = False) -> Any:
-    """The product over axes: Π a; its derivatives are exact where elements are zero."""
+    """The product over axes: Π a; its derivatives are exact where elements are zero.
+
+    >>> prod([2.0, 3.0, 4.0])
+    tensor(24.)
+    """
     a = operand(a)
     if dtype is not None:
         a = astype(a, dtype, copy=False)
@@ -191,7 +206,11 @@ def _running(r: Any) -> Any:
 
 @operation(numpy="cumsum", methods="cumsum", oracle="cumsum", samples=_running)
 def cumsum(a: Any, axis: int | None = None, dtype: Any = None) -> Any:
-    """The running sum along an axis: y_i = a_0 + ... + a_i; without an axis, of the flat array."""
+    """The running sum along an axis: y_i = a_0 + ... + a_i; without an axis, of the flat array.
+
+    >>> cumsum([1.0, 2.0, 3.0])
+    tensor([1., 3., 6.])
+    """
     a = operand(a)
     if dtype is not None:
         a = astype(a, dtype, copy=False)
@@ -264,7 +283,11 @@ def var(
     keepdims: bool = False,
     correction: float | None = None,
 ) -> Any:
-    """The variance over axes: Σ |a - mean|² / (n - ddof); `correction` is `ddof`'s other name."""
+    """The variance over axes: Σ |a - mean|² / (n - ddof); `correction` is `ddof`'s other name.
+
+    >>> var([1.0, 2.0, 3.0], ddof=1)
+    tensor(1.)
+    """
     a = floating(a, dtype)
     axis = shapes.axes(axis, a.ndim, "var")
     if a.dtype.kind == "c":
@@ -273,7 +296,7 @@ def var(
     less = ddof if correction is None else correction
     left = _count(a, axis) - less
     count = operand(float(left if left > 0 else 0), (a,))
-    return _kept(var_p.bind(a, count, axis=axis, shape=a.shape), a, axis, keepdims)
+    return with_kept(var_p.bind(a, count, axis=axis, shape=a.shape), a, axis, keepdims)
 
 
 def _std_samples(r: Any) -> Any:
@@ -304,10 +327,16 @@ def _logsumexp_oracle(a: Any, axis: Any = None, keepdims: bool = False) -> Any:
 
 @operation(methods="logsumexp", oracle=_logsumexp_oracle, samples=lambda r: r.several_axes())
 def logsumexp(a: Any, axis: shapes.Axis = None, *, keepdims: bool = False) -> Any:
-    """log Σ exp(a) over axes, without overflow; -inf with gradient 0 where all a are -inf."""
+    """log Σ exp(a) over axes, without overflow; -inf with gradient 0 where all a are -inf.
+
+    Raises `DTypeError` for complex a.
+
+    >>> logsumexp([1000.0, 1000.0])
+    tensor(1000.69314718)
+    """
     a = floating(a)
     need(a.dtype.kind != "c", "logsumexp", a=a, want="a real array", fix="a.real", error=DTypeError)
     axis = shapes.axes(axis, a.ndim, "logsumexp")
     if not _count(a, axis):
         return sum_p.bind(a, axis=axis, keepdims=keepdims) - INF
-    return _kept(logsumexp_p.bind(a, axis=axis, shape=a.shape), a, axis, keepdims)
+    return with_kept(logsumexp_p.bind(a, axis=axis, shape=a.shape), a, axis, keepdims)

@@ -128,6 +128,12 @@ def broadcast_arrays(*args: Any) -> Any:
     return tuple([broadcast_to_p.bind(a, shape=shape) for a in found])
 
 
+def all_batched(inputs: Sequence[Any], batched: Sequence[bool]) -> list[Any]:
+    """Every input with the batch on axis 0, repeated where it had none; for batching rules."""
+    size = next(x.shape[0] for x, b in zip(inputs, batched) if b)
+    return [x if b else broadcast_to(x, (size, *x.shape)) for x, b in zip(inputs, batched)]
+
+
 # -- shapes ------------------------------------------------------------------------------------
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np  # oracles only
@@ -12,16 +11,7 @@ from tensorgrad.core.formula import Reduce
 from tensorgrad.core.primitive import operand
 from tensorgrad.core.registry import known, operation
 from tensorgrad.core.tensor import Tensor
-from tensorgrad.expr import ELEMENT, Formula, call, rmax, rsum, stop
-from tensorgrad.expr import input as variable
-
-
-def staged(
-    name: str, formula: Callable[..., Any], inputs: dict[str, tuple[str, int]], nout: int = 1
-) -> Reduce:
-    """A reduce primitive with any number of outputs; `inputs` give each one's kind and indices."""
-    variables = [variable(n, kind, index) for n, (kind, index) in inputs.items()]
-    return Reduce(name, lambda: Formula.trace(name, formula, variables), len(variables), nout=nout)
+from tensorgrad.expr import ELEMENT, call, rmax, rsum, stop
 
 
 def shifted(x: Any) -> Any:
@@ -39,8 +29,8 @@ def _log_softmax(x: Any) -> Any:
     return s - call("log", rsum(call("exp", s)))
 
 
-softmax_p = known(staged("softmax", _softmax, {"x": ("f", ELEMENT)}))
-log_softmax_p = known(staged("log_softmax", _log_softmax, {"x": ("f", ELEMENT)}))
+softmax_p = known(Reduce.trace("softmax", _softmax, {"x": ("f", ELEMENT)}))
+log_softmax_p = known(Reduce.trace("log_softmax", _log_softmax, {"x": ("f", ELEMENT)}))
 
 
 def _along(primitive: Reduce, x: Any, axis: shapes.Axis) -> Tensor:
@@ -70,7 +60,13 @@ def _reference(x: Any, axis: Any = -1) -> Any:
 
 @operation(oracle=_reference, samples=_samples, methods="softmax")
 def softmax(x: Any, axis: shapes.Axis = -1) -> Tensor:
-    """exp(x) / Σ exp(x) over one axis or several (None: all): positive, and sums to 1."""
+    """exp(x) / Σ exp(x) over one axis or several (None: all): positive, and sums to 1.
+
+    The largest element is subtracted first, so nothing overflows. Shape of x.
+
+    >>> softmax([0.0, 0.0])
+    tensor([0.5, 0.5])
+    """
     return _along(softmax_p, x, axis)
 
 
@@ -80,5 +76,11 @@ def softmax(x: Any, axis: shapes.Axis = -1) -> Tensor:
     methods="log_softmax",
 )
 def log_softmax(x: Any, axis: shapes.Axis = -1) -> Tensor:
-    """x - log Σ exp(x) over one axis or several (None: all): the logarithm of softmax, exactly."""
+    """x - log Σ exp(x) over one axis or several (None: all): the logarithm of softmax.
+
+    Accurate where softmax itself rounds to 0 or 1. Shape of x.
+
+    >>> log_softmax([0.0, 1000.0])
+    tensor([-1000.,     0.])
+    """
     return _along(log_softmax_p, x, axis)

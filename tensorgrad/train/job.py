@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -16,15 +17,21 @@ from tensorgrad.data import Batches
 from tensorgrad.data.openers import BUILT_IN
 from tensorgrad.io import WriteError
 from tensorgrad.train.config import Config, write_toml
-from tensorgrad.train.curves import draw_curves
-from tensorgrad.train.interrupts import INTERRUPTED, Interrupts
-from tensorgrad.train.loop import Loop, Record, evaluate, predict
+from tensorgrad.train.loop import (
+    INTERRUPTED,
+    DivergedError,
+    Interrupts,
+    Loop,
+    Record,
+    evaluate,
+    predict,
+)
 from tensorgrad.train.network import Architecture, initialise
 from tensorgrad.train.objective import Part, labels
 from tensorgrad.train.options import ConfigError
 from tensorgrad.train.prepare import Prepared, prepare
 from tensorgrad.train.recipe import Recipe
-from tensorgrad.train.report import Reporter, confusion_matrix
+from tensorgrad.train.report import Reporter, confusion_matrix, draw_curves
 from tensorgrad.train.runfolder import CONFIG, CURVES, Keeper, RunFolder
 from tensorgrad.train.watch import Watch, verdict
 
@@ -116,7 +123,7 @@ class _Job:
         train = self.data.train
         batches = Batches((train.x, train.y), config.batch_size, rng=config.seed)
         self.watch, self.interrupts = Watch(report.warn), Interrupts()
-        keeper = Keeper(folder, self.plan, self.data.card, self.data.fingerprint)
+        self.keeper = Keeper(folder, self.plan, self.data.card, self.data.fingerprint)
         self.loop = Loop(
             self.net,
             self.data.objective,
@@ -125,22 +132,40 @@ class _Job:
             train,
             self.data.validation,
             # the reporter last to start and to end: what others say stays clear of its live line
-            (self.interrupts, self.watch, keeper, report),
+            (self.interrupts, self.watch, self.keeper, report),
             generator,
         )
 
     def start(self) -> Result:
-        """Make the folder and train; a folder that could not be filled is taken back."""
+        """Make the folder and train; a folder that nothing came into is taken back."""
         self.folder.create(_anchored(self.config))
         try:
             return self.train()
-        except WriteError:
+        except Exception:
             if self.folder.empty:
                 self.folder.remove()
             raise
 
     def train(self) -> Result:
-        """Train from where the loop stands, then test, draw and report."""
+        """Train from where the loop stands, then test, draw and report.
+
+        A closed pipe or terminal, to which nothing more can be said, interrupts the run; one that
+        diverges leaves its best weights.
+        """
+        try:
+            return self._train()
+        except DivergedError:
+            self.keeper.save_best(self.loop)
+            raise
+        except WriteError:
+            raise
+        except OSError:  # callbacks speak between steps, so the state is whole
+            self.keeper.save(self.loop)
+            with contextlib.suppress(OSError):
+                self.report.interrupted(self._where())
+            raise
+
+    def _train(self) -> Result:
         begun, data = time.perf_counter(), self.data
         self.report.say(
             f"{data.name}: {len(data.train)} rows to train, {len(data.validation)} to validate, "

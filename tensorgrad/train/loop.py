@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+import signal
+import threading
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -72,6 +75,49 @@ class Callback:
 
     def on_end(self, loop: Loop) -> None:
         """After the last step, whatever ended the run."""
+
+
+INTERRUPTED = "interrupted"
+# SIGHUP, which Windows lacks, says that the terminal is gone
+SIGNALS = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+)
+
+
+class Interrupts(Callback):
+    """Turns the first Ctrl-C, SIGTERM or SIGHUP into a stop after the step that it came in.
+
+    A second one acts as it would without us. `received` is the signal's number, 0 for none. A
+    signal that is ignored (nohup) stays so, and outside the main thread nothing is caught.
+    """
+
+    def __init__(self) -> None:
+        self.received = 0
+        self._before: dict[int, Any] = {}
+
+    def on_start(self, loop: Loop) -> None:
+        """Catch the signals."""
+        if threading.current_thread() is threading.main_thread():
+            heard = [n for n in SIGNALS if signal.getsignal(n) is not signal.SIG_IGN]
+            self._before = {number: signal.signal(number, self._catch) for number in heard}
+
+    def on_step(self, loop: Loop) -> None:
+        """Stop if one came."""
+        if self.received:
+            loop.stop(INTERRUPTED)
+
+    def on_end(self, loop: Loop) -> None:
+        """Let the signals do what they did."""
+        self._release()
+
+    def _catch(self, number: int, frame: FrameType | None) -> None:
+        self.received = number
+        self._release()
+
+    def _release(self) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before = {}
 
 
 class Loop:

@@ -1,4 +1,7 @@
-"""The folder of a run: model.safetensors, config.toml, metrics.jsonl, curves.svg and its state."""
+"""The folder of a run: model.safetensors, config.toml, metrics.jsonl, curves.svg and its state.
+
+The state of a run is one file, so that a resumed run goes on bit for bit.
+"""
 
 from __future__ import annotations
 
@@ -6,19 +9,24 @@ import contextlib
 import json
 import os
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from tensorgrad.io import WriteError, atomic_write
+import numpy as np
+
+import tensorgrad as tg
+from tensorgrad.io import WriteError, atomic_write, load_file, load_metadata, save_file
 from tensorgrad.train.config import Config, read_toml, write_toml
-from tensorgrad.train.loop import Callback, Loop, Record
+from tensorgrad.train.loop import Callback, Loop, Progress, Record, weights
 from tensorgrad.train.model import Card, save_model
 from tensorgrad.train.network import Architecture
 from tensorgrad.train.options import ConfigError
-from tensorgrad.train.state import load_state, save_state
 
+Array = np.ndarray[Any, Any]
 MODEL, CONFIG, METRICS = "model.safetensors", "config.toml", "metrics.jsonl"
 CURVES, STATE = "curves.svg", "state.safetensors"
+_FORMAT = "1"  # of the state
 _SAVE_EVERY = 10.0  # seconds between two states on disk
 
 
@@ -167,9 +175,13 @@ class Keeper(Callback):
     def save(self, loop: Loop) -> None:
         """Write the state, then the best weights."""
         save_state(self.folder.file(STATE), loop, self.fingerprint)
+        self.save_best(loop)
+        self._saved = time.monotonic()
+
+    def save_best(self, loop: Loop) -> None:
+        """Write the best weights, if an epoch is done."""
         if loop.best:
             save_model(self.folder.file(MODEL), loop.best, self.plan, self.card)
-        self._saved = time.monotonic()
 
 
 def _line(record: dict[str, Any]) -> str:
@@ -198,3 +210,83 @@ def _not_writable(path: Path, reason: str) -> ConfigError:
         f"out {path}: got {reason.lower() if reason[:1].isupper() else reason}, expected a folder "
         "that can be made; try another --out"
     )
+
+
+# -- the state ---------------------------------------------------------------------------------
+
+
+def save_state(path: str | os.PathLike[str], loop: Loop, fingerprint: str) -> None:
+    """Write weights, best weights, optimizer, generator and progress, whole or not at all."""
+    arrays = {f"net.{name}": value for name, value in weights(loop.net).items()}
+    arrays |= {f"best.{name}": value for name, value in loop.best.items()}
+    notes = {
+        "progress": asdict(loop.progress),
+        "optimizer": _pack(loop.optimizer.state_dict(), arrays),
+        "generator": _pack(loop.generator.get_state(), arrays),
+        "fingerprint": fingerprint,
+        "format": _FORMAT,
+    }
+    save_file(arrays, path, {"run": json.dumps(notes)})
+
+
+def load_state(path: str | os.PathLike[str], loop: Loop, fingerprint: str) -> None:
+    """Put a saved state into a loop.
+
+    Raises `ConfigError` when the file is no state of a run, or the data are other ones.
+    """
+    shown = os.fspath(path)
+    if not Path(path).is_file():
+        raise ConfigError(
+            f"{shown}: got no such file, expected the state of a run that began; "
+            "try starting it again with another --out"
+        )
+    arrays = load_file(path)
+    try:
+        notes = json.loads(load_metadata(path)["run"])
+        progress = Progress(**notes["progress"])
+    except (KeyError, TypeError, ValueError) as cause:
+        raise ConfigError(
+            f"{shown}: got a file of another kind or version, expected the state of a run; "
+            "try starting it again with another --out"
+        ) from cause
+    if notes["fingerprint"] != fingerprint:
+        raise ConfigError(
+            f"{shown}: got data that changed since the run began, expected the same rows; "
+            "try restoring them, or starting again with another --out"
+        )
+    loop.net.load_state_dict(_under("net.", arrays))
+    loop.optimizer.load_state_dict(_unpack(notes["optimizer"], arrays))
+    loop.generator.set_state(_unpack(notes["generator"], arrays))
+    loop.best, loop.progress = _under("best.", arrays), progress
+
+
+def _under(prefix: str, arrays: dict[str, Array]) -> dict[str, Array]:
+    return {name[len(prefix) :]: a for name, a in arrays.items() if name.startswith(prefix)}
+
+
+def _pack(value: Any, arrays: dict[str, Array]) -> Any:
+    """A nest of containers as JSON; its arrays go into `arrays`, a name in their place."""
+    if isinstance(value, dict):
+        return {"dict": [[_pack(k, arrays), _pack(v, arrays)] for k, v in value.items()]}
+    if isinstance(value, (list, tuple)):
+        kind = "tuple" if isinstance(value, tuple) else "list"
+        return {kind: [_pack(one, arrays) for one in value]}
+    if isinstance(value, (np.ndarray, np.generic, tg.Tensor)):
+        name = f"packed.{len(arrays)}"
+        found = value.detach().numpy() if isinstance(value, tg.Tensor) else value
+        arrays[name] = np.array(found)
+        return {"array": name}
+    return value
+
+
+def _unpack(packed: Any, arrays: dict[str, Array]) -> Any:
+    """What `_pack` packed."""
+    if not isinstance(packed, dict):
+        return packed
+    ((kind, held),) = packed.items()
+    if kind == "array":
+        return arrays[held]
+    if kind == "dict":
+        return {_unpack(k, arrays): _unpack(v, arrays) for k, v in held}
+    found = [_unpack(one, arrays) for one in held]
+    return tuple(found) if kind == "tuple" else found

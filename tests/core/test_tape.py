@@ -171,7 +171,7 @@ def test_gradients_have_their_tensors_dtype(rng: np.random.Generator) -> None:
 
 @pytest.mark.parametrize(
     ("convert", "name"),
-    [(float, "float"), (int, "int"), (complex, "complex"), (np.asarray, "__array__")],
+    [(float, "float"), (int, "int"), (complex, "complex"), (Tensor, "Tensor")],
 )  # fmt: skip
 def test_no_silent_way_off_the_tape(convert: Any, name: str) -> None:
     x = Tensor(2.0, requires_grad=True)
@@ -182,8 +182,21 @@ def test_no_silent_way_off_the_tape(convert: Any, name: str) -> None:
         "off it; try x.detach().numpy(), or x.item() for one number"
     )
     assert convert((x * x).detach()) == 4.0
+
     assert (x * x).item() == 4.0
     assert bool(x * x > 3.0)
+
+
+def test_an_array_of_recorded_tensors_shows_stack() -> None:
+    x = Tensor(2.0, requires_grad=True)
+    with pytest.raises(tg.GradientError) as caught:
+        np.array([x, x * x])
+    assert str(caught.value) == (
+        "__array__: got a tensor on the tape, where a gradient would be cut silently, expected one "
+        "off it; try np.stack([t, u]) instead of np.array([t, u]), or x.detach().numpy() for a "
+        "constant"
+    )
+    assert np.stack([x, x * x]).requires_grad
 
 
 def test_a_million_additions_forward_and_backward() -> None:
