@@ -19,6 +19,8 @@ from tensorgrad._errors import DTypeError, ShapeError, need
 from tensorgrad.core.backward import gradients
 from tensorgrad.core.tensor import Tensor, make
 
+__all__ = ["check_grad", "check_gradient", "numerical_gradient"]
+
 Array = np.ndarray[Any, Any]
 
 STEPS = {1: 1e-6, 2: 1e-6, 3: 1e-6}

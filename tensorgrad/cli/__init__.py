@@ -46,7 +46,8 @@ def _run(args: Sequence[str] | None) -> NoReturn:
             raise
         _fail(str(error), FAILED)  # a run that diverged: nothing was wrong with the input
     except MemoryError as error:
-        _fail(f"memory: got {error or 'none left'}, expected room; try fewer --layers", FAILED)
+        got = str(error) or "none left"
+        _fail(f"memory: got {got}, expected room for it; try smaller --layers", FAILED)
     except click.Abort:
         _fail("interrupted", INTERRUPTED)
     except OSError as error:

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from tensorgrad.io import WriteError, atomic_write
+
 BLUE, ORANGE, GREEN, RED = "#1f6fb4", "#e07b00", "#2c8c3c", "#c23b3b"
 
 
@@ -23,8 +25,17 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> 
 
 
 def axes(rows: int, columns: int, size: tuple[float, float]) -> tuple[Any, Any]:
-    """A figure that needs no display, and its axes in a flat list."""
-    from matplotlib.figure import Figure
+    """A figure that needs no display, and its axes in a flat list.
+
+    Raises `WriteError` where matplotlib is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure  # an extra
+    except ImportError as cause:
+        raise WriteError(
+            "picture: got no matplotlib, expected it for pictures; "
+            "try pip install 'tensorgrad[train]'"
+        ) from cause
 
     figure = Figure(figsize=size, layout="constrained")
     found = figure.subplots(rows, columns, squeeze=False).ravel()
@@ -38,11 +49,26 @@ def save(figure: Any, name: str, out: Path | None) -> Path:
     """Write NAME.svg into `out` (default: the current folder), or to `out` if that is a file name.
 
     The folder is made if it is missing; the suffix of a file name says the format (svg, png, pdf).
+    Raises `WriteError` for a file that cannot be written.
     """
     path = Path(out) if out is not None else Path()
     if not path.suffix or path.is_dir():
         path = path / f"{name}.svg"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150)
+    kind = path.suffix[1:].lower()
+    known = figure.canvas.get_supported_filetypes()
+    if kind not in known:
+        raise WriteError(
+            f"{path}: got a picture of type {kind!r}, expected one of {', '.join(sorted(known))}; "
+            f"try {path.with_suffix('.svg')}"
+        )
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as cause:
+        raise WriteError(
+            f"{path}: got {(cause.strerror or str(cause)).lower()}, expected a folder that can be "
+            "made; try another --out"
+        ) from cause
+    with atomic_write(path) as file:
+        figure.savefig(file, format=kind, dpi=150)
     print(f"picture: {path}")
     return path

@@ -42,7 +42,12 @@ def _alongs(r: Any) -> Any:
 def take_along_axis(arr: Any, indices: Any, axis: int | None = -1) -> Any:
     """The elements that `indices` name along an axis, one index per element of the result.
 
-    out[i, j] = arr[i, indices[i, j]] for axis 1; `indices` has as many axes as `arr`.
+    out[i, j] = arr[i, indices[i, j]] for axis 1; `indices` has as many axes as `arr`. Raises
+    `ShapeError` where it has not, `IndexError` out of range.
+
+    >>> take_along_axis([[1.0, 2.0], [3.0, 4.0]], [[1], [0]])
+    tensor([[2.],
+            [3.]])
     """
     arr, index, axis = _along("take_along_axis", arr, indices, axis)
     return take_along_p.bind(arr, index, axis=axis)

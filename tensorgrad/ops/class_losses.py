@@ -28,7 +28,7 @@ from tensorgrad.expr import (
     where,
 )
 from tensorgrad.ops import loss_cases as cases
-from tensorgrad.ops.losses import checked, reduced
+from tensorgrad.ops.losses import check_reduction, reduced
 from tensorgrad.ops.shape import all_batched
 
 _LOGITS, _LABEL, _IGNORE = ("f", ELEMENT), ("i", ROW), ("i", SCALAR)
@@ -196,7 +196,7 @@ def _refuse(op: str, x: Any, target: Any, axis: int, rows: shapes.Shape) -> None
 def _class_weight(op: str, x: Any, weight: Any, classes: int) -> Any:
     """One weight per class; ones where none is given."""
     if weight is None:
-        return ones(classes, x.dtype)
+        return _ones(classes, x.dtype)
     weight = operand(weight, (x,), op)
     need(
         weight.shape == (classes,),
@@ -208,7 +208,7 @@ def _class_weight(op: str, x: Any, weight: Any, classes: int) -> Any:
     return weight
 
 
-def ones(count: int, dtype: Any) -> Tensor:
+def _ones(count: int, dtype: Any) -> Tensor:
     """A constant vector of ones, of the dtype that a loss on `dtype` has."""
     return operand(1.0).astype(dtypes.inexact(dtype)).broadcast_to((count,))
 
@@ -234,9 +234,12 @@ def cross_entropy(
     `label_smoothing`, C classes: -Σ_c w_c ((1 - ε) t_c + ε / C) log softmax(input)_c; "mean"
     divides by the sum of the targets' weights (by the number of rows for probabilities). All
     targets ignored: NaN. Raises `ShapeError`, and `IndexError` naming a label out of range.
+
+    >>> cross_entropy([[0.0, 0.0]], [1])
+    tensor(0.69314718)
     """
     op = "cross_entropy"
-    checked(op, reduction)
+    check_reduction(op, reduction)
     x, target = operand(input, (), op), operand(target, (), op)
     need(0 <= label_smoothing <= 1, op, label_smoothing=label_smoothing, want="0 to 1", fix="0.1")
     if dtypes.is_float(target.dtype):
@@ -288,7 +291,7 @@ def nll_loss(
     target: integer class indices; "mean" divides by the sum of the targets' weights. Raises
     `ShapeError`, and `IndexError` naming a label out of range.
     """
-    checked("nll_loss", reduction)
+    check_reduction("nll_loss", reduction)
     x = operand(input, (), "nll_loss")
     target, axis, classes = _classes("nll_loss", x, target)
     weight = _class_weight("nll_loss", x, weight, classes)
@@ -309,9 +312,13 @@ def multi_margin_loss(
 
     input (N, C) or (C,), target (N,) or () class indices, p 1 or 2; weight (C,) multiplies a row
     by its target's. It is divided by C as in PyTorch. Derivative 0 where the margin is just met.
+    Raises `ShapeError`, and `IndexError` naming a label out of range.
+
+    >>> multi_margin_loss([3.0, 5.0], 0)
+    tensor(1.5)
     """
     op = "multi_margin_loss"
-    checked(op, reduction)
+    check_reduction(op, reduction)
     x = operand(input, (), op)
     need(x.ndim in (1, 2), op, input=x, want="(N, C) or (C,)", fix="x.reshape(-1, C)")
     need(p in (1, 2), op, p=p, want="1 or 2", fix="p=1")

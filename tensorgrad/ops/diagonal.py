@@ -37,7 +37,12 @@ def _triangles(r: Any) -> Any:
 
 @operation(numpy="tril", oracle="tril", samples=_triangles)
 def tril(m: Any, k: int = 0) -> Any:
-    """The lower triangle of the last two axes, zeros above its diagonal `k`."""
+    """The lower triangle of the last two axes, zeros above its diagonal `k`.
+
+    >>> tril([[1.0, 2.0], [3.0, 4.0]])
+    tensor([[1., 0.],
+            [3., 4.]])
+    """
     m = operand(m)
     matrix("tril", m)
     return tril_p.bind(m, k=k)
@@ -64,7 +69,11 @@ def _diagonals(r: Any) -> Any:
 
 @operation(numpy="diagonal", methods="diagonal", oracle="diagonal", samples=_diagonals)
 def diagonal(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
-    """The diagonal of the matrices on two axes, as the last axis; `offset` > 0 lies above it."""
+    """The diagonal of the matrices on two axes, as the last axis; `offset` > 0 lies above it.
+
+    >>> diagonal([[1.0, 2.0], [3.0, 4.0]])
+    tensor([1., 4.])
+    """
     a = operand(a)
     matrix("diagonal", a)
     x = moveaxis(a, (axis1, axis2), (-2, -1))

@@ -15,15 +15,14 @@ from typing import Any
 import numpy as np
 
 from tensorgrad import dtypes
-from tensorgrad.core.formula import Elementwise
 from tensorgrad.core.calls import operand, operands
+from tensorgrad.core.formula import Elementwise
 from tensorgrad.core.registry import elementwise, known, operation
 from tensorgrad.core.tensor import Tensor
 from tensorgrad.expr import LEAVES, Expr, call
 from tensorgrad.expr import where as select
 from tensorgrad.expr.ufuncs import truth
 from tensorgrad.ops.complex import imag, real
-
 
 # -- what the entries share --------------------------------------------------------------------
 

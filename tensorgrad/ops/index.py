@@ -228,6 +228,9 @@ def take(a: Any, indices: Any, axis: int | None = None, *, mode: str = "raise") 
     """The elements at `indices` along an axis (of the flat array without one), repeats allowed.
 
     Raises `IndexError` out of range.
+
+    >>> take([1.0, 2.0, 3.0], [0, 0, 2])
+    tensor([1., 1., 3.])
     """
     a, index = operand(a), index_tensor("take", indices)
     need(mode == "raise", "take", mode=mode, want="mode 'raise'", fix="indices % size")
@@ -250,7 +253,11 @@ def _repeats(r: Any) -> Any:
 
 @operation(numpy="repeat", methods="repeat", oracle="repeat", samples=_repeats)
 def repeat(a: Any, repeats: Any, axis: int | None = None) -> Any:
-    """Each element so often along an axis (of the flat array without one), by one count or many."""
+    """Each element so often along an axis (of the flat array without one), by one count or many.
+
+    >>> repeat([1.0, 2.0], 2)
+    tensor([1., 1., 2., 2.])
+    """
     a = operand(a)
     if axis is None:
         a, axis = reshape(a, (a.size,)), 0

@@ -1,4 +1,8 @@
-"""Products of vectors, matrices and tensors."""
+"""Products of vectors, matrices and tensors.
+
+>>> matmul([[1.0, 2.0], [3.0, 4.0]], [5.0, 6.0])
+tensor([17., 39.])
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,6 @@ from tensorgrad.core.primitive import Primitive, Spec, operand
 from tensorgrad.core.registry import operation, primitive
 from tensorgrad.core.tensor import Tensor
 from tensorgrad.ops.complex import conj
-
 
 # -- matmul ------------------------------------------------------------------------------------
 
@@ -212,6 +215,9 @@ def linear(x: Any, weight: Any, bias: Any = None) -> Tensor:
 
     x (..., in_features), weight (out_features, in_features), bias (out_features,) or None; the
     result is (..., out_features). Raises `ShapeError` for other shapes.
+
+    >>> linear([1.0, 2.0], [[3.0, 4.0]], [5.0])
+    tensor([16.])
     """
     weight = operand(weight, (x,), "linear")
     if bias is None:
@@ -337,7 +343,12 @@ def vecdot(x1: Any, x2: Any, /, *, axis: int = -1) -> Tensor:
     ),
 )  # fmt: skip
 def outer(a: Any, b: Any) -> Tensor:
-    """a[i] b[j] for all pairs of elements, flattened in C order."""
+    """a[i] b[j] for all pairs of elements, flattened in C order.
+
+    >>> outer([1.0, 2.0], [3.0, 4.0])
+    tensor([[3., 4.],
+            [6., 8.]])
+    """
     a, b = _paired("outer", a, b)
     return a.reshape((a.size, 1)) * b.reshape((1, b.size))  # type: ignore[no-any-return]
 
@@ -384,6 +395,9 @@ def tensordot(a: Any, b: Any, axes: Any = 2) -> Tensor:
     """Σ over pairs of axes: the last n of a with the first n of b, or (axes of a, axes of b).
 
     The result has a's other axes, then b's. Raises `ShapeError` where paired lengths differ.
+
+    >>> tensordot([[1.0, 2.0]], [[3.0], [4.0]], axes=1)
+    tensor([[11.]])
     """
     a, b = _paired("tensordot", a, b)
     of_a, of_b = _contracted(axes, a, b)

@@ -9,9 +9,7 @@ import numpy as np
 
 
 def _reduce(loss: Any, reduction: str) -> Any:
-    return {"none": lambda: loss, "sum": lambda: np.sum(loss), "mean": lambda: np.mean(loss)}[
-        reduction
-    ]()
+    return {"none": np.positive, "sum": np.sum, "mean": np.mean}[reduction](loss)
 
 
 def _log_softmax(x: Any, axis: int) -> Any:
@@ -114,6 +112,11 @@ def hinge_embedding_loss(x: Any, t: Any, margin: float = 1.0, reduction: str = "
 # -- samples -----------------------------------------------------------------------------------
 
 
+def _reduction(k: int, x: Any) -> str:
+    """The k-th reduction in turn; a sum where there is nothing to average."""
+    return ("mean", "sum", "none")[k % 3] if x.size else "sum"
+
+
 def _class_inputs(r: Any) -> Any:
     """(input, labels) in the layouts of classification."""
     for shape in ((4,), (3, 4), (1, 3), (3, 1), (2, 4, 3), (2, 3, 2, 2)):
@@ -127,7 +130,7 @@ def _class_inputs(r: Any) -> Any:
 
 def cross_entropy_samples(r: Any) -> Any:
     for k, (x, labels) in enumerate(_class_inputs(r)):
-        yield (x, labels), {"reduction": ("mean", "sum", "none")[k % 3]}
+        yield (x, labels), {"reduction": _reduction(k, x)}
     x, labels = r.normal(5, 4), r.integers(0, 4, 5)
     weight = r.uniform(0.5, 2, 4)
     labels[1] = 2
@@ -146,16 +149,15 @@ def cross_entropy_samples(r: Any) -> Any:
 
 def nll_samples(r: Any) -> Any:
     for k, (x, labels) in enumerate(_class_inputs(r)):
-        yield (x, labels), {"reduction": ("mean", "sum", "none")[k % 3]}
+        yield (x, labels), {"reduction": _reduction(k, x)}
     x, labels = r.normal(5, 4), r.integers(0, 4, 5)
     yield (x, np.where(np.arange(5) == 0, -1, labels), r.uniform(0.5, 2, 4)), {"ignore_index": -1}
 
 
 def margin_samples(r: Any) -> Any:
     for k, shape in enumerate(((4,), (3, 4), (1, 3), (3, 1), (5, 2), (2, 6), (0, 3), (6, 3))):
-        labels = r.integers(0, shape[-1], *shape[:-1])
-        how = "sum" if 0 in shape else ("mean", "sum", "none")[k % 3]
-        yield (r.apart(*shape, gap=0.37), labels), {"p": 1 + k % 2, "reduction": how}
+        x, labels = r.apart(*shape, gap=0.37), r.integers(0, shape[-1], *shape[:-1])
+        yield (x, labels), {"p": 1 + k % 2, "reduction": _reduction(k, x)}
     x, labels = r.apart(3, 4, gap=0.37), r.integers(0, 4, 3)
     yield (x, labels), {"margin": 0.55, "weight": r.uniform(0.5, 2, 4)}
     yield (r.apart(4, 3, gap=0.37).T, labels), {}
@@ -169,24 +171,21 @@ def pairs(**options: tuple[float, ...]) -> Callable[[Any], Any]:
         for k, t in enumerate(r.layouts(r.normal)):
             # Whole and half steps would meet delta; these differences are 0.3 + k / 4 and more.
             z = (r.integers(0, 8, *t.shape) / 4 + 0.3) * np.where(r.bools(*t.shape), 1, -1)
-            how = "sum" if not t.size else ("mean", "sum", "none")[k % 3]
             more = {name: values[k % len(values)]} if values else {}
-            yield (np.asarray(t + z), t), {"reduction": how, **more}
+            yield (np.asarray(t + z), t), {"reduction": _reduction(k, t), **more}
 
     return samples
 
 
 def probabilities(r: Any) -> Any:
     for k, p in enumerate(r.layouts(lambda *s: r.uniform(0.05, 0.95, *s))):
-        how = "sum" if not p.size else ("mean", "sum", "none")[k % 3]
-        yield (p, r.uniform(0, 1, *p.shape)), {"reduction": how}
+        yield (p, r.uniform(0, 1, *p.shape)), {"reduction": _reduction(k, p)}
     yield (r.uniform(0.1, 0.9, 3, 4), r.uniform(0, 1, 3, 4), r.uniform(0.5, 2, 4)), {}
 
 
 def logits(r: Any) -> Any:
     for k, x in enumerate(r.layouts(r.normal)):
-        how = "sum" if not x.size else ("mean", "sum", "none")[k % 3]
-        yield (x, r.uniform(0, 1, *x.shape)), {"reduction": how}
+        yield (x, r.uniform(0, 1, *x.shape)), {"reduction": _reduction(k, x)}
     x, t = r.normal(3, 4), r.uniform(0, 1, 3, 4)
     yield (x, t, r.uniform(0.5, 2, 4)), {}
     yield (x, t), {"pos_weight": r.uniform(0.5, 2, 4)}
@@ -196,5 +195,4 @@ def logits(r: Any) -> Any:
 def signs(r: Any) -> Any:
     for k, x in enumerate(r.layouts(lambda *s: r.apart(*s, gap=0.37))):
         t = 2 * r.integers(0, 2, *x.shape) - 1
-        how = "sum" if not x.size else ("mean", "sum", "none")[k % 3]
-        yield (x, t), {"reduction": how, "margin": (1.02, 0.55)[k % 2]}
+        yield (x, t), {"reduction": _reduction(k, x), "margin": (1.02, 0.55)[k % 2]}

@@ -18,7 +18,8 @@ from tensorgrad.expr import call, stop, where
 from tensorgrad.ops import loss_cases as cases
 
 
-def checked(op: str, reduction: str) -> None:
+def check_reduction(op: str, reduction: str) -> None:
+    """Raise `ShapeError` unless the reduction is one of the three."""
     need(
         reduction in ("mean", "sum", "none"),
         op,
@@ -81,7 +82,7 @@ def _matched(op: str, input: Any, target: Any, reduction: str) -> tuple[Any, Any
 
     Integer and bool targets take the dtype of a floating input.
     """
-    checked(op, reduction)
+    check_reduction(op, reduction)
     x, t = operand(input, (target,), op), operand(target, (input,), op)
     need(
         x.shape == t.shape,
@@ -98,14 +99,24 @@ def _matched(op: str, input: Any, target: Any, reduction: str) -> tuple[Any, Any
 
 @operation(oracle=cases.mse_loss, samples=cases.pairs())
 def mse_loss(input: Any, target: Any, reduction: str = "mean") -> Tensor:
-    """(input - target)², the mean squared error. Raises `ShapeError` where the shapes differ."""
+    """(input - target)², the mean squared error. Raises `ShapeError` where the shapes differ.
+
+    >>> mse_loss([1.0, 2.0], [1.0, 4.0])
+    tensor(2.)
+    """
     x, t = _matched("mse_loss", input, target, reduction)
     return reduced(_mse_p.bind(x, t), reduction)  # type: ignore[no-any-return]
 
 
 @operation(oracle=cases.l1_loss, samples=cases.pairs())
 def l1_loss(input: Any, target: Any, reduction: str = "mean") -> Tensor:
-    """|input - target|, the mean absolute error; derivative 0 where they are equal."""
+    """|input - target|, the mean absolute error; derivative 0 where they are equal.
+
+    Raises `ShapeError` where the shapes differ.
+
+    >>> l1_loss([1.0, 2.0], [1.0, 4.0])
+    tensor(1.)
+    """
     x, t = _matched("l1_loss", input, target, reduction)
     return reduced(_l1_p.bind(x, t), reduction)  # type: ignore[no-any-return]
 
@@ -114,7 +125,11 @@ def l1_loss(input: Any, target: Any, reduction: str = "mean") -> Tensor:
 def huber_loss(input: Any, target: Any, reduction: str = "mean", delta: float = 1.0) -> Tensor:
     """z²/2 for |z| ≤ delta, else delta (|z| - delta/2), z = input - target.
 
-    Huber, "Robust estimation of a location parameter", 1964.
+    Huber, "Robust estimation of a location parameter", 1964. Raises `ShapeError` where the shapes
+    differ.
+
+    >>> huber_loss([0.0, 0.0], [1.0, 3.0], "none")
+    tensor([0.5, 2.5])
     """
     need(delta > 0, "huber_loss", delta=delta, want="delta > 0", fix="delta=1.0")
     x, t = _matched("huber_loss", input, target, reduction)
@@ -123,7 +138,10 @@ def huber_loss(input: Any, target: Any, reduction: str = "mean", delta: float = 
 
 @operation(oracle=cases.smooth_l1_loss, samples=cases.pairs(beta=(0.7, 1.0, 0.0)))
 def smooth_l1_loss(input: Any, target: Any, reduction: str = "mean", beta: float = 1.0) -> Tensor:
-    """z²/(2 beta) for |z| < beta, else |z| - beta/2, z = input - target; beta 0 is `l1_loss`."""
+    """z²/(2 beta) for |z| < beta, else |z| - beta/2, z = input - target; beta 0 is `l1_loss`.
+
+    Girshick, "Fast R-CNN", 2015. Raises `ShapeError` where the shapes differ.
+    """
     need(beta >= 0, "smooth_l1_loss", beta=beta, want="beta >= 0", fix="beta=1.0")
     x, t = _matched("smooth_l1_loss", input, target, reduction)
     loss = _smooth_p.bind(x, t, float(beta)) if beta else _l1_p.bind(x, t)
@@ -135,7 +153,10 @@ def _weighted(op: str, loss: Any, weight: Any) -> Any:
         return loss
     weight = operand(weight, (loss,), op)
     shapes_agree = shapes.broadcast(weight.shape, loss.shape, op=op) == loss.shape
-    need(shapes_agree, op, weight=weight, input=loss, want="the input's shape", fix="weight[0]")
+    need(
+        shapes_agree, op, weight=weight, input=loss, want="a weight that broadcasts to the input",
+        fix="weight.reshape(input.shape)",
+    )  # fmt: skip
     return loss * weight
 
 
@@ -147,6 +168,10 @@ def binary_cross_entropy(
 
     Both logarithms are at least -100 and their derivatives at most 1e12, as in PyTorch, so loss and
     gradient are finite at p = 0 and 1. `binary_cross_entropy_with_logits` is more accurate.
+    `weight` multiplies the loss and broadcasts to it. Raises `ShapeError` where the shapes differ.
+
+    >>> binary_cross_entropy([0.5], [1.0])
+    tensor(0.69314718)
     """
     p, t = _matched("binary_cross_entropy", input, target, reduction)
     loss = _weighted("binary_cross_entropy", _binary_p.bind(p, t), weight)
@@ -163,13 +188,20 @@ def binary_cross_entropy_with_logits(
 ) -> Tensor:
     """-(pos_weight t log σ(x) + (1 - t) log σ(-x)) for logits x = input, stable for every x.
 
-    `weight` multiplies the loss, `pos_weight` the part of the positive targets; both broadcast.
+    `weight` multiplies the loss, `pos_weight` the part of the positive targets; both broadcast to
+    the input's shape. Raises `ShapeError` where input and target differ in shape.
+
+    >>> binary_cross_entropy_with_logits([0.0], [1.0])
+    tensor(0.69314718)
     """
     op = "binary_cross_entropy_with_logits"
     x, t = _matched(op, input, target, reduction)
     positive = operand(1.0 if pos_weight is None else pos_weight, (x,), op)
     fits = shapes.broadcast(positive.shape, x.shape, op=op) == x.shape
-    need(fits, op, pos_weight=positive, input=x, want="one weight per class", fix="pos_weight[0]")
+    need(
+        fits, op, pos_weight=positive, input=x, want="a weight that broadcasts to the input",
+        fix="pos_weight.reshape(-1)",
+    )  # fmt: skip
     loss = _weighted(op, _logits_p.bind(x, t, positive), weight)
     return reduced(loss, reduction)  # type: ignore[no-any-return]
 
@@ -178,6 +210,9 @@ def binary_cross_entropy_with_logits(
 def hinge_embedding_loss(
     input: Any, target: Any, margin: float = 1.0, reduction: str = "mean"
 ) -> Tensor:
-    """x where the target is 1, max(0, margin - x) where it is -1, x = input."""
+    """x where the target is 1, max(0, margin - x) where it is -1, x = input.
+
+    Raises `ShapeError` where the shapes differ.
+    """
     x, t = _matched("hinge_embedding_loss", input, target, reduction)
     return reduced(_embedding_p.bind(x, t, float(margin)), reduction)  # type: ignore[no-any-return]

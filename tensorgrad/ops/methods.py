@@ -19,7 +19,6 @@ REFLECTED = tuple(
 )
 """Operators whose left operand may be something else; NumPy's order of arguments."""
 
-
 OTHERS: dict[str, Callable[..., Any]] = {
     "backward": backward,
     "__array_ufunc__": protocols.array_ufunc,
@@ -36,12 +35,10 @@ def attach() -> None:
     for name, function in {**OPERATORS, **inplace.METHODS, **OTHERS}.items():
         setattr(Tensor, name, function)
     for name in REFLECTED:
-        direct = getattr(Tensor, f"__{name}__", None)
-        if direct is not None and f"__r{name}__" not in vars(Tensor):
-            setattr(Tensor, f"__r{name}__", _reflected(direct))
+        if f"__r{name}__" not in vars(Tensor):
+            setattr(Tensor, f"__r{name}__", _reflected(getattr(Tensor, f"__{name}__")))
     for name, called in PROPERTIES.items():
-        if called in OPERATIONS:
-            setattr(Tensor, name, _property(OPERATIONS[called].function))
+        setattr(Tensor, name, _property(OPERATIONS[called].function))
 
 
 def _reflected(direct: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
 import numpy as np  # oracles only
 
 from tensorgrad import dtypes, shapes
-from tensorgrad._errors import ShapeError, need
+from tensorgrad._errors import need
 from tensorgrad.core.formula import Reduce
 from tensorgrad.core.primitive import operand
 from tensorgrad.core.registry import known, operation
@@ -18,24 +18,26 @@ from tensorgrad.expr import COLUMN, ELEMENT, SCALAR, call, ncols, rmax, rsum, wh
 from tensorgrad.ops.reduce import with_kept
 
 _EPSILON = {"float16": 2**-10, "bfloat16": 2**-7, "float32": 2**-23, "float64": 2**-52}
-_AFFINE = {"x": ("f", ELEMENT), "weight": ("f", COLUMN), "bias": ("f", COLUMN)}
 
-
-def _inputs(count: int) -> dict[str, tuple[str, int]]:
-    return dict(list(_AFFINE.items())[:count])
-
+Names = tuple[str, ...]
+"""Which of weight and bias a normalisation has, in this order."""
 
 # -- layer and RMS norm ------------------------------------------------------------------------
 
 
-def _scaled(y: Any, affine: tuple[Any, ...]) -> Any:
-    for k, value in enumerate(affine):
-        y = y + value if k else y * value
+def _inputs(names: Names) -> dict[str, tuple[str, int]]:
+    return {"x": ("f", ELEMENT), **dict.fromkeys(names, ("f", COLUMN))}
+
+
+def _scaled(y: Any, names: Names, values: Sequence[Any]) -> Any:
+    """y weight + bias, with those of the two that there are."""
+    for name, value in zip(names, values):
+        y = y * value if name == "weight" else y + value
     return y
 
 
 @lru_cache(maxsize=64)
-def _layer_norm(eps: float, count: int) -> Reduce:
+def _layer_norm(eps: float, names: Names) -> Reduce:
     """The primitive for one eps, a constant: as an operand it would be rounded to 16 bits."""
 
     def formula(x: Any, *affine: Any) -> Any:
@@ -43,22 +45,27 @@ def _layer_norm(eps: float, count: int) -> Reduce:
         mean = rsum(x) / ncols()
         d = x - mean
         inverse = 1 / call("sqrt", rsum(d * d) / ncols() + eps)
-        return _scaled(d * inverse, affine), mean, inverse
+        return _scaled(d * inverse, names, affine), mean, inverse
 
-    return Reduce.trace("layer_norm", formula, _inputs(count), 3)
+    return Reduce.trace("layer_norm", formula, _inputs(names), 3)
 
 
 @lru_cache(maxsize=64)
-def _rms_norm(eps: float, count: int) -> Reduce:
+def _rms_norm(eps: float, names: Names) -> Reduce:
     def formula(x: Any, *affine: Any) -> Any:
         inverse = 1 / call("sqrt", rsum(x * x) / ncols() + eps)
-        return _scaled(x * inverse, affine), inverse
+        return _scaled(x * inverse, names, affine), inverse
 
-    return Reduce.trace("rms_norm", formula, _inputs(count), 2)
+    return Reduce.trace("rms_norm", formula, _inputs(names), 2)
 
 
 def _normalised(
-    op: str, make: Any, eps: float, x: Any, normalized_shape: Any, affine: tuple[Any, ...]
+    op: str,
+    find: Callable[[float, Names], Reduce],
+    eps: float,
+    x: Any,
+    normalized_shape: Any,
+    **affine: Any,
 ) -> Tensor:
     x = operand(x, (), op)
     if isinstance(normalized_shape, int):
@@ -73,20 +80,25 @@ def _normalised(
         fix=f"normalized_shape={x.shape[-1:]}",
     )
     need(eps >= 0, op, eps=eps, want="eps >= 0", fix="1e-5")
-    tensors = [operand(value, (x,), op) for value in affine]
-    for name, value in zip(("weight", "bias"), tensors):
-        need(
-            value.shape == normalized_shape,
-            op,
-            error=ShapeError,
-            **{name: value},
-            want=f"shape {normalized_shape} (normalized_shape)",
-            fix=f"{name}.reshape(normalized_shape)",
-        )
+    names = tuple([name for name, value in affine.items() if value is not None])
+    values = [_fitting(op, name, affine[name], x, normalized_shape) for name in names]
     if not x.size:
-        return _scaled(x, tuple(tensors))  # type: ignore[no-any-return]
+        return _scaled(x, names, values)  # type: ignore[no-any-return]
     axis = tuple(range(x.ndim - len(normalized_shape), x.ndim))
-    return make(float(eps), 1 + len(affine)).bind(x, *tensors, axis=axis, shape=x.shape)[0]  # type: ignore[no-any-return]
+    return find(float(eps), names).bind(x, *values, axis=axis, shape=x.shape)[0]  # type: ignore[no-any-return]
+
+
+def _fitting(op: str, name: str, value: Any, x: Tensor, shape: shapes.Shape) -> Tensor:
+    """A weight or bias as a tensor of the normalised axes' shape."""
+    found = operand(value, (x,), op)
+    need(
+        found.shape == shape,
+        op,
+        **{name: found},
+        want=f"shape {shape} (normalized_shape)",
+        fix=f"{name}.reshape(normalized_shape)",
+    )
+    return found
 
 
 def _reference(centred: bool, default: float | None) -> Callable[..., Any]:
@@ -114,6 +126,8 @@ def _norm_samples(bias: bool) -> Callable[[Any], Any]:
             yield (x, shape, *affine), {"eps": 0.1}
         yield (r.normal(3, 4), 4), {}
         yield (r.normal(3, 4), 4, r.normal(4)), {}
+        if bias:
+            yield (r.normal(3, 4), 4, None, r.normal(4)), {}
 
     return samples
 
@@ -126,12 +140,13 @@ def layer_norm(
 
     weight and bias, each optional, have that shape; var is the biased variance. Ba, Kiros, Hinton,
     "Layer normalization", 2016. Raises `ShapeError` where x does not end with that shape.
+
+    >>> layer_norm([1.0, 3.0], 2, eps=0.0)
+    tensor([-1.,  1.])
     """
-    if bias is not None and weight is None:
-        y: Any = _normalised("layer_norm", _layer_norm, eps, x, normalized_shape, ())
-        return y + operand(bias, (y,), "layer_norm")  # type: ignore[no-any-return]
-    affine = tuple(value for value in (weight, bias) if value is not None)
-    return _normalised("layer_norm", _layer_norm, eps, x, normalized_shape, affine)
+    return _normalised(
+        "layer_norm", _layer_norm, eps, x, normalized_shape, weight=weight, bias=bias
+    )
 
 
 @operation(oracle=_reference(False, None), samples=_norm_samples(False))
@@ -140,12 +155,14 @@ def rms_norm(x: Any, normalized_shape: Any, weight: Any = None, eps: float | Non
 
     eps None is the machine epsilon of x's dtype. Zhang, Sennrich, "Root mean square layer
     normalization", 2019. Raises `ShapeError` where x does not end with that shape.
+
+    >>> rms_norm([3.0, 3.0], 2, eps=0.0)
+    tensor([1., 1.])
     """
     x = operand(x, (), "rms_norm")
     if eps is None:
         eps = _EPSILON[dtypes.inexact(x.dtype).name]
-    affine = () if weight is None else (weight,)
-    return _normalised("rms_norm", _rms_norm, eps, x, normalized_shape, affine)
+    return _normalised("rms_norm", _rms_norm, eps, x, normalized_shape, weight=weight)
 
 
 # -- norms of vectors --------------------------------------------------------------------------
@@ -194,7 +211,10 @@ def norm(x: Any, ord: Any = None, axis: shapes.Axis = None, keepdims: bool = Fal
     """(Σ |x|^p)^(1/p) over axes (None: all), with p = `ord` (2), inf or -inf; gradient 0 at 0.
 
     "fro" is 2. Norms of matrices other than Frobenius' are refused: an `ord` for a matrix, where
-    NumPy would take singular values or row sums, raises.
+    NumPy would take singular values or row sums, raises `ShapeError`.
+
+    >>> norm([3.0, 4.0])
+    tensor(5.)
     """
     x = operand(x, (), "norm")
     over = shapes.axes(axis, x.ndim, "norm")

@@ -7,12 +7,14 @@ cut in silence.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from tensorgrad._errors import NotDifferentiable
+from tensorgrad._errors import InPlaceError, NotDifferentiable
+from tensorgrad.core.primitive import operand
 from tensorgrad.core.registry import OPERATIONS
 from tensorgrad.core.tensor import Tensor, make
 
@@ -20,12 +22,14 @@ CONSTANT = frozenset(
     """
     shape ndim size result_type can_cast common_type min_scalar_type iscomplexobj isrealobj
     iscomplex isreal shares_memory may_share_memory array_equal array_equiv allclose isclose
-    array_repr array_str array2string zeros_like ones_like empty_like full_like argsort
-    argpartition lexsort searchsorted digitize histogram bincount flatnonzero argwhere in1d isin
-    unravel_index ravel_multi_index nanargmax nanargmin matrix_rank
+    array_repr array_str array2string argsort argpartition lexsort searchsorted digitize histogram
+    bincount argwhere isin unravel_index ravel_multi_index nanargmax nanargmin matrix_rank
     """.split()
 )
 """Functions whose result does not depend on the values, or is piecewise constant in them."""
+
+WRITES = frozenset("copyto fill_diagonal place put put_along_axis putmask".split())
+"""Functions that write into their first argument, behind the tape's back."""
 
 REDUCE = {
     "add": "sum",
@@ -82,8 +86,10 @@ def _ufunc(ufunc: Any, method: str, inputs: tuple[Any, ...], options: dict[str, 
     elif method == "outer" and ufunc in _UFUNCS:
         x, y = inputs
         tail = (1,) * np.ndim(y)
-        return _UFUNCS[ufunc](_tensor(x).reshape((*np.shape(x), *tail)), y)
+        return _UFUNCS[ufunc](operand(x).reshape((*np.shape(x), *tail)), y)
     shown = f"np.{name}" + ("" if method == "__call__" else f".{method}")
+    if method == "at":
+        _refuse_write(shown)
     if call is None:
         return _bare(shown, getattr(ufunc, method), inputs, _with(options, dtype, out))
     plain = method == "__call__" and ufunc.signature is None
@@ -119,11 +125,35 @@ def _into(name: str, result: Any, out: Any) -> Any:
 def array_function(self: Tensor, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
     """`np.sum(tensor)` and the like; see the NumPy protocol of that name."""
     mapped = _FUNCTIONS.get(function)
-    if mapped is not None:
-        out = kwargs.pop("out", None) if "out" in kwargs else None
+    if mapped is None:
+        return _bare(_dotted(function), function, args, kwargs)
+    out = kwargs.pop("out", None)
+    try:
         result = mapped(*args, **kwargs)
-        return result if out is None else _into(f"np.{function.__name__}", result, out)
-    return _bare(_dotted(function), function, args, kwargs)
+    except TypeError:
+        _check_call(_dotted(function), mapped, args, kwargs)
+        raise
+    return result if out is None else _into(_dotted(function), result, out)
+
+
+def _check_call(name: str, function: Callable[..., Any], args: Any, kwargs: Any) -> None:
+    """Raise `TypeError` that shows the signature where the arguments do not fit it."""
+    signature = inspect.signature(function)
+    try:
+        signature.bind(*args, **kwargs)
+    except TypeError as error:
+        names = ", ".join(signature.parameters)
+        raise TypeError(
+            f"{name}: got arguments that tensors do not take ({error}), expected ({names}); "
+            "try it without them, with np.where(mask, x, 0) for where="
+        ) from None
+
+
+def _refuse_write(name: str) -> None:
+    raise InPlaceError(
+        f"{name}: got a tensor to write into, which the tape would not notice, expected x[key] = v;"
+        " try x[mask] = v, or x = np.where(mask, v, x) to keep a gradient"
+    )
 
 
 def _dotted(function: Any) -> str:
@@ -131,12 +161,11 @@ def _dotted(function: Any) -> str:
     return f"{module}.{function.__name__}"
 
 
-def _tensor(x: Any) -> Tensor:
-    return x if isinstance(x, Tensor) else Tensor(x)
-
-
 def _bare(name: str, function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
     """An unmapped function on the arrays behind the tensors: for constants alone."""
+    if function.__name__ in WRITES and args and isinstance(args[0], Tensor):
+        _refuse_write(name)
+    out = kwargs.pop("out", None)
     found: list[Tensor] = []
 
     def strip(value: Any) -> Any:
@@ -155,7 +184,8 @@ def _bare(name: str, function: Callable[..., Any], args: Any, kwargs: Any) -> An
             f"{name}: got a tensor that needs a gradient, expected a function with a derivative; "
             "try tensorgrad's operations, or x.detach() where a constant is meant"
         )
-    return _wrap(function(*args, **kwargs))
+    result = _wrap(function(*args, **kwargs))
+    return result if out is None else _into(name, result, out)
 
 
 def _wrap(value: Any) -> Any:

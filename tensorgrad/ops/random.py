@@ -159,6 +159,9 @@ def uniform(
     """Numbers uniform on [low, high): low + (high - low) u. float64 unless `dtype` says otherwise.
 
     size None is the shape of low and high. u is `rand`'s; the sum may round up to `high`.
+
+    >>> uniform(size=2, generator=Generator(0))
+    tensor([0.8805202 , 0.60548185])
     """
     u: Any = _drawn(
         "uniform", _size(size, low, high), _floating("uniform", dtype), device, generator
@@ -171,7 +174,7 @@ def uniform(
 
 def _standard(location: Any, end: Any) -> bool:
     """True for the plain numbers 0 and 1, which leave a draw as it is."""
-    return type(location) in (int, float) and type(end) in (int, float) and (location, end) == (0, 1)
+    return {type(location), type(end)} <= {int, float} and (location, end) == (0, 1)
 
 
 def _as(value: Any, like: Tensor) -> Any:

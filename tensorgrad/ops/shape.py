@@ -112,7 +112,14 @@ def _broadcast_samples(r: Any) -> Any:
     samples=_broadcast_samples,
 )
 def broadcast_to(array: Any, shape: Sizes) -> Any:
-    """The array repeated to `shape` by NumPy's broadcasting; a read-only view."""
+    """The array repeated to `shape` by NumPy's broadcasting; a read-only view.
+
+    Raises `ShapeError` where a length is neither 1 nor the one asked for.
+
+    >>> broadcast_to([1.0, 2.0], (2, 2))
+    tensor([[1., 2.],
+            [1., 2.]])
+    """
     return broadcast_to_p.bind(operand(array), shape=sizes(shape))
 
 
@@ -176,6 +183,10 @@ def reshape(a: Any, shape: Any, *more: Any, order: str = "C") -> Any:
     """The same elements in C order under another shape; one length may be -1. A view if it can be.
 
     Raises `ShapeError` where the sizes differ.
+
+    >>> reshape([1.0, 2.0, 3.0, 4.0], (2, -1))
+    tensor([[1., 2.],
+            [3., 4.]])
     """
     a = operand(a)
     if more:
@@ -226,7 +237,13 @@ def _squeezes(r: Any) -> Any:
 
 @operation(numpy="squeeze", methods="squeeze", oracle="squeeze", samples=_squeezes)
 def squeeze(a: Any, axis: shapes.Axis = None) -> Any:
-    """The array without axes of length 1: all of them, or those named. A view."""
+    """The array without axes of length 1: all of them, or those named. A view.
+
+    Raises `ShapeError` for an axis of another length.
+
+    >>> squeeze([[1.0, 2.0]])
+    tensor([1., 2.])
+    """
     a = operand(a)
     if axis is None:
         return reshape(a, tuple(size for size in a.shape if size != 1))
@@ -252,7 +269,11 @@ def _expands(r: Any) -> Any:
     samples=_expands,
 )
 def expand_dims(a: Any, axis: Sizes) -> Any:
-    """The array with axes of length 1 put in at these positions of the result. A view."""
+    """The array with axes of length 1 put in at these positions of the result. A view.
+
+    >>> expand_dims([1.0, 2.0], 0)
+    tensor([[1., 2.]])
+    """
     a = operand(a)
     given = sizes(axis)
     ndim = a.ndim + len(given)
@@ -326,7 +347,11 @@ def _casts(r: Any) -> Any:
     numpy="astype", methods="astype", oracle=lambda a, dtype: a.astype(dtype), samples=_casts
 )
 def astype(x: Any, dtype: Any, *, copy: bool = True) -> Any:
-    """The elements cast to another dtype; off the tape where the result is no float."""
+    """The elements cast to another dtype; off the tape where the result is no float.
+
+    >>> astype([1.7, -1.7], "int64")
+    tensor([ 1, -1])
+    """
     x, dtype = operand(x), dtypes.dtype(dtype)
     return x if not copy and x.dtype == dtype else astype_p.bind(x, dtype=dtype)
 

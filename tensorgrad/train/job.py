@@ -147,38 +147,35 @@ class _Job:
             raise
 
     def train(self) -> Result:
-        """Train from where the loop stands, then test, draw and report.
-
-        A closed pipe or terminal, to which nothing more can be said, interrupts the run; one that
-        diverges leaves its best weights.
-        """
-        try:
-            return self._train()
-        except DivergedError:
-            self.keeper.save_best(self.loop)
-            raise
-        except WriteError:
-            raise
-        except OSError:  # callbacks speak between steps, so the state is whole
-            self.keeper.save(self.loop)
-            with contextlib.suppress(OSError):
-                self.report.interrupted(self._where())
-            raise
-
-    def _train(self) -> Result:
+        """Train from where the loop stands, then test, draw and report."""
         begun, data = time.perf_counter(), self.data
-        self.report.say(
+        reason = self._loop(
             f"{data.name}: {len(data.train)} rows to train, {len(data.validation)} to validate, "
             f"{len(data.test)} to test; {data.card.task} by {data.objective.name}; "
             f"network {self.plan}, seed {self.config.seed}"
         )
-        reason = self.loop.run()
         seconds = time.perf_counter() - begun
         if reason == INTERRUPTED:
             summary = self._where() | {"reason": reason, "seconds": round(seconds, 3)}
             self.report.interrupted(summary)
             return self._result(summary, None)
         return self._finish({"reason": reason, "seconds": round(seconds, 3)})
+
+    def _loop(self, title: str) -> str:
+        """Run the loop under its title; a run that fails leaves what is good of it."""
+        try:
+            self.report.say(title)
+            return self.loop.run()
+        except DivergedError:
+            self.keeper.save_best(self.loop)
+            raise
+        except WriteError:
+            raise
+        except OSError:  # nobody reads any more; callbacks speak between steps: the state is whole
+            self.keeper.save(self.loop)
+            with contextlib.suppress(OSError):
+                self.report.interrupted(self._where())
+            raise
 
     def _where(self) -> dict[str, Any]:
         progress = self.loop.progress

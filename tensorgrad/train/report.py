@@ -58,7 +58,7 @@ class Plain(Reporter):
 
     def on_start(self, loop: Loop) -> None:
         """Print the heads of the columns."""
-        self.say(epoch_heads(loop.objective.score_name))
+        self.say(epoch_heads(loop.objective.score_name, loop.recipe.epochs))
 
     def on_epoch(self, loop: Loop, record: Record) -> None:
         """Print the epoch's line."""
@@ -183,16 +183,18 @@ _ENDS = {
 _AXES = "rows: true, columns: predicted"
 
 
-def epoch_heads(score_name: str) -> str:
+def epoch_heads(score_name: str, epochs: int) -> str:
     """What the numbers of an epoch's line are."""
+    width = len(_count(epochs, epochs))
     return (
-        f"{'epoch':>9}  {'loss':>9}  {'val_loss':>9}  {'val_' + score_name:>12}  "
+        f"{'epoch':>{width}}  {'loss':>9}  {'val_loss':>9}  {'val_' + score_name:>12}  "
         f"{'rate':>9}  {'samples/s':>10}"
     )
 
 
 def _count(epoch: int, epochs: int) -> str:
-    return f"{f'{epoch}/{epochs}':>9}"
+    width = max(9, 2 * len(str(epochs)) + 1)
+    return f"{f'{epoch}/{epochs}':>{width}}"
 
 
 def _number(value: float) -> str:
@@ -214,9 +216,10 @@ def result_line(result: dict[str, Any]) -> str:
     """The test score in a line, and where everything is."""
     name = "accuracy" if "test_accuracy" in result else "r2"
     extra = f", RMSE {result['test_rmse']:.6g}" if "test_rmse" in result else ""
+    rows = f"{result['test_rows']} row{'s' * (result['test_rows'] != 1)}"
     return (
         f"test {name} {shown(name, result[f'test_{name}'])}, loss {result['test_loss']:.4f}{extra} "
-        f"({result['test_rows']} rows); saved in {result['folder']}"
+        f"({rows}); saved in {result['folder']}"
     )
 
 

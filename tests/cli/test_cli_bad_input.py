@@ -264,6 +264,38 @@ def test_a_run_that_diverges_fails_in_one_line(cli: Cli, table: Path) -> None:
     assert "Traceback" not in found.err
 
 
+def test_a_network_beyond_the_memory(cli: Cli, table: Path) -> None:
+    found = cli("train", table, "--target", "kind", "--layers", "10000000-10000000")
+    assert found.status == 1
+    assert found.err.startswith("error: memory: got ")
+    assert found.err.endswith(", expected room for it; try smaller --layers\n")
+    assert found.err.count("\n") == 1
+    assert list(Path().iterdir()) == [Path(table.name)]
+
+
+def test_pictures_that_cannot_be_written(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = cli("example", "valley", "--out", "paths.xyz")
+    assert found.status == 2
+    assert found.err.startswith("error: paths.xyz: got a picture of type 'xyz', expected one of ")
+    assert found.err.endswith("; try paths.svg\n")
+    Path("file").write_text("mine")
+    found = cli("example", "valley", "--out", "file/paths.svg")
+    assert (found.status, found.err) == (
+        2,
+        "error: file/paths.svg: got file exists, expected a folder that can be made; "
+        "try another --out\n",
+    )
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    found = cli("example", "valley")
+    assert (found.status, found.err) == (
+        2,
+        "error: picture: got no matplotlib, expected it for pictures; "
+        "try pip install 'tensorgrad[train]'\n",
+    )
+    assert "-7.915547895" in found.out
+    assert sorted(Path().iterdir()) == [Path("file")]
+
+
 def test_an_error_of_ours_shows_its_traceback(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     from tensorgrad.train import job
 

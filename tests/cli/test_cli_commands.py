@@ -154,6 +154,22 @@ def test_examples_are_listed(cli: Cli) -> None:
     assert [line.split()[0] for line in found.out.splitlines()] == ["valley", "line", "cost"]
 
 
+def test_an_example(cli: Cli) -> None:
+    found = cli("example", "valley", "--out", "paths.png")
+    assert (found.status, found.err) == (0, "")
+    assert "-7.915547895" in found.out
+    assert found.out.endswith("picture: paths.png\n")
+    assert Path("paths.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_columns_keep_their_places_over_many_epochs(cli: Cli, table: Path) -> None:
+    lines = cli("train", table, *QUICK[:2], "--epochs", 100000, "--patience", 1).out.splitlines()
+    ends = [line.index("val_loss") + len("val_loss") for line in lines if "val_loss" in line]
+    for line in lines[2:4]:
+        assert line[ends[0] - 1] != " "
+        assert line[ends[0]] == " "
+
+
 def test_info(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     from importlib import metadata
 

@@ -34,7 +34,9 @@ def start(folder: Path, *args: object, **streams: int) -> subprocess.Popen[str]:
     )
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
 def test_interrupted_and_resumed(
     table: Path, tmp_path: Path, number: signal.Signals, status: int
 ) -> None:
@@ -60,6 +62,52 @@ def test_interrupted_and_resumed(
     assert list(runs[0]) == list(runs[1])
     for key, value in runs[0].items():
         np.testing.assert_array_equal(value, runs[1][key], err_msg=key, strict=True)
+
+
+def test_a_signal_that_is_ignored_stays_so(table: Path, tmp_path: Path) -> None:
+    nohup = "import os, signal, sys; signal.signal(1, signal.SIG_IGN); os.execv(sys.argv[1], sys.argv[1:])"
+    command = ["-m", "tensorgrad.cli", "train", str(table), *ARGS, "--epochs", "40", "--out", "run"]
+    process = subprocess.Popen(
+        [sys.executable, "-c", nohup, sys.executable, *command],
+        cwd=tmp_path,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.send_signal(signal.SIGHUP)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert json.loads(out.splitlines()[-1])["event"] == "result"
+
+
+def test_a_closed_pipe_saves_the_run(table: Path, tmp_path: Path) -> None:
+    process = start(tmp_path, table, *ARGS, "--epochs", 100000, "--out", "run")
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.readline()
+    process.stdout.close()
+    err = process.stderr.read()
+    assert process.wait(timeout=30) == 1
+    assert err.startswith("interrupted in epoch ")
+    assert err.endswith("saved; resume with: tensorgrad train --resume run\n")
+    resumed = start(tmp_path, "--resume", "run", "--epochs", 1, "--json")
+    out, err = resumed.communicate(timeout=60)
+    assert json.loads(out.splitlines()[-1])["event"] == "result", err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_a_full_disk_under_the_output_saves_the_run(table: Path, tmp_path: Path) -> None:
+    with open("/dev/full", "w") as full:
+        process = start(tmp_path, table, *ARGS, "--epochs", 3, "--out", "run", stdout=full.fileno())
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 2
+    lines = err.splitlines()
+    assert lines[0].startswith("interrupted in epoch 2 after step 0 of 21 and saved")
+    assert lines[1:] == [
+        "error: standard output: got no space left, expected room; try freeing space"
+    ]
 
 
 def test_a_terminal_gets_a_live_line(table: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -108,6 +109,69 @@ def test_a_run_that_was_killed_goes_on_from_its_last_state(
     with pytest.raises(SystemExit):
         fit(Killed(), **options)
     same(whole, train.resume(tmp_path / "run2", {"data": str(blobs), "lr": 1e-3}))
+
+
+class Deaf(train.Reporter):
+    """A pipe or a terminal that is closed when the run says one thing."""
+
+    def __init__(self, when: str) -> None:
+        super().__init__()
+        self.when = when
+
+    def _hear(self, what: str) -> None:
+        if what == self.when:
+            raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    def say(self, text: str) -> None:
+        self._hear("title")
+
+    def on_step(self, loop: Loop) -> None:
+        if loop.progress.step == 6:
+            self._hear("step")
+
+    def on_epoch(self, loop: Loop, record: dict[str, Any]) -> None:
+        if loop.progress.epoch == 2:
+            self._hear("epoch")
+
+    def result(self, result: dict[str, Any], confusion: Any, classes: Any) -> None:
+        self._hear("result")
+
+
+@pytest.mark.parametrize("when", ["title", "step", "epoch", "result"])
+def test_a_closed_output_loses_nothing(
+    blobs: Path, fit: Fit, tmp_path: Path, when: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options: dict[str, Any] = {"data": str(blobs), "target": "kind", "epochs": 4, "dropout": 0.2}
+    whole = fit(**options)
+    capsys.readouterr()
+    with pytest.raises(BrokenPipeError):
+        fit(Deaf(when), **options)
+    assert capsys.readouterr().err.startswith("interrupted in epoch") == (when != "result")
+    same(whole, train.resume(tmp_path / "run2"))
+
+
+def test_a_run_that_diverges_leaves_its_best_weights(blobs: Path, fit: Fit, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"data": str(blobs), "target": "kind", "batch_size": 21}
+    jump: dict[str, Any] = {"schedule": "piecewise", "boundaries": (2,), "rates": (1e30,)}
+    with pytest.raises(train.DivergedError, match="epoch 3"):
+        fit(optimizer="sgd", activation="linear", epochs=5, **jump, **options)
+    assert sorted(path.name for path in (tmp_path / "run1").iterdir()) == [
+        "config.toml",
+        "metrics.jsonl",
+        "model.safetensors",
+    ]
+    calm = fit(optimizer="sgd", activation="linear", epochs=2, **options)
+    kept = load_file(tmp_path / "run1" / "model.safetensors")
+    for name, value in load_file(calm.folder / "model.safetensors").items():
+        np.testing.assert_array_equal(kept[name], value)
+
+
+def test_a_run_that_fails_before_an_epoch_takes_its_folder_back(
+    blobs: Path, fit: Fit, tmp_path: Path
+) -> None:
+    with pytest.raises(train.DivergedError):
+        fit(data=str(blobs), target="kind", optimizer="sgd", lr=1e30, activation="linear")
+    assert list(tmp_path.iterdir()) == [blobs]
 
 
 def test_refusals(blobs: Path, fit: Fit, tmp_path: Path) -> None:
