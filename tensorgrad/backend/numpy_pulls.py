@@ -8,7 +8,7 @@ A test holds every one of them to the primitive's `vjp`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -40,7 +40,24 @@ def _rows(x: Array) -> Array:
 
 def linear(
     ct: Array, wanted: Sequence[int], into: Into, saved: dict[int, Array], node: Any
+) -> Iterable[tuple[int, Array]]:
+    if ct.ndim != 2 or ct.itemsize == 2 or ct.dtype.kind == "c":
+        return _linear(ct, wanted, into, saved, node)
+    found = []
+    for k in wanted:
+        if k == 0:
+            found.append((k, np.matmul(ct, saved[1])))
+        elif k == 1:
+            found.append((k, np.matmul(ct.T, saved[0], out=into(k))))
+        else:
+            found.append((k, np.add.reduce(ct, 0, None, into(k))))
+    return found
+
+
+def _linear(
+    ct: Array, wanted: Sequence[int], into: Into, saved: dict[int, Array], node: Any
 ) -> Iterator[tuple[int, Array]]:
+    """`linear` for vectors, more leading axes, the 16-bit floats and complex numbers."""
     flat = _rows(ct)
     for k in wanted:
         if k == 0:

@@ -35,7 +35,7 @@ class Arrays:
 
     def __init__(self, like: Array) -> None:
         self.backend = base.of(like)
-        self.kind = self.backend.array_type
+        self.kind: Any = self.backend.array_type
         self._quiet = self.backend.quiet()
 
     def __enter__(self) -> None:
@@ -45,9 +45,6 @@ class Arrays:
     def __exit__(self, *exc: object) -> None:
         self._quiet.__exit__(*exc)
         _config.recording.reset(self._token)
-
-    def pull(self, node: Node, ct: Any, wanted: Sequence[int], into: Any) -> Pairs:
-        return node.primitive.pull(node, ct, wanted, into)  # type: ignore[union-attr]
 
     def add(self, a: Any, b: Any) -> Any:
         return self.backend.add(a, b)
@@ -59,7 +56,7 @@ class Arrays:
 class Tensors:
     """Cotangents as tensors; a context in which what is done with them is recorded if asked."""
 
-    kind = Tensor
+    kind: Any = Tensor
 
     def __init__(self, like: Tensor, create_graph: bool) -> None:
         self._record = create_graph
@@ -72,9 +69,6 @@ class Tensors:
     def __exit__(self, *exc: object) -> None:
         self._quiet.__exit__(*exc)
         _config.recording.reset(self._token)
-
-    def pull(self, node: Node, ct: Any, wanted: Sequence[int], into: Any) -> Pairs:
-        return node.primitive.vjp(node, ct, wanted)  # type: ignore[union-attr]
 
     def add(self, a: Any, b: Any) -> Any:
         return a + b
@@ -105,10 +99,9 @@ def propagate(
     saved as soon as it was used.
     """
     pending: dict[int, Any] = {}  # by number: the cotangent so far, a list for several outputs
-    nodes: dict[int, Node] = {}
+    nodes: dict[int, Any] = {}
     heap: list[int] = []
-    kind: Any = mode.kind
-    push, pop, pull = heapq.heappush, heapq.heappop, mode.pull
+    push, pop, kind, bare = heapq.heappush, heapq.heappop, mode.kind, isinstance(mode, Arrays)
 
     def target(k: int) -> Any:
         parent = parents[k]
@@ -119,11 +112,10 @@ def propagate(
     while heap:
         seq = -pop(heap)
         node, ct = nodes.pop(seq), pending.pop(seq)
-        primitive: Any = node.primitive
+        primitive, parents = node.primitive, node.parents
         if primitive is None or seq in targets:
             deliver(node, ct)
             continue
-        parents: Any = node.parents
         if type(primitive) is Pick:
             slots = [None] * _outputs(parents[0])
             slots[primitive.index] = ct
@@ -132,7 +124,10 @@ def propagate(
         if node.saved is None or WRITES.latest > seq:
             _check(node)
         wanted = WANTED[node.mask] if needed is None else _needed(node, needed)
-        for k, found in pull(node, ct, wanted, target):
+        pairs: Pairs = (
+            primitive.pull(node, ct, wanted, target) if bare else primitive.vjp(node, ct, wanted)
+        )
+        for k, found in pairs:
             parent, g = parents[k], found
             if type(g) is not kind or g.shape != parent.shape or g.dtype != parent.dtype:
                 g = mode.conform(g, parent)
@@ -142,8 +137,7 @@ def propagate(
                 push(heap, -parent.seq)
             pending[parent.seq] = g if before is None else mode.add(before, g)
         if free:
-            node.saved = None
-            node.parents = ()
+            node.saved, node.parents = None, ()
 
 
 class Masks(dict[int, tuple[int, ...]]):

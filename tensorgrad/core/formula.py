@@ -314,7 +314,7 @@ class Elementwise(FormulaPrimitive):
 
     def find_kernel(self, backend: base.Backend) -> base.Kernel:
         kernel = backend.elementwise(self.formula)
-        return kernel if self.derived else backend.guarded(kernel)
+        return kernel if self.derived or self.traits.silent else backend.guarded(kernel)
 
     def shape_rule(self, *specs: Spec, **params: Any) -> Spec:
         shape = shapes.broadcast(*(s.shape for s in specs), op=self.name)
@@ -364,7 +364,7 @@ class Reduce(FormulaPrimitive):
 
     def find_kernel(self, backend: base.Backend) -> base.Kernel:
         kernel = backend.reduce(self.formula)
-        return kernel if self.derived else backend.guarded(kernel)
+        return kernel if self.derived or self.traits.silent else backend.guarded(kernel)
 
     def shape_rule(self, *specs: Spec, **params: Any) -> Any:
         axis, shape = params["axis"], params["shape"]

@@ -30,20 +30,23 @@ class Fused(Primitive):
     def call(self, *inputs: Any, **params: Any) -> Any:
         """Run the kernel and record; a level above 0, or an integer output, runs the reference."""
         tensors = operands(inputs, self.name)
-        if any(x.level for x in tensors):
-            return self.reference(*tensors, **params)
-        arrays = [x.data for x in tensors]
+        arrays, mask, bit = [], 0, 1
+        for x in tensors:
+            if x.level:
+                return self.reference(*tensors, **params)
+            arrays.append(x.data)
+            mask += bit if x.node is not None else 0
+            bit += bit
         kind = type(arrays[0])
         try:
             value, *kept = self.kernels[kind](*arrays, **params)
         except Exception as error:
             raise explain(self, tensors, params, error) from None
         out = make(value if type(value) is kind else restore(value, kind))
-        if _config.is_recording() and any(x.node is not None for x in tensors):
+        if mask and _config.is_recording():
             node = Node()
-            node.primitive, node.params = self, params
+            node.primitive, node.params, node.mask = self, params, mask
             node.parents = tuple([x.node for x in tensors])
-            node.mask = sum([1 << k for k, x in enumerate(tensors) if x.node is not None])
             node.saved = (*arrays, *kept)
             node.seq, node.shape, node.dtype = next_seq(), out.data.shape, out.data.dtype
             node.code, node.offset = user_place()

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 _HOLOMORPHIC = frozenset(
     {"input", "const", "add", "sub", "mul", "div", "neg", "bc", "stop", "select"}
 )
+_SILENT = frozenset("input const neg lt le eq and or not select bc stop".split())
+_SILENT_LEAVES = frozenset("relu abs sign maximum minimum fmax fmin floor ceil trunc".split())
 _STRUCTURE = frozenset({"input", "const"})
 
 
@@ -23,12 +25,14 @@ class Traits:
 
     holomorphic: it may be differentiated at complex arguments
     inexact: it needs floating point, integers are promoted (it divides or calls a real leaf)
+    silent: none of its steps can raise a floating-point warning
     sums_rows: it mixes rows (a sum over rows, their number), so a batch must not become rows
     single: the one node that computes the only output from the inputs in order, if it is so
     """
 
     holomorphic: bool
     inexact: bool
+    silent: bool
     sums_rows: bool
     single: Expr | None
 
@@ -39,6 +43,7 @@ def traits(inputs: tuple[Expr, ...], outputs: tuple[Expr, ...]) -> Traits:
     return Traits(
         holomorphic=all(_is_holomorphic(e) for e in nodes),
         inexact=any(_is_inexact(e) for e in nodes),
+        silent=all(_is_silent(e) for e in nodes),
         sums_rows=any(e.op in ("isum", "nrows") for e in nodes),
         single=_single(inputs, outputs),
     )
@@ -50,6 +55,10 @@ def _is_holomorphic(e: Expr) -> bool:
     if e.op == "call":
         return find_leaf(e.value).holomorphic
     return e.op in _HOLOMORPHIC
+
+
+def _is_silent(e: Expr) -> bool:
+    return e.op in _SILENT or (e.op == "call" and e.value in _SILENT_LEAVES)
 
 
 def _is_inexact(e: Expr) -> bool:

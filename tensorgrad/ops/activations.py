@@ -16,16 +16,13 @@ from typing import Any
 
 import numpy as np
 
-from tensorgrad import shapes
 from tensorgrad._errors import need
-from tensorgrad.core.calls import operand, operands
+from tensorgrad.core.calls import operands
 from tensorgrad.core.formula import Elementwise
 from tensorgrad.core.registry import elementwise, known, operation
 from tensorgrad.expr import call, stop
 from tensorgrad.expr import where as select
 from tensorgrad.ops.elementwise import leaf, traced
-from tensorgrad.ops.extremes import max
-from tensorgrad.ops.shape import reshape
 
 _SELU_SCALE, _SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
 
@@ -275,46 +272,3 @@ def gelu(x: Any, approximate: str = "none") -> Any:
             "try approximate='none'"
         )
     return chosen.bind(x)
-
-
-# -- over an axis ------------------------------------------------------------------------------
-
-
-def _maxout_samples(r: Any) -> Any:
-    for shape, pieces, axis in (
-        ((4,), 2, -1), ((3, 4), 2, -1), ((4, 3), 2, 0), ((2, 6, 3), 3, 1), ((3, 4), 1, -1),
-        ((3, 4), 4, -1), ((0, 4), 2, -1), ((3, 0), 2, -1), ((2, 6), 2, -2),
-    ):  # fmt: skip
-        yield (r.apart(*shape), pieces), {"axis": axis}
-    yield (r.apart(4, 3).T, 2), {}
-    yield (r.apart(6, 4)[::2, ::-1], 2), {}
-
-
-@operation(
-    oracle=lambda x, pieces, axis=-1: np.stack(
-        [np.take(x, range(k, x.shape[axis], pieces), axis) for k in range(pieces)]
-    ).max(0),
-    samples=_maxout_samples,
-)
-def maxout(x: Any, pieces: int, axis: int = -1) -> Any:
-    """The largest of each `pieces` neighbours along an axis: a length of pieces · n becomes n.
-
-    Ties share the gradient equally. Goodfellow et al., "Maxout networks", 2013. Raises
-    `ShapeError` unless `pieces` divides the axis.
-
-    >>> maxout([1.0, 5.0, 4.0, 2.0], 2)
-    tensor([5., 4.])
-    """
-    x = operand(x, (), "maxout")
-    axis = shapes.axis_index(axis, x.ndim, "maxout")
-    need(
-        pieces > 0 and x.shape[axis] % pieces == 0,
-        "maxout",
-        x=x,
-        pieces=pieces,
-        axis=axis,
-        want="an axis that pieces divides",
-        fix="a Linear with pieces · n outputs in front",
-    )
-    split = (*x.shape[:axis], x.shape[axis] // pieces, pieces, *x.shape[axis + 1 :])
-    return max(reshape(x, split), axis + 1)

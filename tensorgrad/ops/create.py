@@ -13,6 +13,7 @@ from tensorgrad.backend import base
 from tensorgrad.core.primitive import Primitive, Spec, operand
 from tensorgrad.core.registry import operation, primitive
 from tensorgrad.core.tensor import Tensor, make
+from tensorgrad.ops.shape import whole
 
 Shape = int | Sequence[int]
 
@@ -25,7 +26,7 @@ def backend(device: str | None) -> base.Backend:
 def extents(op: str, shape: Any) -> shapes.Shape:
     """A shape as a tuple of lengths, each checked."""
     found = tuple(shape) if isinstance(shape, Sequence) else (shape,)
-    lengths = tuple(int(size.__index__()) for size in found)
+    lengths = tuple(whole(op, size) for size in found)
     need(all(k >= 0 for k in lengths), op, shape=shape, want="lengths >= 0", fix="shape=()")
     return lengths
 

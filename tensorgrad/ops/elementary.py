@@ -62,7 +62,7 @@ def _angle_samples(r: Any) -> Any:
 
 
 @operation(numpy="angle", oracle="angle", samples=_angle_samples)
-def angle(x: Any, deg: bool = False) -> Any:
-    """The angle of x in the complex plane: arctan2(Im x, Re x) in radians, or in degrees."""
-    found = arctan2(imag(x), real(x))
+def angle(z: Any, deg: bool = False) -> Any:
+    """The angle of z in the complex plane: arctan2(Im z, Re z) in radians, or in degrees."""
+    found = arctan2(imag(z), real(z))
     return rad2deg(found) if deg else found

@@ -202,26 +202,26 @@ def _round_samples(r: Any) -> Any:
 
 
 @operation(numpy="round around", methods="round __round__", oracle="round", samples=_round_samples)
-def round(x: Any, decimals: int = 0) -> Any:
-    """x rounded to `decimals` places (before the point if negative), halves to even.
+def round(a: Any, decimals: int = 0) -> Any:
+    """a rounded to `decimals` places (before the point if negative), halves to even.
 
     The derivative is 0. Integers stay integers; the parts of a complex number are rounded alone.
     """
-    if type(x) is Expr:
-        return _round.bind(x) if decimals == 0 else _round.bind(x * 10.0**decimals) / 10.0**decimals
-    x = operand(x, (), "round")
-    if x.dtype.kind == "c":
-        return round(real(x), decimals) + 1j * round(imag(x), decimals)
-    if not dtypes.is_inexact(x.dtype):
+    if type(a) is Expr:
+        return _round.bind(a) if decimals == 0 else _round.bind(a * 10.0**decimals) / 10.0**decimals
+    a = operand(a, (), "round")
+    if a.dtype.kind == "c":
+        return round(real(a), decimals) + 1j * round(imag(a), decimals)
+    if not dtypes.is_inexact(a.dtype):
         if decimals >= 0:
-            return positive(x)
-        return round(x.astype(dtypes.float64), decimals).astype(x.dtype)
+            return positive(a)
+        return round(a.astype(dtypes.float64), decimals).astype(a.dtype)
     if decimals == 0:
-        return _round.bind(x)
+        return _round.bind(a)
     scale = 10.0 ** abs(decimals)  # divided by, never multiplied with its inexact inverse
     if decimals > 0:
-        return _round.bind(x * scale) / scale
-    return _round.bind(x / scale) * scale
+        return _round.bind(a * scale) / scale
+    return _round.bind(a / scale) * scale
 
 
 @operation(numpy="rint", oracle="rint", samples=lambda r: r.singles(-3, 3))
@@ -303,28 +303,28 @@ def _bound(name: str, value: Any, other: Any) -> Any:
 
 
 @operation(numpy="clip", methods="clip", oracle=_clip_oracle, samples=_clip_samples)
-def clip(x: Any, min: Any = None, max: Any = None, *, a_min: Any = None, a_max: Any = None) -> Any:
-    """x kept within bounds: minimum(maximum(x, min), max).
+def clip(a: Any, min: Any = None, max: Any = None, *, a_min: Any = None, a_max: Any = None) -> Any:
+    """a kept within bounds: minimum(maximum(a, min), max).
 
     Bounds are numbers, arrays or tensors, None for none; `a_min` and `a_max` are NumPy's names.
-    At a bound the gradient passes to x; beyond it, it goes to the bound.
+    At a bound the gradient passes to a; beyond it, it goes to the bound.
     Raises `TypeError` for a bound that is given under both of its names.
 
     >>> clip([-2.0, 0.5, 3.0], 0.0, 1.0)
     tensor([0. , 0.5, 1. ])
     """
     low, high = _bound("min", min, a_min), _bound("max", max, a_max)
-    if not traced(x, low, high):
-        x, *bounds = operands((x, *[b for b in (low, high) if b is not None]), "clip")
-        if not dtypes.is_inexact(dtypes.result_type(x.dtype, *(b.dtype for b in bounds))):
-            return _clip_integers(x, bounds, low is None, high is None)
+    if not traced(a, low, high):
+        a, *bounds = operands((a, *[b for b in (low, high) if b is not None]), "clip")
+        if not dtypes.is_inexact(dtypes.result_type(a.dtype, *(b.dtype for b in bounds))):
+            return _clip_integers(a, bounds, low is None, high is None)
         low = None if low is None else bounds[0]
         high = None if high is None else bounds[-1]
     if low is None and high is None:
-        return positive(x)
+        return positive(a)
     # One formula with an infinite bound: maximum alone would share the gradient at a tie.
     return _clip.bind(
-        x, float("-inf") if low is None else low, float("inf") if high is None else high
+        a, float("-inf") if low is None else low, float("inf") if high is None else high
     )
 
 

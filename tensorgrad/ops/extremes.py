@@ -1,8 +1,10 @@
-"""Extremes and what holds over axes: max, min, where they are, any, all, how many."""
+"""Extremes and what holds over axes: max, min, maxout, where they are, any, all, how many."""
 
 from __future__ import annotations
 
 from typing import Any
+
+import numpy as np  # oracles only
 
 from tensorgrad import dtypes, shapes
 from tensorgrad._errors import need
@@ -94,6 +96,46 @@ def min(a: Any, axis: shapes.Axis = None, *, keepdims: bool = False) -> Any:
     """
     a = operand(a)
     return min_p.bind(a, axis=shapes.axes(axis, a.ndim, "min"), keepdims=keepdims)
+
+
+def _maxout_samples(r: Any) -> Any:
+    for shape, pieces, axis in (
+        ((4,), 2, -1), ((3, 4), 2, -1), ((4, 3), 2, 0), ((2, 6, 3), 3, 1), ((3, 4), 1, -1),
+        ((3, 4), 4, -1), ((0, 4), 2, -1), ((3, 0), 2, -1), ((2, 6), 2, -2),
+    ):  # fmt: skip
+        yield (r.apart(*shape), pieces), {"axis": axis}
+    yield (r.apart(4, 3).T, 2), {}
+    yield (r.apart(6, 4)[::2, ::-1], 2), {}
+
+
+@operation(
+    oracle=lambda x, pieces, axis=-1: np.stack(
+        [np.take(x, range(k, x.shape[axis], pieces), axis) for k in range(pieces)]
+    ).max(0),
+    samples=_maxout_samples,
+)
+def maxout(x: Any, pieces: int, axis: int = -1) -> Any:
+    """The largest of each `pieces` neighbours along an axis: a length of pieces · n becomes n.
+
+    Ties share the gradient equally. Goodfellow et al., "Maxout networks", 2013. Raises
+    `ShapeError` unless `pieces` divides the axis.
+
+    >>> maxout([1.0, 5.0, 4.0, 2.0], 2)
+    tensor([5., 4.])
+    """
+    x = operand(x, (), "maxout")
+    axis = shapes.axis_index(axis, x.ndim, "maxout")
+    need(
+        pieces > 0 and x.shape[axis] % pieces == 0,
+        "maxout",
+        x=x,
+        pieces=pieces,
+        axis=axis,
+        want="an axis that pieces divides",
+        fix="a Linear with pieces · n outputs in front",
+    )
+    split = (*x.shape[:axis], x.shape[axis] // pieces, pieces, *x.shape[axis + 1 :])
+    return max(reshape(x, split), axis + 1)
 
 
 # -- where they are ----------------------------------------------------------------------------

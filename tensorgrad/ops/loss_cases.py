@@ -9,7 +9,8 @@ import numpy as np
 
 
 def _reduce(loss: Any, reduction: str) -> Any:
-    return {"none": np.positive, "sum": np.sum, "mean": np.mean}[reduction](loss)
+    reduce: Any = {"none": np.positive, "sum": np.sum, "mean": np.mean}[reduction]
+    return reduce(loss)
 
 
 def _log_softmax(x: Any, axis: int) -> Any:

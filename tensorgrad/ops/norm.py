@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np  # oracles only
 
 from tensorgrad import dtypes, shapes
-from tensorgrad._errors import need
+from tensorgrad._errors import ShapeError, need
 from tensorgrad.core.formula import Reduce
 from tensorgrad.core.primitive import operand
 from tensorgrad.core.registry import known, operation
@@ -94,6 +94,7 @@ def _fitting(op: str, name: str, value: Any, x: Tensor, shape: shapes.Shape) -> 
     need(
         found.shape == shape,
         op,
+        error=ShapeError,
         **{name: found},
         want=f"shape {shape} (normalized_shape)",
         fix=f"{name}.reshape(normalized_shape)",

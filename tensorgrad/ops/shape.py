@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from tensorgrad import dtypes, shapes
-from tensorgrad._errors import need
+from tensorgrad._errors import DTypeError, describe, need
 from tensorgrad.core.primitive import Primitive, Spec, operand
 from tensorgrad.core.registry import operation, primitive
 
@@ -17,9 +18,19 @@ Sizes = int | Sequence[int]
 
 def sizes(value: Any) -> shapes.Shape:
     """A shape, or a tuple of axes, from one number or several."""
-    if type(value) is tuple:
+    if type(value) is tuple:  # the hot path; what is no integer in it fails in the kernel
         return value
-    return tuple([int(k) for k in value]) if hasattr(value, "__iter__") else (int(value),)
+    return tuple([whole("shape", k) for k in (value if hasattr(value, "__iter__") else (value,))])
+
+
+def whole(op: str, k: Any) -> int:
+    """A Python or NumPy integer as an int; raises `DTypeError` for a float, never rounds it."""
+    try:
+        return operator.index(k)
+    except TypeError:
+        raise DTypeError(
+            f"{op}: got {describe(k)}, expected an integer; try int({describe(k)})"
+        ) from None
 
 
 def _c_order(op: str, order: str) -> None:
