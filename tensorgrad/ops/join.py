@@ -22,6 +22,7 @@ from tensorgrad.ops.shape import (
     broadcast_to,
     reshape,
     sizes,
+    whole,
 )
 from tensorgrad.ops.slicing import index_p
 
@@ -235,7 +236,7 @@ def _pieces(op: str, ary: Any, cuts: Any, axis: int, even: bool) -> list[Any]:
     if hasattr(cuts, "__iter__"):
         places = [0, *sizes(cuts), size]
     else:
-        count = int(cuts)
+        count = whole(op, cuts)
         need(count > 0, op, sections=count, want="one section at least", fix="1")
         width, over = divmod(size, count)
         need(
@@ -400,7 +401,7 @@ def pad(array: Any, pad_width: Any, mode: str = "constant", *, constant_values: 
     a = operand(array)
     need(mode == "constant", "pad", mode=mode, want='mode "constant"', fix='"constant"')
     widths = _pairs("pad_width", pad_width, a.ndim)
-    widths = tuple([(int(low), int(high)) for low, high in widths])
+    widths = tuple([(whole("pad", low), whole("pad", high)) for low, high in widths])
     need(
         all(low >= 0 and high >= 0 for low, high in widths),
         "pad",

@@ -434,8 +434,8 @@ def _contracted(axes: Any, a: Any, b: Any) -> tuple[tuple[int, ...], tuple[int, 
         return tuple(range(a.ndim - axes, a.ndim)), tuple(range(axes))
     pair = [(one,) if isinstance(one, int) else tuple(one) for one in axes]
     need(len(pair) == 2, "tensordot", axes=axes, want="a number or two lists", fix="axes=1")
-    of_a = tuple(shapes.axis_index(int(k), a.ndim, "tensordot") for k in pair[0])
-    of_b = tuple(shapes.axis_index(int(k), b.ndim, "tensordot") for k in pair[1])
+    of_a = tuple(shapes.axis_index(k, a.ndim, "tensordot") for k in pair[0])
+    of_b = tuple(shapes.axis_index(k, b.ndim, "tensordot") for k in pair[1])
     need(
         len(of_a) == len(of_b) and len(set(of_a)) == len(of_a) and len(set(of_b)) == len(of_b),
         "tensordot",

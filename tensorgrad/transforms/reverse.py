@@ -14,10 +14,11 @@ from typing import Any
 
 from tensorgrad import _config, dtypes
 from tensorgrad._errors import DTypeError, GradientError, need
+from tensorgrad.backend import base
 from tensorgrad.core import fused
 from tensorgrad.core.backward import gradients, seed
 from tensorgrad.core.primitive import operand
-from tensorgrad.core.tape import Node, next_seq
+from tensorgrad.core.tape import Node, captured, next_seq
 from tensorgrad.core.tensor import Tensor, make
 from tensorgrad.transforms.tree import flatten, map_leaves
 
@@ -51,8 +52,6 @@ def like(result: Tensor, source: Any) -> Any:
 
 def zeros(shape: tuple[int, ...], dtype: Any, near: Tensor) -> Tensor:
     """A constant of zeros where another tensor lives."""
-    from tensorgrad.backend import base
-
     return make(base.of(near.value()).full(shape, 0, dtype))
 
 
@@ -114,11 +113,6 @@ class Call:
         return results[0] if single else tuple(results)
 
 
-def detached(value: Any, outer: bool) -> Any:
-    """A result of the function as its caller gets it: on the outer tape only if there is one."""
-    return value if outer or not isinstance(value, Tensor) else value.detach()
-
-
 def value_and_grad(
     f: Callable[..., Any], argnums: int | Sequence[int] = 0, has_aux: bool = False
 ) -> Callable[..., Any]:
@@ -145,18 +139,21 @@ def value_and_grad(
         source = call.sources[0] if call.sources else y
         value = like(_outer(y, call), source)
         if has_aux:
-            return (value, map_leaves(lambda x: detached(x, call.outer), aux)), gradient
+            return (value, map_leaves(lambda x: _aux(x, call), aux)), gradient
         return value, gradient
 
     return run
 
 
 def _outer(y: Tensor, call: Call) -> Tensor:
-    """The value without the tape of this call, unless it also hangs on an outer one."""
-    from tensorgrad.core.tape import captured
-
+    """A result without the tape of this call, unless it also hangs on an outer one."""
     on = any(node.parents for node in call.targets) or captured([y.node], call.targets, call.since)
     return y if call.outer and on else y.detach() if not y.level else y
+
+
+def _aux(value: Any, call: Call) -> Any:
+    """An auxiliary result as its caller gets it: as it is, tensors without this call's tape."""
+    return _outer(value, call) if isinstance(value, Tensor) else value
 
 
 def _scalar(value: Any) -> Tensor:

@@ -89,6 +89,11 @@ def test_one_hot_infers_the_classes() -> None:
             "zeros: got shape=(2, -1), expected lengths >= 0; try shape=()",
         ),
         (
+            lambda: tg.zeros((2, 2.5)),
+            DTypeError,
+            "zeros: got 2.5, expected an integer; try int(2.5)",
+        ),
+        (
             lambda: tg.zeros(2, device="cuda:9"),
             DeviceError,
             "device: got 'cuda:9', expected one of cpu; try device='cpu'",

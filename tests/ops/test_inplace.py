@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -135,3 +137,29 @@ def test_writes_that_numpy_refuses() -> None:
     with pytest.raises(IndexError, match=r"setitem: got an index into int64\(3,\)"):
         x[3] = 1
     assert x.tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda x: np.copyto(x, 2.0),
+        lambda x: np.put(x, [0], 2.0),
+        lambda x: np.place(x, np.array([True, False, True]), [2.0]),
+        lambda x: np.putmask(x, np.array([True, False, True]), 2.0),
+        lambda x: np.put_along_axis(x, np.array([0]), 2.0, 0),
+        lambda x: np.add.at(x, [0], 2.0),
+    ],
+)
+def test_numpy_functions_that_write_are_refused_by_name(write: Callable[[tg.Tensor], Any]) -> None:
+    x = tg.Tensor(np.ones(3))
+    with pytest.raises(InPlaceError, match=r"^np\.\S+: got a tensor to write into, .* try x\[mask"):
+        write(x)
+    assert x.tolist() == [1.0, 1.0, 1.0]
+
+
+def test_out_of_an_unmapped_function_is_a_write_that_backward_sees() -> None:
+    x, w = tg.Tensor(np.ones(3)), tg.Tensor(np.ones(3), requires_grad=True)
+    y = (w * x).sum()
+    assert np.nancumsum(tg.Tensor(np.ones(3)), out=x) is x
+    with pytest.raises(InPlaceError, match="overwritten"):
+        y.backward()

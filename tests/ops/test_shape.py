@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import tensorgrad as tg
-from tensorgrad import InPlaceError, ShapeError
+from tensorgrad import DTypeError, InPlaceError, ShapeError
 
 VIEWS = {
     "reshape": lambda x: tg.reshape(x, (4, 3)),
@@ -74,6 +74,8 @@ def test_errors() -> None:
         tg.reshape(x, 4)
     with pytest.raises(ShapeError, match="reshape: got order='F', expected order 'C'"):
         tg.reshape(x, (3, 2), order="F")
+    with pytest.raises(DTypeError, match=r"shape: got 2.5, expected an integer; try int\(2.5\)"):
+        tg.reshape(np.ones(4), [2.5, 2])
     with pytest.raises(ShapeError, match=r"broadcast_to: got .* expected sizes"):
         tg.broadcast_to(x, (2, 4))
     with pytest.raises(ShapeError, match=r"transpose: got .* each of the 2 axes once"):
