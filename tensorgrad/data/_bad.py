@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from pathlib import Path
 
 from tensorgrad._errors import DataError
 
@@ -35,3 +36,14 @@ def closest(name: str, names: Iterable[str]) -> str | None:
     lower = {one.lower(): one for one in reversed(list(names))}
     found = difflib.get_close_matches(name.lower(), lower, n=1)
     return lower[found[0]] if found else None
+
+
+def read_bytes(path: str) -> bytes:
+    """The content of a file; `DataError` when it is missing or not readable."""
+    try:
+        return Path(path).read_bytes()
+    except FileNotFoundError as cause:
+        raise bad(path, "no such file", "an existing one", "another path") from cause
+    except OSError as cause:
+        reason = (cause.strerror or str(cause)).lower()
+        raise bad(path, reason, "a readable file", "chmod u+r or another path") from cause

@@ -14,9 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tensorgrad.data._bad import bad, listed, place
+from tensorgrad.data._bad import bad, listed, place, read_bytes
 from tensorgrad.data.dataset import Array, Dataset
-from tensorgrad.data.files import read_bytes
 from tensorgrad.data.targets import Wish, make_target
 
 DTYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}

@@ -14,9 +14,8 @@ from typing import Any
 import numpy as np
 
 from tensorgrad._errors import DataError
-from tensorgrad.data._bad import bad, closest, listed, place
+from tensorgrad.data._bad import bad, closest, listed, place, read_bytes
 from tensorgrad.data.dataset import Array, Dataset
-from tensorgrad.data.files import read_bytes
 from tensorgrad.data.targets import Wish, make_target
 
 _SEPARATORS = ",;\t|"

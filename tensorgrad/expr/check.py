@@ -90,7 +90,9 @@ def _fault_of_kind(e: Expr) -> str | None:
         ok = kinds == (e.kind,) and (e.kind != "b" or e.op in ("bc", "stop"))
     elif e.op == "at":
         ok = kinds == (e.kind, "i")
-    return None if ok else f"{e.op} of kind {e.kind!r} with arguments of kinds {kinds}"
+    if ok:
+        return None
+    return f"{e.op} of kind {e.kind!r} with arguments of kinds {kinds}, expected kinds that agree"
 
 
 def _fault_of_index(e: Expr) -> str | None:

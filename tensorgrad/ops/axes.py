@@ -212,8 +212,8 @@ def roll(a: Any, shift: Sizes, axis: Sizes | None = None) -> Any:
     steps, axes = sizes(shift), sizes(axis)
     if 1 not in (len(steps), len(axes)) and len(steps) != len(axes):
         raise ShapeError(
-            f"roll: got {len(steps)} shifts and {len(axes)} axes, expected as many, or one of one "
-            "of them; try a shift for each axis"
+            f"roll: got {len(steps)} shifts and {len(axes)} axes, expected as many, or a single "
+            "one of either; try a shift for each axis"
         )
     count = len(axes) if len(steps) == 1 else len(steps)
     steps = steps * count if len(steps) == 1 else steps

@@ -311,6 +311,7 @@ def linspace(
     >>> linspace(0, 1, 3)
     tensor([0. , 0.5, 1. ])
     """
+    num = whole("linspace", num)
     need(num >= 0, "linspace", num=num, want="num >= 0", fix="num=50")
     chosen = None if dtype is None else dtypes.dtype(dtype)
     made = backend(device).kernel("linspace")(start, stop, num, endpoint, chosen)

@@ -23,6 +23,7 @@ from tensorgrad.expr import LEAVES, Expr, call
 from tensorgrad.expr import where as select
 from tensorgrad.expr.ufuncs import truth
 from tensorgrad.ops.complex import imag, real
+from tensorgrad.ops.shape import whole
 
 # -- what the entries share --------------------------------------------------------------------
 
@@ -206,7 +207,11 @@ def round(a: Any, decimals: int = 0) -> Any:
     """a rounded to `decimals` places (before the point if negative), halves to even.
 
     The derivative is 0. Integers stay integers; the parts of a complex number are rounded alone.
+
+    >>> round([1.25, 2.5, 3.5])
+    tensor([1., 2., 4.])
     """
+    decimals = whole("round", decimals)
     if type(a) is Expr:
         return _round.bind(a) if decimals == 0 else _round.bind(a * 10.0**decimals) / 10.0**decimals
     a = operand(a, (), "round")

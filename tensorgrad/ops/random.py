@@ -23,6 +23,7 @@ from tensorgrad.core.primitive import Primitive, Spec, operand
 from tensorgrad.core.registry import operation, primitive
 from tensorgrad.core.tensor import Payload, Tensor, make
 from tensorgrad.ops.create import backend, extents, leaf
+from tensorgrad.ops.shape import whole
 
 __all__ = [
     "Generator",
@@ -56,8 +57,7 @@ class Generator:
 
     def manual_seed(self, seed: int) -> Generator:
         """Start the stream of `seed` from its beginning; raises `RandomError` outside 64 bits."""
-        key = int(seed.__index__())
-        _need_64("manual_seed", key)
+        key = _word("manual_seed", seed)
         with self._lock:
             self._key, self._counter = key, 0
         return self
@@ -74,9 +74,7 @@ class Generator:
 
     def set_state(self, state: State) -> None:
         """Continue where `get_state` was; raises `RandomError` for what is no state."""
-        key, counter = (int(number.__index__()) for number in state)
-        _need_64("set_state", key)
-        _need_64("set_state", counter)
+        key, counter = (_word("set_state", number) for number in state)
         with self._lock:
             self._key, self._counter = key, counter
 
@@ -93,11 +91,11 @@ class Generator:
         return f"Generator(seed={key}, counter={counter})"
 
 
-def _need_64(op: str, value: int) -> None:
-    need(
-        0 <= value < 1 << 64, op, got=value, want="0 <= n < 2**64", fix="n % 2**64",
-        error=RandomError,
-    )  # fmt: skip
+def _word(op: str, value: int) -> int:
+    """A number that fits 64 bits, as a Python integer."""
+    n = whole(op, value)
+    need(0 <= n < 1 << 64, op, n=n, want="0 <= n < 2**64", fix="n % 2**64", error=RandomError)
+    return n
 
 
 default_generator = Generator(0)
@@ -242,7 +240,8 @@ def integers(
     if high is None:
         low, high = 0, low
     chosen = "int64" if dtype is None else dtype
-    return _drawn("integers", size, chosen, device, generator, low, high)
+    bounds = whole("integers", low), whole("integers", high)
+    return _drawn("integers", size, chosen, device, generator, *bounds)
 
 
 randint = integers
@@ -255,6 +254,10 @@ def permutation(x: Any, *, device: str | None = None, generator: Generator | Non
     """
     number = isinstance(x, int) or (hasattr(x, "__index__") and not getattr(x, "shape", ()))
     array: Any = None if number else operand(x, (), "permutation")
+    need(
+        number or array.ndim, "permutation", x=array, want="an integer, or an array with rows",
+        fix="permutation(n)",
+    )  # fmt: skip
     count = int(x.__index__()) if number else len(array)
     source = default_generator if generator is None else generator
     key, counter = source.take("permutation", count)

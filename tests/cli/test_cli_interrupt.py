@@ -93,6 +93,23 @@ def test_a_closed_pipe_saves_the_run(table: Path, tmp_path: Path) -> None:
     assert json.loads(out.splitlines()[-1])["event"] == "result", err
 
 
+def test_a_terminal_that_is_gone_saves_the_run(table: Path, tmp_path: Path) -> None:
+    ours, theirs = pty.openpty()
+    args = (table, *ARGS[:-1], "--epochs", 100000, "--out", "run")
+    with start(tmp_path, *args, stdout=theirs) as process:
+        os.close(theirs)
+        seen = b""
+        while b" 1/100000 " not in seen:
+            seen += os.read(ours, 4096)
+        os.close(ours)
+        assert process.stderr is not None
+        err = process.stderr.read()
+    assert process.returncode == 1
+    assert err.startswith("interrupted in epoch ")
+    assert err.count("\n") == 1
+    assert (tmp_path / "run" / "state.safetensors").exists()
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
 def test_a_full_disk_under_the_output_saves_the_run(table: Path, tmp_path: Path) -> None:
     with open("/dev/full", "w") as full:

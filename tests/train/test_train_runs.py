@@ -6,6 +6,7 @@ import gzip
 import json
 import struct
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -15,8 +16,10 @@ import pytest
 
 import tensorgrad as tg
 from tensorgrad import train
+from tensorgrad.data import Batches
 from tensorgrad.io import load_file
 from tensorgrad.train.config import ACTIVATIONS, INITS, read_toml
+from tensorgrad.train.objective import objective
 from tensorgrad.train.predictions import predict_file
 
 Fit = Callable[..., train.Result]
@@ -250,6 +253,31 @@ def test_a_loss_of_another_task(blobs: Path, fit: Fit) -> None:
         "loss: got 'mse' for a classification task, expected one of cross_entropy, hinge; "
         "try --loss cross_entropy, or another --task"
     )
+
+
+def test_a_loss_and_a_callback_of_ones_own(rng: np.random.Generator) -> None:
+    """`Loop` takes any module, any loss and any callback; nothing is written."""
+    x = rng.normal(size=(90, 2)).astype("float32")
+    y = (x @ [[2.0], [-1.0]]).astype("float32")
+    config = train.Config(layers=(), lr=0.05, epochs=50, batch_size=10)
+    goal = replace(
+        objective("regression", config), loss=lambda out, t: np.log(np.cosh(out - t)).mean()
+    )
+    seen: list[float] = []
+
+    class Stop(train.Callback):
+        def on_epoch(self, loop: train.Loop, record: dict[str, Any]) -> None:
+            seen.append(record["val_loss"])
+            if record["val_loss"] < 1e-3:
+                loop.stop("good enough")
+
+    batches = Batches((x[:60], y[:60]), config.batch_size, rng=1)
+    parts = goal.part(x[:60], y[:60]), goal.part(x[60:], y[60:])
+    net = tg.nn.Linear(2, 1)
+    loop = train.Loop(net, goal, train.Recipe(config, len(batches)), batches, *parts, [Stop()])
+    assert loop.run() == "good enough"
+    assert seen == [record["val_loss"] for record in loop.history]
+    np.testing.assert_allclose(net.weight.detach().numpy(), [[2.0, -1.0]], atol=0.2)
 
 
 def test_memory_stays_flat_and_the_collector_idle(blobs: Path, fit: Fit) -> None:
