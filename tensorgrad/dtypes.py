@@ -42,7 +42,7 @@ def dtype(value: Any) -> Any:
     need(
         found.name in NAMES,
         "dtype",
-        got=value,
+        value=value,
         want="one of " + " ".join(NAMES),
         fix="a numeric dtype",
         error=DTypeError,

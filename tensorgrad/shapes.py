@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import index
 
-from tensorgrad._errors import ShapeError, need
+from tensorgrad._errors import DTypeError, ShapeError, need
 
 Shape = tuple[int, ...]
 Axis = int | Sequence[int] | None
@@ -28,7 +29,16 @@ def axes(axis: Axis, ndim: int, op: str) -> Shape:
     if axis is None:
         return tuple(range(ndim))
     chosen = [axis] if not isinstance(axis, Sequence) else list(axis)
-    found = sorted(axis_index(int(one), ndim, op) for one in chosen)
+    for one in chosen:
+        need(
+            hasattr(one, "__index__"),
+            op,
+            axis=axis,
+            want="whole numbers",
+            fix="int(axis)",
+            error=DTypeError,
+        )
+    found = sorted(axis_index(index(one), ndim, op) for one in chosen)
     need(len(set(found)) == len(found), op, axis=axis, want="each axis once", fix="drop the second")
     return tuple(found)
 

@@ -13,6 +13,7 @@ import tensorgrad as tg
 from tensorgrad.core.registry import OPERATIONS
 from tensorgrad.core.tensor import Tensor
 from tensorgrad.ops import methods
+from tensorgrad.ops.operators import ALIASES
 
 ROOT = Path(tg.__file__).parent
 HEADER = '"""Generated from the registry by tests/stubs.py; do not edit."""\n\n'
@@ -53,7 +54,7 @@ def parameters(function: Callable[..., Any], method: bool) -> list[str]:
 def define(name: str, function: Callable[..., Any], method: bool = False) -> str:
     """One `def` line."""
     result = annotation(inspect.signature(function).return_annotation, "Any")
-    if result == "Any" and name in OPERATIONS:
+    if result == "Any" and ALIASES.get(name, name) in OPERATIONS:
         result = "Tensor"
     listed = ", ".join(parameters(function, method))
     return f"def {name}({listed}) -> {result}: ..."

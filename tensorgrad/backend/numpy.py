@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tensorgrad import dtypes, shapes
-from tensorgrad._errors import DTypeError
+from tensorgrad._errors import DTypeError, ShapeError
 from tensorgrad.backend import (
     numpy_complex,
     numpy_create,
@@ -74,7 +74,15 @@ class NumpyBackend:
         return quiet
 
     def asarray(self, value: Any, dtype: Any = None) -> Array:
-        found = np.asarray(value, None if dtype is None else dtypes.dtype(dtype))
+        try:
+            found = np.asarray(value, None if dtype is None else dtypes.dtype(dtype))
+        except ValueError as error:
+            if "inhomogeneous" not in str(error):
+                raise
+            raise ShapeError(
+                f"tensor: got a list of {len(value)} parts of different shapes, expected nested "
+                "lists of equal lengths; try padding the shorter ones, or a list of tensors"
+            ) from None
         if found.dtype not in _KNOWN and found.dtype.name not in dtypes.NAMES:
             raise DTypeError(
                 f"tensor: got {type(value).__name__} of dtype {found.dtype}, expected numbers "

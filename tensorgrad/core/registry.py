@@ -6,11 +6,12 @@ An entry that lacks what the tests need is refused when it is made.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from tensorgrad.core.formula import Elementwise, FormulaPrimitive
+from tensorgrad.core.formula import Elementwise
 from tensorgrad.core.fused import Fused
 from tensorgrad.core.primitive import PRIMITIVES, Primitive
 
@@ -100,18 +101,20 @@ def elementwise(
 ) -> Callable[..., Any]:
     """Define an elementwise operation by its formula: kernels, derivatives and tests follow."""
     found = known(Elementwise.trace(name, fn, kinds, differentiable=orders > 0))
-    function = public(found, doc)
+    function = public(found, doc, inspect.signature(fn).parameters)
     _enter(name, function, numpy, methods, oracle, samples, orders, family)
     return function
 
 
-def public(found: FormulaPrimitive, doc: str) -> Callable[..., Any]:
-    """The call path of a primitive as the public function of its name."""
-    function = found.bind
+def public(found: Primitive, doc: str, names: Iterable[str]) -> Callable[..., Any]:
+    """The call path of a primitive as the public function of its name, with its inputs' names."""
+    function: Any = found.bind
     function.__name__ = function.__qualname__ = found.name
     function.__doc__ = doc
     function.__module__ = "tensorgrad"
-    return function
+    inputs = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_ONLY) for name in names]
+    function.__signature__ = inspect.Signature(inputs)
+    return function  # type: ignore[no-any-return]
 
 
 def _enter(

@@ -23,7 +23,8 @@ def stratified_split(
 
     Every class gives each part its share rounded down or up, by largest remainder, where what
     one class rounds away the next make good, so the parts keep their sizes too. A class always
-    has a row in the first part. Raises `DataError` when a part would stay empty.
+    has a row in the first part; a part that would stay empty takes one from there. Raises
+    `DataError` when there are too few rows for that.
 
     >>> [part.tolist() for part in stratified_split([0, 0, 1, 1], (0.5, 0.5), rng=0)]
     [[0, 2], [1, 3]]

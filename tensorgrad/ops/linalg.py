@@ -14,7 +14,7 @@ import numpy as np  # oracles only
 from tensorgrad import dtypes, shapes
 from tensorgrad._errors import ShapeError, need
 from tensorgrad.core.primitive import Primitive, Spec, operand
-from tensorgrad.core.registry import operation, primitive
+from tensorgrad.core.registry import operation, primitive, public
 from tensorgrad.core.tensor import Tensor
 from tensorgrad.ops.complex import conj
 
@@ -119,14 +119,15 @@ matmul_p: Primitive = primitive(
     batch=_matmul_batch,
     params=False,
 )
-matmul = matmul_p.bind
-matmul.__name__ = matmul.__qualname__ = "matmul"
-matmul.__module__ = __name__
-matmul.__doc__ = """The matrix product: out[..., i, j] = Σ_k x[..., i, k] y[..., k, j].
+matmul = public(
+    matmul_p,
+    """The matrix product: out[..., i, j] = Σ_k x[..., i, k] y[..., k, j].
 
-A vector is a row on the left and a column on the right; leading axes broadcast. Raises
-`ShapeError` unless x.shape[-1] == y.shape[-2].
-"""
+    A vector is a row on the left and a column on the right; leading axes broadcast. Raises
+    `ShapeError` unless x.shape[-1] == y.shape[-2].
+    """,
+    "xy",
+)
 operation(
     numpy="matmul linalg.matmul",
     methods="__matmul__",

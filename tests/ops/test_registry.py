@@ -308,6 +308,8 @@ def test_low_precision_errs_no_more_than_twice_the_reference(
             continue
         if name == "astype":
             continue
+        if name == "rms_norm":  # its default eps is the dtype's own, and so another function
+            args, options = args[:3], {**options, "eps": 1e-5}
         others = [
             np.asarray(a).dtype
             for k, a in enumerate(flat)
