@@ -76,6 +76,17 @@ def test_fences(path: Path) -> None:
         assert not any("codegen" in module for _, module in imports(path))
 
 
+PRIVATE = {"core", "ops", "backend", "expr"}
+BUCKETS = ROOT / "optim" / "bucket.py"  # moves arrays, and so notes writes on the tape
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_networks_and_programs_use_public_names(path: Path) -> None:
+    if room(path) in ("nn", "optim", "train", "cli", "examples") and path != BUCKETS:
+        for line, module in imports(path):
+            assert not PRIVATE & set(rooms_of(module)), f"{path}:{line} imports {module}"
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_budgets(path: Path) -> None:
     text = path.read_text()
