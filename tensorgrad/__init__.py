@@ -11,7 +11,7 @@ import importlib
 from typing import Any
 
 from tensorgrad import dtypes, ops
-from tensorgrad._config import enable_grad, no_grad
+from tensorgrad._config import device, enable_grad, no_grad
 from tensorgrad._errors import (
     DataError,
     DeviceError,
@@ -64,6 +64,7 @@ __all__ = [
     "bernoulli",
     "checkpoint",
     "default_generator",
+    "device",
     "dtypes",
     "enable_grad",
     "from_numpy",

@@ -12,6 +12,7 @@ from tensorgrad import ops as ops
 from tensorgrad import optim as optim
 from tensorgrad import testing as testing
 from tensorgrad import train as train
+from tensorgrad._config import device as device
 from tensorgrad._config import enable_grad as enable_grad
 from tensorgrad._config import no_grad as no_grad
 from tensorgrad._errors import DataError as DataError

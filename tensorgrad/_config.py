@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ContextDecorator, contextmanager
 from contextvars import ContextVar, Token
@@ -10,6 +11,8 @@ from typing import Any
 recording: ContextVar[bool] = ContextVar("recording", default=True)
 level: ContextVar[int] = ContextVar("level", default=0)
 default_dtype: ContextVar[str] = ContextVar("default_dtype", default="float32")
+_DEVICE: str = os.environ.get("TG_DEVICE", "cpu")
+default_device: ContextVar[str] = ContextVar("default_device", default=_DEVICE)
 
 is_recording: Callable[[], bool] = recording.get
 
@@ -39,6 +42,29 @@ class enable_grad(_Recording):  # noqa: N801  (PyTorch's name)
     """Operations inside are recorded again, also within `no_grad`."""
 
     _value = True
+
+
+class device(ContextDecorator):  # noqa: N801  (PyTorch's name)
+    """A device by name; `with tg.device("cpu"):` makes new arrays there.
+
+    Without one new arrays go to the device that the environment names in `TG_DEVICE`, or the CPU.
+
+    >>> str(device("cpu"))
+    'cpu'
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._tokens: list[Token[str]] = []
+
+    def __str__(self) -> str:
+        return self.name
+
+    def __enter__(self) -> None:
+        self._tokens.append(default_device.set(self.name))
+
+    def __exit__(self, *exc: object) -> None:
+        default_device.reset(self._tokens.pop())
 
 
 @contextmanager

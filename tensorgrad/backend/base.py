@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from tensorgrad import dtypes
+from tensorgrad import _config, dtypes
 from tensorgrad._errors import DeviceError, DTypeError
 from tensorgrad.expr import Formula
 
@@ -109,8 +109,9 @@ def of_type(array_type: type) -> Backend:
     )
 
 
-def on(device: str) -> Backend:
-    """The backend of a device name; raises `DeviceError` if there is none."""
+def on(device: Any = None) -> Backend:
+    """The backend of a device, or of the default one; raises `DeviceError` if there is none."""
+    device = _config.default_device.get() if device is None else str(device)
     for backend in _BACKENDS.values():
         if backend.device == device:
             return backend
@@ -123,7 +124,7 @@ def asarray(value: Any, dtype: Any = None) -> Array:
     for kind in type(value).__mro__:
         if kind in _BACKENDS:
             return _BACKENDS[kind].asarray(value, dtype)
-    return on("cpu").asarray(value, dtype)
+    return on().asarray(value, dtype)
 
 
 def to_numpy(array: Array, dtype: Any = None, copy: bool | None = None) -> Any:

@@ -18,11 +18,6 @@ from tensorgrad.ops.shape import whole
 Shape = int | Sequence[int]
 
 
-def backend(device: str | None) -> base.Backend:
-    """The backend of a device name; None is the CPU's."""
-    return base.on("cpu" if device is None else device)
-
-
 def extents(op: str, shape: Any) -> shapes.Shape:
     """A shape as a tuple of lengths, each checked."""
     found = tuple(shape) if isinstance(shape, Sequence) else (shape,)
@@ -107,11 +102,11 @@ def asarray(
     else:
         found = make(base.asarray(a, dtype))
     need(
-        device is None or found.device == device,
+        device is None or found.device == base.on(device).device,
         "asarray",
         device=found.device,
         want=f"an array on {device}",
-        fix=f"x.to({device!r})",
+        fix=f"x.to({str(device)!r})",
         error=DeviceError,
     )
     return leaf(found, requires_grad)
@@ -154,7 +149,7 @@ def zeros(
     tensor([0., 0., 0.])
     """
     dt = dtypes.dtype(dtype or "float64")
-    made = backend(device).kernel("zeroed")(extents("zeros", shape), dt)
+    made = base.on(device).kernel("zeroed")(extents("zeros", shape), dt)
     return leaf(make(made), requires_grad)
 
 
@@ -189,7 +184,7 @@ def full(
     """A shape filled with one value, a number or 0-d array; of the value's dtype by default."""
     value = asarray(fill_value, dtype)
     need(not value.ndim, "full", fill_value=value, want="one number", fix="tg.broadcast_to(x, s)")
-    array = backend(device).full(extents("full", shape), value.item(), value.dtype)
+    array = base.on(device).full(extents("full", shape), value.item(), value.dtype)
     return leaf(make(array), requires_grad)
 
 
@@ -284,7 +279,7 @@ def arange(
         start, stop = 0, start
     need(step, "arange", step=step, want="a step that is not 0", fix="step=1")
     chosen = None if dtype is None else dtypes.dtype(dtype)
-    made = backend(device).kernel("arange")(start, stop, step, chosen)
+    made = base.on(device).kernel("arange")(start, stop, step, chosen)
     return leaf(make(made), requires_grad)
 
 
@@ -314,7 +309,7 @@ def linspace(
     num = whole("linspace", num)
     need(num >= 0, "linspace", num=num, want="num >= 0", fix="num=50")
     chosen = None if dtype is None else dtypes.dtype(dtype)
-    made = backend(device).kernel("linspace")(start, stop, num, endpoint, chosen)
+    made = base.on(device).kernel("linspace")(start, stop, num, endpoint, chosen)
     return leaf(make(made), requires_grad)
 
 
@@ -336,7 +331,7 @@ def eye(
 ) -> Tensor:
     """The N x M matrix with ones on its k-th diagonal; float64 by default."""
     n, m = extents("eye", (N, N if M is None else M))
-    made = backend(device).kernel("eye")(n, m, k, dtypes.dtype(dtype or "float64"))
+    made = base.on(device).kernel("eye")(n, m, k, dtypes.dtype(dtype or "float64"))
     return leaf(make(made), requires_grad)
 
 
@@ -352,7 +347,7 @@ def tri(
 ) -> Tensor:
     """The N x M matrix with ones on and below its k-th diagonal; float64 by default."""
     n, m = extents("tri", (N, N if M is None else M))
-    made = backend(device).kernel("tri")(n, m, k, dtypes.dtype(dtype or "float64"))
+    made = base.on(device).kernel("tri")(n, m, k, dtypes.dtype(dtype or "float64"))
     return leaf(make(made), requires_grad)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from tensorgrad import _config, dtypes
+from tensorgrad.backend import base
 from tensorgrad.core.backward import backward
 from tensorgrad.core.registry import OPERATIONS
 from tensorgrad.core.tensor import Tensor
@@ -19,8 +21,24 @@ REFLECTED = tuple(
 )
 """Operators whose left operand may be something else; NumPy's order of arguments."""
 
+
+def to(x: Tensor, target: Any = None, *, dtype: Any = None, device: Any = None) -> Tensor:
+    """x cast to a dtype, or on a device: `x.to("float32")`, `x.to("cpu")`; x itself where it is.
+
+    Raises `DeviceError` for a device that is not there, `DTypeError` for what is no dtype.
+    """
+    if isinstance(target, str | _config.device) and str(target) not in dtypes.NAMES:
+        device = target
+    elif target is not None:
+        dtype = target
+    if device is not None:
+        base.on(device)  # one device so far: x is there, or the device does not exist
+    return x if dtype is None or dtypes.dtype(dtype) == x.dtype else x.astype(dtype)
+
+
 OTHERS: dict[str, Callable[..., Any]] = {
     "backward": backward,
+    "to": to,
     "__array_ufunc__": protocols.array_ufunc,
     "__array_function__": protocols.array_function,
 }

@@ -22,7 +22,7 @@ from tensorgrad.core.levels import Batched
 from tensorgrad.core.primitive import Primitive, Spec, operand
 from tensorgrad.core.registry import operation, primitive
 from tensorgrad.core.tensor import Payload, Tensor, make
-from tensorgrad.ops.create import backend, extents, leaf
+from tensorgrad.ops.create import extents, leaf
 from tensorgrad.ops.shape import whole
 
 __all__ = [
@@ -122,7 +122,7 @@ def _drawn(
     dt = dtypes.dtype(dtype)
     source = default_generator if generator is None else generator
     key, counter = source.take(kind, shapes.size(size), dt)
-    return make(backend(device).kernel(kind)(key, counter, *options, size, dt))
+    return make(base.on(device).kernel(kind)(key, counter, *options, size, dt))
 
 
 def _size(size: Any, *parameters: Any) -> Any:
@@ -261,7 +261,7 @@ def permutation(x: Any, *, device: str | None = None, generator: Generator | Non
     count = int(x.__index__()) if number else len(array)
     source = default_generator if generator is None else generator
     key, counter = source.take("permutation", count)
-    order = make(backend(device).kernel("permutation")(key, counter, count))
+    order = make(base.on(device).kernel("permutation")(key, counter, count))
     return order if array is None else array[order]
 
 

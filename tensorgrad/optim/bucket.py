@@ -25,6 +25,11 @@ def write(target: Array, value: Any) -> None:
     target[...] = value
 
 
+def extent(array: Array) -> tuple[int, int]:
+    """The first byte of an array in memory, and the byte after its last."""
+    return bounds(array)
+
+
 def aligned(count: int, dtype: Any, device: str) -> Array:
     """A flat array of zeros that starts at a cache line."""
     size = count * dtype.itemsize

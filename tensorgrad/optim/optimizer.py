@@ -9,8 +9,7 @@ from itertools import pairwise
 from typing import Any, ClassVar
 
 import tensorgrad as tg
-from tensorgrad.backend.base import bounds
-from tensorgrad.optim.bucket import Bucket, Slot
+from tensorgrad.optim.bucket import Bucket, Slot, extent
 
 Group = dict[str, Any]
 _FREE_KEYS = ("params", "name", "initial_lr")  # what a group may hold beside hyper-parameters
@@ -167,7 +166,7 @@ class Optimizer:
     def _check_memory(self, params: Sequence[tg.Tensor]) -> None:
         """Refuse two parameters on the same memory: each would move to a place of its own."""
         dense = [p.data for p in params if p.size and _dense(p.data)]
-        extents = sorted(bounds(array) for array in dense)
+        extents = sorted(extent(array) for array in dense)
         for (_, stop), (start, _) in pairwise(extents):
             if start < stop:
                 raise ValueError(
