@@ -355,44 +355,46 @@ def plan(formula: Formula, dtype: Any) -> Callable[..., tuple[Any, ...]]:
     """
     program = _Program(formula, np.dtype(dtype))
     program.lower()
-    steps, tail, outputs = tuple(program.steps), tuple(program.tail), tuple(program.outputs)
-    shape_at = program.shape_register
-    shaped = formula.elementwise and any(shape_at in step[1:4] for step in steps)
-
-    def run(arrays: Sequence[Any], shape: tuple[int, ...] | None = None) -> tuple[Any, ...]:
-        if shaped and shape is None:
-            shape = _common_shape(arrays)
-        registers = [*arrays, shape, *tail]
-        for fn, a, b, c, out, reuse in steps:
-            x = registers[a]
-            if b < 0:
-                own = x if reuse >= 0 and type(x) is np.ndarray else None
-                registers[out] = fn(x) if own is None else fn(x, out=own)
-            elif c < 0:
-                y = registers[b]
-                own = None if reuse < 0 else _memory(x, y, reuse == a)
-                registers[out] = fn(x, y) if own is None else fn(x, y, out=own)
-            else:
-                registers[out] = fn(x, registers[b], registers[c])
-        return tuple([_array(registers[k]) for k in outputs])
-
-    return run
+    names: dict[str, Any] = {"nd": np.ndarray, "asarray": np.asarray, "common": _common_shape}
+    names |= {f"f{k}": step[0] for k, step in enumerate(program.steps)}
+    first = program.shape_register + 1
+    names |= {f"r{first + k}": value for k, value in enumerate(program.tail) if value is not None}
+    exec(compile(_source(program), f"<{formula.name}>", "exec"), names)
+    return names["run"]  # type: ignore[no-any-return]
 
 
-def _memory(x: Any, y: Any, first: bool) -> Any:
-    """The argument whose memory holds the result, if it has the result's shape; else None."""
-    own, other = (x, y) if first else (y, x)
-    fits = type(own) is np.ndarray and (not other.ndim or other.shape == own.shape)
-    return own if fits else None
+def _source(program: _Program) -> str:
+    """The steps as a Python function, a line each: a loop over them would cost as much as they."""
+    at = program.shape_register
+    name = (
+        [f"r{k}" for k in range(at)]
+        + ["shape"]
+        + [f"r{at + 1 + k}" for k in range(len(program.tail))]
+    )
+    lines = ["def run(arrays, shape=None):", f"    ({', '.join(name[:at])},) = arrays"]
+    if program.formula.elementwise and any(at in step[1:4] for step in program.steps):
+        lines.append("    shape = common(arrays)")
+    for k, (fn, *args, out, reuse) in enumerate(program.steps):
+        given = [name[i] for i in args if i >= 0]
+        memory = _reused(given, name[reuse]) if reuse >= 0 else ""
+        text = "None" if fn is _forget else f"f{k}({', '.join(given)}{memory})"
+        lines.append(f"    {name[out]} = {text}")
+    outs = [f"{name[k]} if type({name[k]}) is nd else asarray({name[k]})" for k in program.outputs]
+    return "\n".join([*lines, f"    return ({', '.join(outs)},)"])
+
+
+def _reused(given: list[str], own: str) -> str:
+    """The argument `out=` of a step whose result may lie in the memory of an argument."""
+    fits = f"type({own}) is nd"
+    for other in given:
+        if other != own:
+            fits += f" and (not {other}.ndim or {other}.shape == {own}.shape)"
+    return f", out={own} if {fits} else None"
 
 
 def _common_shape(arrays: Sequence[Any]) -> tuple[int, ...]:
     found = {a.shape for a in arrays if a.ndim}
     return found.pop() if len(found) == 1 else np.broadcast_shapes(*found)
-
-
-def _array(value: Any) -> Any:
-    return value if type(value) is np.ndarray else np.asarray(value)
 
 
 def numpy_function(step: Expr) -> Callable[..., Any] | None:
