@@ -36,16 +36,16 @@ class Backend(Protocol):
         """
         ...
 
-    def elementwise(self, formula: Formula) -> Kernel:
-        """The kernel of an elementwise formula: `f(*arrays, out=None)`, a tuple if several."""
+    def elementwise(self, formula: Formula, order: int) -> Kernel:
+        """The kernel of an elementwise formula: `f(*arrays, out=None)`, a tuple if several.
+
+        `order` is that of derivative. One above 0 is called inside `quiet`; one of 0 sees to it
+        itself that a formula of several steps never warns.
+        """
         ...
 
-    def reduce(self, formula: Formula) -> Kernel:
-        """The kernel of a reduce formula: `f(*arrays, axis, shape, out=None)`."""
-        ...
-
-    def guarded(self, kernel: Kernel) -> Kernel:
-        """The kernel of a formula for callers outside `quiet`: its steps never warn."""
+    def reduce(self, formula: Formula, order: int) -> Kernel:
+        """The kernel of a reduce formula: `f(*arrays, axis, shape, out=None)`; `order` as above."""
         ...
 
     def asarray(self, value: Any, dtype: Any = None) -> Array:

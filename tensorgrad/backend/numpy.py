@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tensorgrad import dtypes, shapes
+from tensorgrad import codegen, dtypes, shapes
 from tensorgrad._errors import DTypeError, ShapeError
 from tensorgrad.backend import (
     numpy_complex,
@@ -56,22 +56,13 @@ class NumpyBackend:
         fused = getattr(numpy_losses, f"{name}_pull", None)
         return fused if fused is not None else getattr(numpy_pulls, name, None)
 
-    def elementwise(self, formula: Formula) -> Callable[..., Any]:
+    def elementwise(self, formula: Formula, order: int) -> Callable[..., Any]:
         direct = single_ufunc(formula)
-        return direct if direct is not None else ElementwiseKernel(formula)
+        return direct if direct is not None else ElementwiseKernel(formula, order)
 
-    def reduce(self, formula: Formula) -> Callable[..., Any]:
-        return ReduceKernel(formula)
-
-    def guarded(self, kernel: Callable[..., Any]) -> Callable[..., Any]:
-        if isinstance(kernel, np.ufunc):
-            return kernel
-
-        def quiet(*arrays: Array, **params: Any) -> Any:
-            with np.errstate(all="ignore"):
-                return kernel(*arrays, **params)
-
-        return quiet
+    def reduce(self, formula: Formula, order: int) -> Callable[..., Any]:
+        kernel = ReduceKernel(formula)
+        return kernel if order else quiet(kernel)
 
     def asarray(self, value: Any, dtype: Any = None) -> Array:
         try:
@@ -134,14 +125,29 @@ def single_ufunc(formula: Formula) -> Callable[..., Any] | None:
     return found if own else None
 
 
-class ElementwiseKernel:
-    """A formula of several steps: promoted once, computed in one dtype, the 16-bit floats in 32."""
+def quiet(kernel: Callable[..., Any]) -> Callable[..., Any]:
+    """A kernel whose steps do not warn."""
 
-    def __init__(self, formula: Formula) -> None:
-        self._formula = formula
+    def run(*arrays: Array, **params: Any) -> Any:
+        with np.errstate(all="ignore"):
+            return kernel(*arrays, **params)
+
+    return run
+
+
+GENERATED = 1  # the highest order of derivative that is compiled; above it NumPy interprets
+
+
+class ElementwiseKernel:
+    """A formula of several steps: promoted once, computed in one dtype, the 16-bit floats in 32.
+
+    In float32 and float64 a generated loop does it in one pass, where there is one.
+    """
+
+    def __init__(self, formula: Formula, order: int) -> None:
+        self._formula, self._order = formula, order
         self._kinds = [v.kind for v in formula.inputs]
         self._ready: dict[Any, tuple[list[Any], Any, list[Any]]] = {}
-        self._single = len(formula.outputs) == 1
         self._traits = traits(formula.inputs, formula.outputs)
 
     def __call__(self, *arrays: Array, out: Any = None) -> Any:
@@ -152,12 +158,13 @@ class ElementwiseKernel:
         casts, run, results = found
         if casts:
             arrays = tuple([a if c is None else a.astype(c) for a, c in zip(arrays, casts)])
-        if arrays[0].size > 2 * BLOCK:
-            return by_blocks(run, arrays, results, out, self._single)
-        outs = run(arrays)
-        if results:
-            outs = tuple([o if r is None else o.astype(r) for o, r in zip(outs, results)])
-        return deliver(outs, out, self._single)
+        if not results:
+            return run(*arrays) if out is None else run(*arrays, out=out)
+        outs = run(*arrays)
+        single = len(results) == 1
+        outs = (outs,) if single else outs
+        outs = tuple([o if r is None else o.astype(r) for o, r in zip(outs, results)])
+        return deliver(outs, out, single)
 
     def _prepare(self, key: tuple[Any, ...]) -> tuple[list[Any], Any, list[Any]]:
         floats = [d for d, kind in zip(key, self._kinds) if kind == "f"]
@@ -173,9 +180,24 @@ class ElementwiseKernel:
         ]
         return (
             casts if any(c is not None for c in casts) else [],
-            plan(self._formula, computed),
+            self._runner(computed),
             results if any(r is not None for r in results) else [],
         )
+
+    def _runner(self, dtype: Any) -> Callable[..., Any]:
+        """What computes the formula in a dtype: a generated loop, else its interpreter."""
+        if self._order <= GENERATED:
+            made = codegen.kernel(self._formula, dtype)
+            if made is not None:
+                return made
+        steps, single = plan(self._formula, dtype), len(self._formula.outputs) == 1
+
+        def run(*arrays: Array, out: Any = None) -> Any:
+            if arrays[0].size > 2 * BLOCK:
+                return by_blocks(steps, arrays, out, single)
+            return deliver(steps(arrays), out, single)
+
+        return run if self._order or self._traits.silent else quiet(run)
 
 
 class ReduceKernel:
@@ -256,9 +278,7 @@ class Layout:
 BLOCK = 8192  # elements: the temporaries of a formula stay in the second cache
 
 
-def by_blocks(
-    run: Callable[..., Any], arrays: Sequence[Array], results: list[Any], out: Any, single: bool
-) -> Any:
+def by_blocks(run: Callable[..., Any], arrays: Sequence[Array], out: Any, single: bool) -> Any:
     """A formula over large arrays of one layout in blocks, so that no temporary leaves the cache.
 
     Arrays of other layouts, or that broadcast, run whole. `out` may be among the inputs.
@@ -267,9 +287,7 @@ def by_blocks(
     targets = [] if out is None else [out] if single and not isinstance(out, tuple) else list(out)
     shape = whole[0].shape if whole else ()
     if any(a.shape != shape or not a.flags.c_contiguous for a in (*whole, *targets)):
-        found = run(arrays)
-        cast = [f if r is None else f.astype(r) for f, r in zip(found, results or [None] * 99)]
-        return deliver(cast, out, single)
+        return deliver(run(arrays), out, single)
     flat = [a.reshape(()) if a.size == 1 else a.reshape(-1) for a in arrays]
     size = whole[0].size
     outs = [t.reshape(-1) for t in targets]
@@ -277,7 +295,7 @@ def by_blocks(
         part = slice(start, start + BLOCK)
         found = run([a[part] if a.ndim else a for a in flat])
         if not outs:
-            outs = [np.empty(size, r or f.dtype) for f, r in zip(found, results or [None] * 99)]
+            outs = [np.empty(size, f.dtype) for f in found]
         for o, f in zip(outs, found):
             o[part] = f
     shaped = targets or [o.reshape(shape) for o in outs]

@@ -94,7 +94,7 @@ class FormulaPrimitive(Primitive):
     """What `Elementwise` and `Reduce` share: derivatives derived from the formula."""
 
     takes_params = False
-    derived = False  # a derivative runs inside backward or jvp, where warnings are off already
+    order = 0  # of derivative; one above 0 runs in backward or jvp, where warnings are off already
 
     def __init__(
         self,
@@ -151,7 +151,7 @@ class FormulaPrimitive(Primitive):
         primitive = None
         if found.formula is not None:
             primitive = type(self)(f"{self.name}_{label}", found.formula)
-            primitive.derived = True
+            primitive.order = self.order + 1
             primitive.holomorphic = self.holomorphic
         return Derived(primitive, sources, found.results)
 
@@ -313,8 +313,7 @@ class Elementwise(FormulaPrimitive):
         return self
 
     def find_kernel(self, backend: base.Backend) -> base.Kernel:
-        kernel = backend.elementwise(self.formula)
-        return kernel if self.derived or self.traits.silent else backend.guarded(kernel)
+        return backend.elementwise(self.formula, self.order)
 
     def shape_rule(self, *specs: Spec, **params: Any) -> Spec:
         shape = shapes.broadcast(*(s.shape for s in specs), op=self.name)
@@ -363,8 +362,7 @@ class Reduce(FormulaPrimitive):
         return cls(name, lambda: Formula.trace(name, fn, variables), len(variables), nout)
 
     def find_kernel(self, backend: base.Backend) -> base.Kernel:
-        kernel = backend.reduce(self.formula)
-        return kernel if self.derived or self.traits.silent else backend.guarded(kernel)
+        return backend.reduce(self.formula, self.order)
 
     def shape_rule(self, *specs: Spec, **params: Any) -> Any:
         axis, shape = params["axis"], params["shape"]

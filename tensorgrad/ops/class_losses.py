@@ -241,15 +241,16 @@ def cross_entropy(
     op = "cross_entropy"
     check_reduction(op, reduction)
     x, target = operand(input, (), op), operand(target, (), op)
-    need(0 <= label_smoothing <= 1, op, label_smoothing=label_smoothing, want="0 to 1", fix="0.1")
+    if not 0 <= label_smoothing <= 1:
+        need(False, op, label_smoothing=label_smoothing, want="0 to 1", fix="0.1")
     if dtypes.is_float(target.dtype):
         return _soft(x, target, weight, reduction, label_smoothing)
     target, axis, classes = _classes(op, x, target)
-    view: Any = {"axis": (axis,), "shape": x.shape}
     ignore = _constant(ignore_index)
+    if weight is None and not label_smoothing and reduction == "mean" and dtypes.is_float(x.dtype):
+        return softmax_xent_p.bind(x, target, ignore, axis=axis)  # type: ignore[no-any-return]
+    view: Any = {"axis": (axis,), "shape": x.shape}
     if weight is None and not label_smoothing:
-        if reduction == "mean" and dtypes.is_float(x.dtype):
-            return softmax_xent_p.bind(x, target, ignore, axis=axis)  # type: ignore[no-any-return]
         loss = _cross_entropy_p.bind(x, target, ignore, **view)[0]
         if reduction == "mean":
             return _mean_counted_p.bind(loss, target, ignore)  # type: ignore[no-any-return]

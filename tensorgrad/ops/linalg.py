@@ -220,7 +220,8 @@ def linear(x: Any, weight: Any, bias: Any = None) -> Tensor:
     >>> linear([1.0, 2.0], [[3.0, 4.0]], [5.0])
     tensor([16.])
     """
-    weight = operand(weight, (x,), "linear")
+    if not isinstance(weight, Tensor):
+        weight = operand(weight, (x,), "linear")
     if bias is None:
         if weight.ndim != 2:
             _refuse(weight, bias)
@@ -228,8 +229,10 @@ def linear(x: Any, weight: Any, bias: Any = None) -> Tensor:
         if x.shape[-1:] != weight.shape[1:]:
             _linear_spec(Spec(x.shape, x.dtype), Spec(weight.shape, weight.dtype))
         return matmul(x, _turned(weight))  # type: ignore[no-any-return]
-    bias = operand(bias, (weight,), "linear")
-    if weight.ndim != 2 or bias.shape != weight.shape[:1]:
+    if not isinstance(bias, Tensor):
+        bias = operand(bias, (weight,), "linear")
+    shape = weight.data.shape
+    if len(shape) != 2 or bias.data.shape != shape[:1]:
         _refuse(weight, bias)
     return linear_p.bind(x, weight, bias)  # type: ignore[no-any-return]
 

@@ -104,7 +104,8 @@ def test_two_units_trained_at_rate_one_half(unit: dict[str, float]) -> None:
     for _ in range(2000):
         expected = factors(wo, wh, x, t)
         loss, (to_wo, to_wh) = tg.value_and_grad(two_units, (0, 1))(wo, wh, x, t)
-        assert (to_wo, to_wh) == pytest.approx(tuple(expected.values()), rel=1e-10, abs=1e-17)
+        # Near the end yo - t cancels: what is left of it is the rounding of the two sigmoids.
+        assert (to_wo, to_wh) == pytest.approx(tuple(expected.values()), rel=1e-10, abs=1e-16)
         wo, wh = wo - rate * to_wo, wh - rate * to_wh
     assert loss < first / 1000
 
