@@ -50,7 +50,7 @@ class NumpyBackend:
             found = getattr(module, name, None)
             if found is not None:
                 return found  # type: ignore[no-any-return]
-        raise NotImplementedError(f"{name}: the NumPy backend has no kernel of this name")
+        raise LookupError(f"{name}: got no kernel of this name in the NumPy backend, expected one")
 
     def pull(self, name: str) -> Callable[..., Any] | None:
         fused = getattr(numpy_losses, f"{name}_pull", None)
