@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tensorgrad import codegen, dtypes, shapes
+from tensorgrad import dtypes, shapes
 from tensorgrad._errors import DTypeError, ShapeError
 from tensorgrad.backend import (
     numpy_complex,
@@ -187,6 +187,8 @@ class ElementwiseKernel:
     def _runner(self, dtype: Any) -> Callable[..., Any]:
         """What computes the formula in a dtype: a generated loop, else its interpreter."""
         if self._order <= GENERATED:
+            from tensorgrad import codegen  # late: for import time
+
             made = codegen.kernel(self._formula, dtype)
             if made is not None:
                 return made
