@@ -90,7 +90,7 @@ def tensor_stub() -> str:
         "    def constant(self) -> Tensor: ...",
         "",
     ]
-    for name in ("make", "rebuilt", "name_of", "recording"):
+    for name in ("make", "rebuilt", "name_of"):
         if hasattr(module, name):
             lines.append(define(name, getattr(module, name)))
     return "\n".join(lines) + "\n"

@@ -53,8 +53,7 @@ class NumpyBackend:
         raise LookupError(f"{name}: got no kernel of this name in the NumPy backend, expected one")
 
     def pull(self, name: str) -> Callable[..., Any] | None:
-        fused = getattr(numpy_losses, f"{name}_pull", None)
-        return fused if fused is not None else getattr(numpy_pulls, name, None)
+        return getattr(numpy_pulls, name, None)
 
     def elementwise(self, formula: Formula, order: int) -> Callable[..., Any]:
         direct = single_ufunc(formula)

@@ -1,12 +1,7 @@
-"""Fused losses on NumPy arrays: the kernel, and its first-order VJP from what the kernel kept.
-
-A fused kernel returns (output, values kept for backward ...); its pull receives the inputs and
-those values as `saved`.
-"""
+"""Fused losses on NumPy arrays; a fused kernel returns (output, values kept for backward ...)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -66,21 +61,3 @@ def _checked(labels: Array, used: Array, columns: int) -> Array:
             f"{columns}; try labels from 0, or more columns"
         )
     return np.where(used, labels, 0)
-
-
-def softmax_xent_pull(
-    ct: Array, wanted: Sequence[int], into: Any, saved: tuple[Any, ...], node: Any
-) -> list[tuple[int, Array]]:
-    """(softmax(x) - one_hot(label)) ct / n, zero in the rows that were left out."""
-    x, exps, total, place, used, count = saved[0], *saved[3:]
-    scale = ct.astype(exps.dtype) / exps.dtype.type(count)
-    weight = scale / total
-    if used is not None:
-        weight *= used
-    found = exps * weight[:, None]
-    found.reshape(-1)[place] -= scale if used is None else scale * used
-    axis = node.params["axis"]
-    if found.shape != x.shape or axis != x.ndim - 1:
-        moved = np.moveaxis(x, axis, -1)
-        found = np.moveaxis(found.reshape(moved.shape), -1, axis)
-    return [(0, found)]

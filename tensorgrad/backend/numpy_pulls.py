@@ -1,8 +1,9 @@
-"""First-order VJPs on bare NumPy arrays, for the hot base primitives, named as the primitive is.
+"""First-order VJPs on bare NumPy arrays, for the hot primitives, named as the primitive is.
 
 Each is `f(ct, wanted, into, saved, node)` and yields (input, cotangent): `saved` are the saved
-values by position, `into(k)` the buffer that input k's cotangent may be written to, or None.
-A cotangent may keep broadcast axes: the caller sums over them.
+values by position (of a fused primitive its inputs, then what its kernel kept), `into(k)` the
+buffer that input k's cotangent may be written to, or None. A cotangent may keep broadcast axes: the
+caller sums over them.
 A test holds every one of them to the primitive's `vjp`.
 """
 
@@ -98,3 +99,21 @@ def _outer(ct: Array, other: Array, rank: int) -> Array:
     """The cotangent of the factor that met a vector: a vector itself, or matrices on the right."""
     found: Array = ct * other if rank == 1 else ct[..., None, :] * other[:, None]
     return found
+
+
+def softmax_xent(
+    ct: Array, wanted: Sequence[int], into: Any, saved: tuple[Any, ...], node: Any
+) -> list[tuple[int, Array]]:
+    """(softmax(x) - one_hot(label)) ct / n, zero in the rows that were left out."""
+    x, exps, total, place, used, count = saved[0], *saved[3:]
+    scale = ct.astype(exps.dtype) / exps.dtype.type(count)
+    weight = scale / total
+    if used is not None:
+        weight *= used
+    found = exps * weight[:, None]
+    found.reshape(-1)[place] -= scale if used is None else scale * used
+    axis = node.params["axis"]
+    if found.shape != x.shape or axis != x.ndim - 1:
+        moved = np.moveaxis(x, axis, -1)
+        found = np.moveaxis(found.reshape(moved.shape), -1, axis)
+    return [(0, found)]

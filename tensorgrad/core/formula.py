@@ -410,6 +410,3 @@ def view_shape(index: int, axis: shapes.Shape, shape: shapes.Shape) -> shapes.Sh
     if index == ROW:
         return tuple(size for k, size in enumerate(shape) if k not in axis)
     return tuple(shape[k] for k in axis) if index == COLUMN else ()
-
-
-LOOPED = ("Reduce",)  # batching rules that loop over the batch, by primitive class or name

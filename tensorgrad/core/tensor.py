@@ -10,7 +10,7 @@ import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from tensorgrad import _config, dtypes
+from tensorgrad import dtypes
 from tensorgrad._errors import DTypeError, GradientError, need
 from tensorgrad.backend import base
 from tensorgrad.core.tape import Array, Leaf, Node, leaf
@@ -305,8 +305,3 @@ def name_of(node: Node | None) -> str:
     if node.primitive.name.startswith("pick") and first is not None:
         return name_of(first)
     return node.primitive.name
-
-
-def recording(tensors: tuple[Tensor, ...]) -> bool:
-    """True if an operation on these tensors is to be recorded."""
-    return _config.is_recording() and any(t.node is not None for t in tensors)
