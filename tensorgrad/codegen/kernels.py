@@ -20,25 +20,27 @@ _LOCK = threading.RLock()
 
 
 class Kernels:
-    """The kernels of a process; `broken` once generation has failed."""
+    """The kernels of a process, made when first asked for; none once generation has failed."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[Formula, str], Callable[..., Any] | None] = {}
-        self._entries = Entries()
+        self._known: dict[Any, Any] = {}
         self.broken = os.name == "nt" or platform.machine() not in FLAGS
 
-    def find(self, formula: Formula, dtype: Any) -> Callable[..., Any] | None:
-        """The kernel of `formula` in `dtype`, or None; see `kernel`."""
-        mark = (formula, np.dtype(dtype).str)
+    def find(self, mark: Any, build: Callable[[], Any]) -> Any:
+        """What `build` made for `mark`, or None; a failure is told once and ends all generation.
+
+        None at once where the environment says TG_KERNELS=0.
+        """
+        if os.environ.get("TG_KERNELS") == "0":
+            return None
         with _LOCK:
             if mark not in self._known:
-                wanted = not self.broken and supports(formula, dtype)
-                self._known[mark] = self._attempt(formula, np.dtype(dtype)) if wanted else None
+                self._known[mark] = None if self.broken else self._attempt(build)
             return self._known[mark]
 
-    def _attempt(self, formula: Formula, dtype: np.dtype[Any]) -> Callable[..., Any] | None:
+    def _attempt(self, build: Callable[[], Any]) -> Any:
         try:
-            return self._build(formula, dtype)
+            return build()
         except Exception as error:
             self.broken = True
             warnings.warn(
@@ -49,19 +51,22 @@ class Kernels:
             )
             return None
 
-    def _build(self, formula: Formula, dtype: np.dtype[Any]) -> Callable[..., Any]:
-        address = compiler().address(function(formula, dtype))
-        nodes = (*formula.inputs, *formula.outputs)
-        types = [dtype.num if e.kind == "f" else np.dtype(bool).num for e in nodes]
-        made = register(formula.name, address, types, len(formula.inputs))
-        slow = arrays_only(made)
-        if any(e.kind != "f" for e in nodes):
-            return slow
-        compiled = compiler().address
-        return self._entries.wrap(formula.name, address, dtype, made, slow, compiled)
+
+KERNELS = Kernels()
+_ENTRIES = Entries()
 
 
-_kernels = Kernels()
+def _build(formula: Formula, dtype: np.dtype[Any]) -> Callable[..., Any] | None:
+    if not supports(formula, dtype):
+        return None
+    address = compiler().address(function(formula, dtype))
+    nodes = (*formula.inputs, *formula.outputs)
+    types = [dtype.num if e.kind == "f" else np.dtype(bool).num for e in nodes]
+    made = register(formula.name, address, types, len(formula.inputs))
+    slow = arrays_only(made)
+    if any(e.kind != "f" for e in nodes):
+        return slow
+    return _ENTRIES.wrap(formula.name, address, dtype, made, slow, compiler().address)
 
 
 def kernel(formula: Formula, dtype: Any) -> Callable[..., Any] | None:
@@ -73,6 +78,5 @@ def kernel(formula: Formula, dtype: Any) -> Callable[..., Any] | None:
     `supports` is False, where the environment says TG_KERNELS=0, or where llvmlite is missing or
     fails, which is told once by a RuntimeWarning.
     """
-    if os.environ.get("TG_KERNELS") == "0":
-        return None
-    return _kernels.find(formula, dtype)
+    wanted = np.dtype(dtype)
+    return KERNELS.find((formula, wanted.str), lambda: _build(formula, wanted))  # type: ignore[no-any-return]

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import platform
-import warnings
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from tensorgrad.codegen.approx import BODIES
+from tensorgrad.codegen.body import Body, supported
 from tensorgrad.codegen.vectors import Text, Vectors
 from tensorgrad.expr.formula import Formula
 from tensorgrad.expr.graph import topo
@@ -24,9 +22,6 @@ MOST_OPERANDS, MOST_WORK = 32, 2000
 
 _CALL_WORK = 20
 
-_PREDICATES = {"lt": "olt", "le": "ole", "eq": "oeq"}
-_ARITHMETIC = frozenset({"add", "sub", "mul", "div"})
-_LOGIC = frozenset({"and", "or"})
 
 _X86 = (
     ["%csr = alloca i32", "call void @llvm.x86.sse.stmxcsr(ptr %csr)"],
@@ -44,16 +39,6 @@ FLAGS: dict[str, tuple[list[str], list[str], list[str]]] = {
 """How a processor keeps and restores its floating-point flags: on entry, on exit, declarations."""
 
 
-def bound(value: Any, double: bool) -> float:
-    """A constant as the number of the compute dtype that the interpreter gives it.
-
-    Raises OverflowError for an integer beyond every float.
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return float(np.asarray(value, np.float64 if double else np.float32))
-
-
 def supports(formula: Formula, dtype: Any) -> bool:
     """Whether `formula` has a generated kernel in `dtype`; the interpreter runs the rest."""
     nodes = topo(formula.outputs)
@@ -65,81 +50,7 @@ def supports(formula: Formula, dtype: Any) -> bool:
     if len(formula.inputs) + len(formula.outputs) > MOST_OPERANDS:
         return False
     seen = (*formula.inputs, *nodes)
-    return all(map(_supported, seen)) and all(o.kind in "fb" for o in formula.outputs)
-
-
-def _supported(e: Expr) -> bool:
-    if e.op == "const":
-        return e.kind == "b" or _is_float(e.value)
-    if e.kind not in "fb":
-        return False
-    real = [a.kind == "f" or (a.op == "const" and a.kind == "i") for a in e.args]
-    if e.op == "input":
-        return True
-    if e.op == "call":
-        return e.value in BODIES and all(real) and any(a.kind == "f" for a in e.args)
-    if e.op in ("lt", "le"):
-        return all(real) and any(a.kind == "f" for a in e.args)
-    if e.op == "eq":
-        bools = all(a.kind == "b" for a in e.args)
-        return bools or (all(real) and any(a.kind == "f" for a in e.args))
-    if e.op in _ARITHMETIC or e.op == "neg":
-        return e.kind == "f" and all(real)
-    if e.op in _LOGIC or e.op == "not":
-        return e.kind == "b"
-    if e.op == "cast":
-        return e.args[0].kind in "fb"
-    return e.op in ("select", "bc", "stop")
-
-
-def _is_float(value: Any) -> bool:
-    try:
-        bound(value, True)
-    except OverflowError:
-        return False
-    return True
-
-
-class _Body:
-    """The nodes of a formula on one vector's worth of elements."""
-
-    def __init__(self, v: Vectors) -> None:
-        self.v = v
-
-    def values(self, formula: Formula, inputs: Sequence[str]) -> list[str]:
-        """One register per output, given one per input."""
-        known = dict(zip(formula.inputs, inputs, strict=True))
-        for e in topo(formula.outputs):
-            if e not in known:
-                known[e] = self._node(e, [known[a] for a in e.args])
-        return [known[o] for o in formula.outputs]
-
-    def _node(self, e: Expr, args: list[str]) -> str:
-        v = self.v
-        if e.op == "const":
-            if e.kind == "b":
-                return v.bool_const(e.value)
-            return v.const(bound(e.value, v.double))
-        if e.op == "call":
-            return BODIES[e.value](v, *args)
-        if e.op in _ARITHMETIC or e.op == "neg":
-            return str(getattr(v, e.op)(*args))
-        if e.op in _PREDICATES:
-            if e.args[0].kind == "b":
-                return v.logic("xor", v.logic("xor", *args), v.bool_const(True))
-            return v.compare(_PREDICATES[e.op], *args)
-        if e.op in _LOGIC:
-            return v.logic(e.op, *args)
-        if e.op == "not":
-            return v.logic("xor", args[0], v.bool_const(True))
-        if e.op == "select":
-            condition, a, b = args
-            return v.select(condition, a, b, v.bools if e.kind == "b" else v.floats)
-        if e.op == "cast" and e.kind == "f":
-            return v.select(args[0], v.const(1), v.const(0))
-        if e.op == "cast":
-            return v.compare("une", args[0], v.const(0))
-        return args[0]
+    return all(map(supported, seen)) and all(o.kind in "fb" for o in formula.outputs)
 
 
 class _Operand:
@@ -288,7 +199,7 @@ class _Loop:
             x = t.value(f"load {k.vector}, ptr %{k.name}, align 1")
             given.append(x if k.real else t.value(f"icmp ne {k.vector} {x}, zeroinitializer"))
         # Every load stands before every store, so outputs may lie in the inputs' memory.
-        for k, x in zip(outs, _Body(v).values(self.formula, given), strict=True):
+        for k, x in zip(outs, Body(v).values(self.formula, given), strict=True):
             value = x if k.real else t.value(f"zext {v.bools} {x} to {k.vector}")
             t.put(f"store {k.vector} {value}, ptr %{k.name}, align 1")
         t.put("br label %computed")

@@ -134,7 +134,7 @@ def test_switch(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_without_llvmlite(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "llvmlite", None)
     monkeypatch.setitem(sys.modules, "llvmlite.binding", None)
-    monkeypatch.setattr(room, "_kernels", room.Kernels())
+    monkeypatch.setattr(room, "KERNELS", room.Kernels())
     monkeypatch.setattr(room, "compiler", compiler.compiler.__wrapped__)
     with pytest.warns(RuntimeWarning, match="llvmlite.*TG_KERNELS=0"):
         assert kernel(formula(), np.float32) is None
@@ -142,7 +142,7 @@ def test_without_llvmlite(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_compiler_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(room, "_kernels", room.Kernels())
+    monkeypatch.setattr(room, "KERNELS", room.Kernels())
     monkeypatch.setattr(room, "function", lambda *_: "; no such\ntext")
     with pytest.warns(RuntimeWarning, match="RuntimeError"):
         assert kernel(formula(), np.float32) is None
