@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tensorgrad import dtypes
+from tensorgrad.backend import blas
 from tensorgrad.backend.numpy_kernels import written
 
 Array = np.ndarray[Any, Any]
@@ -22,7 +23,7 @@ Labels = tuple[int, ...]
 def matmul(x: Array, y: Array, out: Array | None = None) -> Any:
     if x.itemsize == 2 or y.itemsize == 2:
         return _wide(np.matmul, x, y, out)
-    return np.matmul(x, y) if out is None else np.matmul(x, y, out=out)
+    return blas.matmul(x, y, out)
 
 
 def _wide(product: Callable[..., Any], x: Array, y: Array, out: Array | None) -> Any:
@@ -35,20 +36,15 @@ def _wide(product: Callable[..., Any], x: Array, y: Array, out: Array | None) ->
 
 
 def linear(x: Array, weight: Array, bias: Array | None = None, out: Array | None = None) -> Any:
-    target = None
+    if x.ndim == 2 and x.itemsize > 2:
+        return blas.matmul(x, weight.T, out, bias)
     if x.ndim > 2:  # one product of matrices instead of one per leading index
         shape = (*x.shape[:-1], weight.shape[0])
-        if out is not None and out.flags.c_contiguous:
-            target = out.reshape(-1, shape[-1])
-        found = matmul(x.reshape(-1, x.shape[-1]), weight.T, target).reshape(shape)
+        found = linear(x.reshape(-1, x.shape[-1]), weight, bias).reshape(shape)
     else:
-        found = target = matmul(x, weight.T, out)
-    if bias is not None:
-        if bias.dtype == found.dtype:
-            np.add(found, bias, found)
-        else:
-            found, target = np.add(found, bias), None
-    return written(found, out) if out is None or target is None else out
+        found = matmul(x, weight.T)
+        found = found if bias is None else np.add(found, bias)
+    return written(found, out)
 
 
 class _Plan(NamedTuple):

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from tensorgrad.backend import numpy_products
+from tensorgrad.backend import blas, numpy_products
 
 Array = np.ndarray[Any, Any]
 Into = Callable[[int], Any]
@@ -47,9 +47,9 @@ def linear(
     found = []
     for k in wanted:
         if k == 0:
-            found.append((k, np.matmul(ct, saved[1])))
+            found.append((k, blas.matmul(ct, saved[1])))
         elif k == 1:
-            found.append((k, np.matmul(ct.T, saved[0], out=into(k))))
+            found.append((k, blas.matmul(ct.T, saved[0], into(k))))
         else:
             found.append((k, np.add.reduce(ct, 0, None, into(k))))
     return found
