@@ -20,7 +20,8 @@ from tensorgrad.backend import threads
 
 Array = np.ndarray[Any, Any]
 
-SPLIT = 2**24  # multiplications from which on a product is split over threads
+SPLIT = 12_000_000  # multiplications from which on a product is split over threads
+PIECE = 2**22  # multiplications of a piece at least: smaller ones are other kernels, other bits
 
 _NAMES = (
     ("scipy_cblas_{}gemm64_", "scipy_openblas_{}_num_threads64_", 64),
@@ -37,10 +38,12 @@ def matmul(x: Array, y: Array, out: Array | None = None, bias: Array | None = No
 
 
 def plain(x: Array, y: Array, out: Array | None = None, bias: Array | None = None) -> Any:
-    """The same by NumPy's function, which takes every shape and dtype."""
+    """The same by NumPy's function, which takes every shape and dtype; a bias must fit."""
     found = np.matmul(x, y) if out is None else np.matmul(x, y, out=out)
     if bias is None:
         return found
+    if bias.shape != found.shape[-1:]:
+        raise ValueError(f"matmul: got a bias of shape {bias.shape}, expected {found.shape[-1:]}")
     if bias.dtype == found.dtype:
         return np.add(found, bias, found)
     return np.add(found, bias) if out is None else np.add(found, bias, out, casting="same_kind")
@@ -78,17 +81,20 @@ class Door:
         if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[0] or threads.count() == 1:
             return whole(x, y, out, bias)
         rows, columns = x.shape[0], y.shape[1]
-        if rows * columns * x.shape[1] <= SPLIT:
+        work = rows * columns * x.shape[1]
+        if work <= SPLIT:
             return whole(x, y, out, bias)
         if out is None:
             out = np.empty((rows, columns), np.result_type(x, y))
         target = out
         if rows >= columns:
-            threads.split(rows, _grain(rows), lambda a, b: whole(x[a:b], y, target[a:b], bias))
+            threads.split(
+                rows, _grain(rows, work), lambda a, b: whole(x[a:b], y, target[a:b], bias)
+            )
         else:
             threads.split(
                 columns,
-                _grain(columns),
+                _grain(columns, work),
                 lambda a, b: whole(
                     x, y[:, a:b], target[:, a:b], None if bias is None else bias[a:b]
                 ),
@@ -96,9 +102,10 @@ class Door:
         return out
 
 
-def _grain(length: int) -> int:
-    """Rows (columns) of one piece: a multiple of what BLAS takes at once, some pieces a thread."""
-    return max(64, -(-length // (4 * threads.count())) // 16 * 16)
+def _grain(length: int, work: int) -> int:
+    """Rows (columns) of one piece: two pieces a thread, a multiple of what BLAS takes at once."""
+    wanted = max(length / (2 * threads.count()), length * PIECE / work, 64)
+    return -(-int(wanted) // 16) * 16
 
 
 def _openblas() -> Any:

@@ -2,62 +2,79 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import numpy as np
 
-from tensorgrad import dtypes
+from tensorgrad.backend.numpy_kernels import written
+from tensorgrad.backend.numpy_staged import ReduceKernel
+from tensorgrad.expr import (
+    ELEMENT,
+    ROW,
+    SCALAR,
+    Formula,
+    at,
+    call,
+    equal,
+    iota,
+    isum,
+    rmax,
+    rsum,
+    where,
+)
+from tensorgrad.expr import input as variable
 
 Array = np.ndarray[Any, Any]
 
 
-@lru_cache(maxsize=64)
-def _starts(rows: int, columns: int) -> Array:
-    """The flat position of each row's first element."""
-    return np.arange(0, rows * columns, columns)
+def _forward(x: Any, label: Any, ignore: Any) -> Any:
+    """The sum over rows of log Σ exp(x) - x[label], how many rows count, and per row Σ and max."""
+    m = rmax(x)
+    s = x - m
+    total = rsum(call("exp", s))
+    skip = equal(label, ignore)
+    loss = call("log", total) - at(s, where(skip, 0, label))
+    return isum(where(skip, 0, loss)), isum(where(skip, 0.0, 1.0)), total, m
+
+
+def _backward(x: Any, label: Any, ignore: Any, total: Any, m: Any, scale: Any) -> Any:
+    """(softmax(x) - one_hot(label)) scale, zero in the rows that were left out."""
+    share = call("exp", x - m) / total
+    own = where(equal(iota(), label), share - 1, share)
+    return where(equal(label, ignore), 0, own * scale)
+
+
+@cache
+def _kernels() -> tuple[ReduceKernel, ReduceKernel]:
+    rows = [variable("x", "f", ELEMENT), variable("label", "i", ROW)]
+    rows += [variable("ignore", "i", SCALAR)]
+    kept = [variable("total", "f", ROW), variable("m", "f", ROW), variable("scale", "f", SCALAR)]
+    return (
+        ReduceKernel(Formula.trace("cross_entropy", _forward, rows)),
+        ReduceKernel(Formula.trace("cross_entropy_vjp", _backward, [*rows, *kept])),
+    )
 
 
 def softmax_xent(
     x: Array, label: Array, ignore: Array, *, axis: int, out: Array | None = None
 ) -> Any:
     """Mean over rows of log Σ exp(x) - x[label], rows of label `ignore` left out; NaN for none."""
-    columns = x.shape[axis]
-    rows = np.moveaxis(x, axis, -1).reshape(-1, columns) if axis != x.ndim - 1 else x
-    rows = rows.reshape(-1, columns) if rows.ndim != 2 else rows
-    if dtypes.is_half(x.dtype) or x.dtype.kind != "f":
-        rows = rows.astype(dtypes.compute(dtypes.inexact(x.dtype)))
-    labels = label.reshape(-1)
-    if labels.dtype != np.int64:
-        labels = labels.astype(np.int64)
-    used = None
-    # Seen as unsigned, a negative label is too large as well: one pass instead of two.
-    if not labels.size or np.maximum.reduce(labels.view(np.uint64)) >= columns:
-        used = labels != ignore
-        labels = _checked(labels, used, columns)
-    shifted = np.subtract(rows, np.maximum.reduce(rows, axis=1, keepdims=True), order="C")
-    place = _starts(*rows.shape) + labels
-    picked = shifted.reshape(-1).take(place)
-    np.exp(shifted, shifted)
-    total = np.add.reduce(shifted, 1)
-    losses = np.log(total)
-    losses -= picked
-    count = len(labels) if used is None else np.count_nonzero(used)
-    loss = np.add.reduce(losses if used is None else losses[used], None)
-    value = np.asarray(loss / count if count else np.nan, dtypes.inexact(x.dtype))
-    if out is not None:
-        out[...] = value
-        value = out
-    return value, shifted, total, place, used, count
+    wide = _wide(x)
+    loss, count, total, m = _kernels()[0](wide, label, ignore, axis=(axis,), shape=x.shape)
+    value = loss / count if count else np.asarray(np.nan, loss.dtype)
+    if wide is not x:
+        value = value.astype(x.dtype)
+    return written(np.asarray(value), out), count, total, m
 
 
-def _checked(labels: Array, used: Array, columns: int) -> Array:
-    """Labels in range, those left out as 0; `IndexError` names the first bad one."""
-    bad = used & ((labels < 0) | (labels >= columns))
-    if bad.any():
-        row = int(np.flatnonzero(bad)[0])
-        raise IndexError(
-            f"cross_entropy: got label {labels[row]} in row {row}, expected 0 <= label < "
-            f"{columns}; try labels from 0, or more columns"
-        )
-    return np.where(used, labels, 0)
+def softmax_xent_pull(ct: Array, saved: tuple[Any, ...], axis: int) -> Any:
+    """Its cotangent of x; `saved` are the three inputs and what the kernel kept."""
+    x, label, ignore, count, total, m = saved
+    scale = np.asarray(_wide(ct) / count)
+    return _kernels()[1](_wide(x), label, ignore, total, m, scale, axis=(axis,), shape=x.shape)
+
+
+def _wide(x: Array) -> Array:
+    """The 16-bit floats in float32, in which they are computed."""
+    return x.astype(np.float32) if x.itemsize == 2 else x

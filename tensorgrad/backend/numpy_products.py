@@ -36,8 +36,10 @@ def _wide(product: Callable[..., Any], x: Array, y: Array, out: Array | None) ->
 
 
 def linear(x: Array, weight: Array, bias: Array | None = None, out: Array | None = None) -> Any:
-    if x.ndim == 2 and x.itemsize > 2:
+    if x.ndim == weight.ndim == 2 and x.itemsize > 2:
         return blas.matmul(x, weight.T, out, bias)
+    if weight.ndim != 2 or (bias is not None and bias.shape != weight.shape[:1]):
+        raise ValueError(f"linear: got a weight of shape {weight.shape}, expected (out, in)")
     if x.ndim > 2:  # one product of matrices instead of one per leading index
         shape = (*x.shape[:-1], weight.shape[0])
         found = linear(x.reshape(-1, x.shape[-1]), weight, bias).reshape(shape)

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from tensorgrad.backend import blas, numpy_products
+from tensorgrad.backend import blas, numpy_losses, numpy_products
 
 Array = np.ndarray[Any, Any]
 Into = Callable[[int], Any]
@@ -104,16 +104,4 @@ def _outer(ct: Array, other: Array, rank: int) -> Array:
 def softmax_xent(
     ct: Array, wanted: Sequence[int], into: Any, saved: tuple[Any, ...], node: Any
 ) -> list[tuple[int, Array]]:
-    """(softmax(x) - one_hot(label)) ct / n, zero in the rows that were left out."""
-    x, exps, total, place, used, count = saved[0], *saved[3:]
-    scale = ct.astype(exps.dtype) / exps.dtype.type(count)
-    weight = scale / total
-    if used is not None:
-        weight *= used
-    found = exps * weight[:, None]
-    found.reshape(-1)[place] -= scale if used is None else scale * used
-    axis = node.params["axis"]
-    if found.shape != x.shape or axis != x.ndim - 1:
-        moved = np.moveaxis(x, axis, -1)
-        found = np.moveaxis(found.reshape(moved.shape), -1, axis)
-    return [(0, found)]
+    return [(0, numpy_losses.softmax_xent_pull(ct, saved, node.params["axis"]))]

@@ -14,6 +14,7 @@ from typing import Any
 from tensorgrad import _config, dtypes
 from tensorgrad._errors import GradientError, need
 from tensorgrad.backend import base
+from tensorgrad.core.calls import beside
 from tensorgrad.core.primitive import operand
 from tensorgrad.core.tape import (
     WRITES,
@@ -28,15 +29,17 @@ from tensorgrad.core.tensor import Tensor, make, name_of
 
 Deliver = Callable[[Node, Any], None]
 Pairs = Iterable[tuple[int, Any]]  # an input, and its cotangent
+Pending = dict[int, tuple[Any, Any]]
+"""By number: a node, and its cotangent so far (a list for several outputs)."""
 
 
 class Arrays:
     """Cotangents as bare arrays of one backend; a context in which nothing is recorded."""
 
     def __init__(self, like: Array) -> None:
-        self.backend = base.of(like)
-        self.kind: Any = self.backend.array_type
-        self._quiet = self.backend.quiet()
+        backend = self.backend = base.of(like)
+        self.kind: Any = type(like)
+        self._quiet = backend.quiet()
 
     def __enter__(self) -> None:
         self._token = _config.recording.set(False)
@@ -90,28 +93,28 @@ def propagate(
     needed: Container[int] | None = None,
     targets: Container[int] = (),
     free: bool = True,
-    into: Callable[[Node], Any] = lambda node: None,
+    into: Callable[[Any], Any] | None = None,
 ) -> None:
     """Carry cotangents from `seeds` to the leaves, each node once, in reverse order of creation.
 
     Leaves, and nodes whose number is in `targets`, are delivered and end the walk there; `needed`
     (numbers too) limits it to the nodes on the way to what is asked for; `free` drops what a node
-    saved as soon as it was used.
+    saved as soon as it was used. With `into`, which gives the buffer that a leaf's first cotangent
+    may be written to, leaves without hooks are handed every cotangent as it comes.
     """
-    pending: dict[int, Any] = {}  # by number: the cotangent so far, a list for several outputs
-    nodes: dict[int, Any] = {}
+    pending: Pending = {}
     heap: list[int] = []
     push, pop, kind, bare = heapq.heappush, heapq.heappop, mode.kind, isinstance(mode, Arrays)
 
     def target(k: int) -> Any:
         parent = parents[k]
-        return into(parent) if type(parent) is Leaf and parent.seq not in pending else None
+        return into(parent) if into is not None and type(parent) is Leaf else None
 
     for node, ct in seeds:
-        _meet(node, ct, pending, nodes, heap, mode)
+        _meet(node, ct, pending, heap, mode)
     while heap:
         seq = -pop(heap)
-        node, ct = nodes.pop(seq), pending.pop(seq)
+        node, ct = pending.pop(seq)
         primitive, parents = node.primitive, node.parents
         if primitive is None or seq in targets:
             deliver(node, ct)
@@ -119,7 +122,7 @@ def propagate(
         if type(primitive) is Pick:
             slots = [None] * _outputs(parents[0])
             slots[primitive.index] = ct
-            _meet(parents[0], slots, pending, nodes, heap, mode)
+            _meet(parents[0], slots, pending, heap, mode)
             continue
         if node.saved is None or WRITES.latest > seq:
             _check(node)
@@ -131,11 +134,16 @@ def propagate(
             parent, g = parents[k], found
             if type(g) is not kind or g.shape != parent.shape or g.dtype != parent.dtype:
                 g = mode.conform(g, parent)
-            before = pending.get(parent.seq)
+            if into is not None and type(parent) is Leaf and not parent.hooks:
+                deliver(parent, g)
+                continue
+            number = parent.seq
+            before = pending.get(number)
             if before is None:
-                nodes[parent.seq] = parent
-                push(heap, -parent.seq)
-            pending[parent.seq] = g if before is None else mode.add(before, g)
+                pending[number] = parent, g
+                push(heap, -number)
+            else:
+                pending[number] = parent, mode.add(before[1], g)
         if free:
             node.saved, node.parents = None, ()
 
@@ -151,25 +159,17 @@ class Masks(dict[int, tuple[int, ...]]):
 WANTED = Masks()
 
 
-def _meet(
-    node: Node,
-    ct: Any,
-    pending: dict[int, Any],
-    nodes: dict[int, Node],
-    heap: list[int],
-    mode: Arrays | Tensors,
-) -> None:
+def _meet(node: Node, ct: Any, pending: Pending, heap: list[int], mode: Arrays | Tensors) -> None:
     """Add a cotangent (for several outputs, a list of them) to what waits for a node."""
     before = pending.get(node.seq)
     if before is None:
-        nodes[node.seq] = node
         heapq.heappush(heap, -node.seq)
     elif isinstance(ct, list):
-        pairs = zip(before, ct)
+        pairs = zip(before[1], ct)
         ct = [b if c is None else c if b is None else mode.add(b, c) for b, c in pairs]
     else:
-        ct = mode.add(before, ct)
-    pending[node.seq] = ct
+        ct = mode.add(before[1], ct)
+    pending[node.seq] = node, ct
 
 
 def _check(node: Node) -> None:
@@ -227,8 +227,11 @@ def backward(
         return
     mode, taken = Arrays(ct.data), {given}
 
-    def accumulate(leaf: Node, value: Array) -> None:
-        accumulate_array(leaf, value, mode.backend, taken)
+    def accumulate(leaf: Any, value: Array) -> None:
+        if value is leaf.into and leaf.grad is None and not leaf.hooks:
+            leaf.grad = make(value)
+        else:
+            accumulate_array(leaf, value, mode.backend, taken)
 
     with mode:
         propagate([(node, ct.data)], mode, accumulate, free=free, into=buffer)
@@ -237,15 +240,17 @@ def backward(
 def seed(tensor: Tensor, gradient: Any = None) -> Tensor:
     """The cotangent that backward starts from."""
     if gradient is None:
-        need(
-            tensor.size == 1,
-            "backward",
-            tensor=tensor,
-            want="one element, or a cotangent",
-            fix="x.sum().backward(), or backward(gradient)",
-            error=GradientError,
-        )
-        return make(base.of(tensor.value()).full(tensor.shape, 1, tensor.dtype))
+        if tensor.shape:
+            need(
+                tensor.size == 1,
+                "backward",
+                tensor=tensor,
+                want="one element, or a cotangent",
+                fix="x.sum().backward(), or backward(gradient)",
+                error=GradientError,
+            )
+            return make(base.of(tensor.value()).full(tensor.shape, 1, tensor.dtype))
+        return beside(1, tensor)
     ct = operand(gradient, (tensor,), "backward")
     need(
         ct.shape == tensor.shape,

@@ -18,7 +18,7 @@ from tensorgrad import _config, dtypes
 from tensorgrad._errors import TensorgradError
 from tensorgrad.backend import base
 from tensorgrad.core.levels import interpret
-from tensorgrad.core.tape import ROOT, Array, Node, next_seq
+from tensorgrad.core.tape import INSIDE, ROOT, Array, Node, next_seq
 from tensorgrad.core.tensor import Tensor, make
 from tensorgrad.expr import Expr
 
@@ -157,7 +157,7 @@ def path(op, kernels, keepers, differentiable):
         n.shape = v.shape
         n.dtype = v.dtype
         f = frame(1)
-        while f.f_code.co_filename.startswith(root):
+        while inside[f.f_code.co_filename]:
             f = f.f_back
         n.code = f.f_code
         n.offset = f.f_lasti
@@ -193,7 +193,7 @@ def _specialised(arity: int) -> Any:
         "Node": Node,
         "Expr": Expr,
         "next_seq": next_seq,
-        "root": ROOT,
+        "inside": INSIDE,
         "new": object.__new__,
         "frame": sys._getframe,
         "recording": _config.is_recording,

@@ -62,12 +62,14 @@ class Derived:
 class Route:
     """A VJP with its inputs located: `pick` takes them from the saved values and cotangents.
 
-    `results` pair an input with an output of `primitive`, or with cotangent -1 - r as it is.
+    `results` pair an input with an output of `primitive`, or with cotangent -1 - r as it is;
+    `only` is the input if a kernel's one output is all there is, else -1.
     """
 
     primitive: FormulaPrimitive | None
     pick: Callable[[Sequence[Any]], tuple[Any, ...]]
     results: list[tuple[int, int]]
+    only: int
 
     def run(
         self, call: Callable[..., Any] | None, pool: Sequence[Any], cts: list[Any], params: Params
@@ -191,7 +193,9 @@ class FormulaPrimitive(Primitive):
                 if r is not None
             ]
             take = picker(tuple(at[s] for s in rule.sources))
-            found = self._routes[key] = Route(rule.primitive, take, results)
+            single = rule.primitive is not None and rule.primitive.nout == len(results) == 1
+            only = results[0][0] if single and results[0][1] == 0 else -1
+            found = self._routes[key] = Route(rule.primitive, take, results, only)
         return found
 
     def pull(
@@ -201,17 +205,15 @@ class FormulaPrimitive(Primitive):
             return self._pulled(node, ct, wanted)
         if ct.dtype.kind == "c" or _complex(node, wanted):
             return self._pulled(node, [ct], wanted)
-        route = self.route(node.mask, wanted, FIRST)
-        run = route.primitive
-        if run is None:
+        route = self._routes.get((node.mask, wanted, FIRST)) or self.route(node.mask, wanted, FIRST)
+        if route.primitive is None:
             return [(k, ct) for k, _ in route.results]
-        values = route.pick((*node.saved, ct))  # type: ignore[misc]
-        if node.params:
-            found = run.kernels[type(ct)](*values, **node.params)
-        else:
-            found = run.kernels[type(ct)](*values)
-        if run.nout == 1:
-            return [(k, found if r >= 0 else ct) for k, r in route.results]
+        run, values = route.primitive.kernels[type(ct)], route.pick((*node.saved, ct))  # type: ignore[misc]
+        found = run(*values, **node.params) if node.params else run(*values)
+        if route.only >= 0:
+            return [(route.only, found)]
+        if route.primitive.nout == 1:
+            found = (found,)
         return [(k, found[r] if r >= 0 else ct) for k, r in route.results]
 
     def _pulled(self, node: Node, cts: list[Any], wanted: Wanted) -> list[tuple[int, Array]]:

@@ -29,13 +29,18 @@ class Fused(Primitive):
 
     def call(self, *inputs: Any, **params: Any) -> Any:
         """Run the kernel and record; a level above 0, or an integer output, runs the reference."""
-        tensors = operands(inputs, self.name)
+        tensors = inputs
+        for x in inputs:
+            if not isinstance(x, Tensor):
+                tensors = operands(inputs, self.name)
+                break
         arrays, mask, bit = [], 0, 1
         for x in tensors:
             if x.level:
                 return self.reference(*tensors, **params)
             arrays.append(x.data)
-            mask += bit if x.node is not None else 0
+            if x.node is not None:
+                mask += bit
             bit += bit
         kind = type(arrays[0])
         try:
@@ -44,13 +49,12 @@ class Fused(Primitive):
             raise explain(self, tensors, params, error) from None
         out = make(value if type(value) is kind else restore(value, kind))
         if mask and _config.is_recording():
-            node = Node()
+            node = out.node = Node()
             node.primitive, node.params, node.mask = self, params, mask
             node.parents = tuple([x.node for x in tensors])
             node.saved = (*arrays, *kept)
             node.seq, node.shape, node.dtype = next_seq(), out.data.shape, out.data.dtype
             node.code, node.offset = user_place()
-            out.node = node
         return out
 
     def pull(

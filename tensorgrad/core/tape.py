@@ -112,10 +112,21 @@ def leaf(shape: tuple[int, ...], dtype: Any, tensor: Tensor | None = None) -> Le
     return node
 
 
+class Inside(dict[str, bool]):
+    """Whether a source file is one of this package, by the name that its code objects share."""
+
+    def __missing__(self, filename: str) -> bool:
+        found = self[filename] = filename.startswith(ROOT)
+        return found
+
+
+INSIDE = Inside()
+
+
 def user_place() -> tuple[CodeType | None, int]:
     """The code object and instruction offset of the nearest frame outside this package."""
     frame = sys._getframe(1)
-    while frame.f_code.co_filename.startswith(ROOT):
+    while INSIDE[frame.f_code.co_filename]:
         if frame.f_back is None:
             return None, 0
         frame = frame.f_back

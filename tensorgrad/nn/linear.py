@@ -51,7 +51,8 @@ class Linear(Module):
         super().__init__()
         self.in_features, self.out_features = in_features, out_features
         dtype = dtype or tg.dtypes.default()
-        self.weight = Parameter(tg.zeros((out_features, in_features), dtype=dtype))
+        # In memory the weight lies as (in, out): x Wᵀ is then what BLAS multiplies fastest.
+        self.weight = Parameter(tg.zeros((in_features, out_features), dtype=dtype).T)
         bias_values = Parameter(tg.zeros((out_features,), dtype=dtype)) if bias else None
         self.register_parameter("bias", bias_values)
         self.reset_parameters()

@@ -239,8 +239,8 @@ def cross_entropy(
     tensor(0.69314718)
     """
     op = "cross_entropy"
-    check_reduction(op, reduction)
     x, target = operand(input, (), op), operand(target, (), op)
+    check_reduction(op, reduction)
     if not 0 <= label_smoothing <= 1:
         need(False, op, label_smoothing=label_smoothing, want="0 to 1", fix="0.1")
     if dtypes.is_float(target.dtype):

@@ -141,6 +141,16 @@ operation(
 
 
 def _linear_spec(x: Spec, weight: Spec, bias: Spec | None = None) -> Spec:
+    fix = "weight.reshape(out_features, in_features)"
+    need(weight.ndim == 2, "linear", weight=weight, want="(out_features, in_features)", fix=fix)
+    need(
+        bias is None or bias.shape == weight.shape[:1],
+        "linear",
+        bias=bias,
+        weight=weight,
+        want=f"a bias of shape {weight.shape[:1]}, one number per row of the weight",
+        fix="bias.reshape(-1)",
+    )
     need(
         x.ndim and x.shape[-1] == weight.shape[1],
         "linear",
@@ -223,26 +233,13 @@ def linear(x: Any, weight: Any, bias: Any = None) -> Tensor:
     if not isinstance(weight, Tensor):
         weight = operand(weight, (x,), "linear")
     if bias is None:
-        if weight.ndim != 2:
-            _refuse(weight, bias)
         x = operand(x, (weight,), "linear")
-        if x.shape[-1:] != weight.shape[1:]:
+        if weight.ndim != 2 or x.shape[-1:] != weight.shape[1:]:
             _linear_spec(Spec(x.shape, x.dtype), Spec(weight.shape, weight.dtype))
         return matmul(x, _turned(weight))  # type: ignore[no-any-return]
     if not isinstance(bias, Tensor):
         bias = operand(bias, (weight,), "linear")
-    shape = weight.data.shape
-    if len(shape) != 2 or bias.data.shape != shape[:1]:
-        _refuse(weight, bias)
     return linear_p.bind(x, weight, bias)  # type: ignore[no-any-return]
-
-
-def _refuse(weight: Any, bias: Any) -> None:
-    """Raise the error of parameters that do not fit; out of the way of those that do."""
-    fix = "weight.reshape(out_features, in_features)"
-    need(weight.ndim == 2, "linear", weight=weight, want="(out_features, in_features)", fix=fix)
-    want = f"a bias of shape {weight.shape[:1]}, one number per row of the weight"
-    need(False, "linear", bias=bias, weight=weight, want=want, fix="bias.reshape(-1)")
 
 
 # -- products in other words -------------------------------------------------------------------

@@ -22,6 +22,7 @@ MARGIN = 0.02
 # Where a function has a joint: the distance from it, per argument tuple.
 KINKS: dict[str, Any] = {
     "abs": lambda x: x,
+    "relu": lambda x: x,
     "copysign": lambda x, s: np.minimum(np.abs(x), np.abs(s)),
     "maximum": lambda a, b: a - b,
     "minimum": lambda a, b: a - b,

@@ -1,0 +1,423 @@
+"""The LLVM text of the entry to BLAS: what `products` compiles.
+
+It checks what it is given as far as it relies on it (types, dtype, shapes, layouts), and hands
+everything else to the slow way. `_WORDS` names, in order, what the table behind it holds.
+"""
+
+from __future__ import annotations
+
+
+def text(bits: int, large: int) -> str:
+    """The entry as LLVM text, for a BLAS with integers of that many bits; `large` work unlocks."""
+    wide = bits == 64
+    return (
+        _TEXT.replace("CAST", "add i64 0," if wide else "trunc i64")
+        .replace("TOINT", "" if wide else "to i32")
+        .replace("INT", "i64" if wide else "i32")
+        .replace("LARGE", str(large))
+    )
+
+
+_WORDS = (
+    "ndarray single double slow none new vectorcall save restore incref sgemm dgemm "
+    "get_threads set_threads most"
+).split()
+
+
+def _loads() -> str:
+    lines = ["  %table = getelementptr i8, ptr %self, i64 32"]
+    for k, name in enumerate(_WORDS):
+        lines += [f"  %{name}.at = getelementptr ptr, ptr %table, i64 {k}"]
+        lines += [f"  %{name} = load ptr, ptr %{name}.at"]
+    return "\n".join(lines)
+
+
+# A matrix is described by six words: data, rows, columns, leading dimension, transposed or not,
+# and the byte behind its last.
+_MATRIX = """
+define internal i1 @KERNEL.matrix(ptr %a, ptr %ndarray, ptr %descr, i64 %size, ptr %found) {
+  %type.at = getelementptr i8, ptr %a, i64 8
+  %type = load ptr, ptr %type.at
+  %exact = icmp eq ptr %type, %ndarray
+  br i1 %exact, label %array, label %no
+array:
+  %descr.at = getelementptr i8, ptr %a, i64 56
+  %own = load ptr, ptr %descr.at
+  %same = icmp eq ptr %own, %descr
+  %nd.at = getelementptr i8, ptr %a, i64 24
+  %nd = load i32, ptr %nd.at
+  %flat = icmp eq i32 %nd, 2
+  %flags.at = getelementptr i8, ptr %a, i64 64
+  %flags = load i32, ptr %flags.at
+  %aligned = and i32 %flags, 256
+  %straight = icmp ne i32 %aligned, 0
+  %both = and i1 %same, %flat
+  %fit = and i1 %both, %straight
+  br i1 %fit, label %matrix, label %no
+matrix:
+  %data.at = getelementptr i8, ptr %a, i64 16
+  %data = load ptr, ptr %data.at
+  %dims.at = getelementptr i8, ptr %a, i64 32
+  %dims = load ptr, ptr %dims.at
+  %steps.at = getelementptr i8, ptr %a, i64 40
+  %steps = load ptr, ptr %steps.at
+  %m = load i64, ptr %dims
+  %n.at = getelementptr i64, ptr %dims, i64 1
+  %n = load i64, ptr %n.at
+  %down = load i64, ptr %steps
+  %right.at = getelementptr i64, ptr %steps, i64 1
+  %right = load i64, ptr %right.at
+  store ptr %data, ptr %found
+  %f1 = getelementptr i64, ptr %found, i64 1
+  store i64 %m, ptr %f1
+  %f2 = getelementptr i64, ptr %found, i64 2
+  store i64 %n, ptr %f2
+  %f3 = getelementptr i64, ptr %found, i64 3
+  %f4 = getelementptr i64, ptr %found, i64 4
+  %row = mul i64 %n, %size
+  %packed = icmp eq i64 %right, %size
+  %apart = icmp sge i64 %down, %row
+  %down.rest = srem i64 %down, %size
+  %down.whole = icmp eq i64 %down.rest, 0
+  %rows.apart = and i1 %apart, %down.whole
+  %rows = and i1 %packed, %rows.apart
+  br i1 %rows, label %plain, label %other
+plain:
+  %last.row = sub i64 %m, 1
+  %down.far = mul i64 %last.row, %down
+  %down.size = add i64 %down.far, %row
+  %down.ld = sdiv i64 %down, %size
+  store i64 %down.ld, ptr %f3
+  store i64 0, ptr %f4
+  br label %some
+other:
+  %column = mul i64 %m, %size
+  %stacked = icmp eq i64 %down, %size
+  %beside = icmp sge i64 %right, %column
+  %right.rest = srem i64 %right, %size
+  %right.whole = icmp eq i64 %right.rest, 0
+  %columns.apart = and i1 %beside, %right.whole
+  %columns = and i1 %stacked, %columns.apart
+  br i1 %columns, label %turned, label %no
+turned:
+  %last.column = sub i64 %n, 1
+  %right.far = mul i64 %last.column, %right
+  %right.size = add i64 %right.far, %column
+  %right.ld = sdiv i64 %right, %size
+  store i64 %right.ld, ptr %f3
+  store i64 1, ptr %f4
+  br label %some
+some:
+  %bytes = phi i64 [%down.size, %plain], [%right.size, %turned]
+  %end = getelementptr i8, ptr %data, i64 %bytes
+  %f5 = getelementptr i64, ptr %found, i64 5
+  store ptr %end, ptr %f5
+  %area = mul i64 %m, %n
+  %full = icmp sgt i64 %area, 0
+  ret i1 %full
+no:
+  ret i1 false
+}
+
+define internal i1 @KERNEL.overlap(ptr %x, ptr %y) {
+  %x.start = load ptr, ptr %x
+  %y.start = load ptr, ptr %y
+  %x.at = getelementptr i64, ptr %x, i64 5
+  %x.end = load ptr, ptr %x.at
+  %y.at = getelementptr i64, ptr %y, i64 5
+  %y.end = load ptr, ptr %y.at
+  %before = icmp ult ptr %x.start, %y.end
+  %after = icmp ult ptr %y.start, %x.end
+  %both = and i1 %before, %after
+  ret i1 %both
+}
+"""
+
+_ROWS = """
+define internal void @KERNEL.add_TYPE(ptr %c, i64 %m, i64 %n, i64 %ld, ptr %bias) {
+  br label %row
+row:
+  %i = phi i64 [0, %0], [%i.next, %last]
+  %line = mul i64 %i, %ld
+  %at = getelementptr TYPE, ptr %c, i64 %line
+  br label %wide
+wide:
+  %j = phi i64 [0, %row], [%j.next, %body]
+  %j.next = add i64 %j, 16
+  %more = icmp sle i64 %j.next, %n
+  br i1 %more, label %body, label %rest
+body:
+  %p = getelementptr TYPE, ptr %at, i64 %j
+  %q = getelementptr TYPE, ptr %bias, i64 %j
+  %x = load <16 x TYPE>, ptr %p, align 1
+  %y = load <16 x TYPE>, ptr %q, align 1
+  %z = fadd <16 x TYPE> %x, %y
+  store <16 x TYPE> %z, ptr %p, align 1
+  br label %wide
+rest:
+  %k = phi i64 [%j, %wide], [%k.next, %one]
+  %some = icmp slt i64 %k, %n
+  br i1 %some, label %one, label %last
+one:
+  %u = getelementptr TYPE, ptr %at, i64 %k
+  %v = getelementptr TYPE, ptr %bias, i64 %k
+  %s = load TYPE, ptr %u
+  %t = load TYPE, ptr %v
+  %w = fadd TYPE %s, %t
+  store TYPE %w, ptr %u
+  %k.next = add i64 %k, 1
+  br label %rest
+last:
+  %i.next = add i64 %i, 1
+  %again = icmp slt i64 %i.next, %m
+  br i1 %again, label %row, label %done
+done:
+  ret void
+}
+"""
+
+_MAIN = """
+define ptr @KERNEL(ptr %self, ptr %args, i64 %nargs) {
+LOADS
+  %A = alloca [6 x i64]
+  %B = alloca [6 x i64]
+  %C = alloca [6 x i64]
+  %dims = alloca [2 x i64]
+  %enough = icmp uge i64 %nargs, 2
+  %limited = icmp ule i64 %nargs, 4
+  %counted = and i1 %enough, %limited
+  br i1 %counted, label %first, label %slow
+first:
+  %a = load ptr, ptr %args
+  %b.at = getelementptr ptr, ptr %args, i64 1
+  %b = load ptr, ptr %b.at
+  %a.type.at = getelementptr i8, ptr %a, i64 8
+  %a.type = load ptr, ptr %a.type.at
+  %a.exact = icmp eq ptr %a.type, %ndarray
+  br i1 %a.exact, label %kind, label %slow
+kind:
+  %descr.at = getelementptr i8, ptr %a, i64 56
+  %descr = load ptr, ptr %descr.at
+  %is.single = icmp eq ptr %descr, %single
+  %is.double = icmp eq ptr %descr, %double
+  %known = or i1 %is.single, %is.double
+  br i1 %known, label %sides, label %slow
+sides:
+  %size = select i1 %is.single, i64 4, i64 8
+  %a.ok = call i1 @KERNEL.matrix(ptr %a, ptr %ndarray, ptr %descr, i64 %size, ptr %A)
+  br i1 %a.ok, label %second, label %slow
+second:
+  %b.ok = call i1 @KERNEL.matrix(ptr %b, ptr %ndarray, ptr %descr, i64 %size, ptr %B)
+  br i1 %b.ok, label %inner, label %slow
+inner:
+  %a.data = load ptr, ptr %A
+  %a.m.at = getelementptr i64, ptr %A, i64 1
+  %m = load i64, ptr %a.m.at
+  %a.k.at = getelementptr i64, ptr %A, i64 2
+  %k = load i64, ptr %a.k.at
+  %a.ld.at = getelementptr i64, ptr %A, i64 3
+  %lda = load i64, ptr %a.ld.at
+  %a.t.at = getelementptr i64, ptr %A, i64 4
+  %ta = load i64, ptr %a.t.at
+  %b.data = load ptr, ptr %B
+  %b.k.at = getelementptr i64, ptr %B, i64 1
+  %bk = load i64, ptr %b.k.at
+  %b.n.at = getelementptr i64, ptr %B, i64 2
+  %n = load i64, ptr %b.n.at
+  %b.ld.at = getelementptr i64, ptr %B, i64 3
+  %ldb = load i64, ptr %b.ld.at
+  %b.t.at = getelementptr i64, ptr %B, i64 4
+  %tb = load i64, ptr %b.t.at
+  %meet = icmp eq i64 %k, %bk
+  %area = mul i64 %m, %n
+  %work = mul i64 %area, %k
+  %limit.number = ptrtoint ptr %most to i64
+  %bounded = icmp sle i64 %work, %limit.number
+  %direct = and i1 %meet, %bounded
+  br i1 %direct, label %adding, label %slow
+adding:
+  %adds = icmp eq i64 %nargs, 4
+  br i1 %adds, label %bias, label %target
+bias:
+  %v.at = getelementptr ptr, ptr %args, i64 3
+  %v = load ptr, ptr %v.at
+  %v.none = icmp eq ptr %v, %none
+  br i1 %v.none, label %target, label %vector
+vector:
+  %v.type.at = getelementptr i8, ptr %v, i64 8
+  %v.type = load ptr, ptr %v.type.at
+  %v.exact = icmp eq ptr %v.type, %ndarray
+  br i1 %v.exact, label %vector.kind, label %slow
+vector.kind:
+  %v.descr.at = getelementptr i8, ptr %v, i64 56
+  %v.descr = load ptr, ptr %v.descr.at
+  %v.same = icmp eq ptr %v.descr, %descr
+  %v.nd.at = getelementptr i8, ptr %v, i64 24
+  %v.nd = load i32, ptr %v.nd.at
+  %v.flat = icmp eq i32 %v.nd, 1
+  %v.flags.at = getelementptr i8, ptr %v, i64 64
+  %v.flags = load i32, ptr %v.flags.at
+  %v.bits = and i32 %v.flags, 257
+  %v.plain = icmp eq i32 %v.bits, 257
+  %v.one = and i1 %v.same, %v.flat
+  %v.fit = and i1 %v.one, %v.plain
+  br i1 %v.fit, label %vector.size, label %slow
+vector.size:
+  %v.dims.at = getelementptr i8, ptr %v, i64 32
+  %v.dims = load ptr, ptr %v.dims.at
+  %v.n = load i64, ptr %v.dims
+  %v.data.at = getelementptr i8, ptr %v, i64 16
+  %v.data = load ptr, ptr %v.data.at
+  %v.match = icmp eq i64 %v.n, %n
+  br i1 %v.match, label %target, label %slow
+target:
+  %offset = phi ptr [null, %adding], [null, %bias], [%v.data, %vector.size]
+  %given = icmp uge i64 %nargs, 3
+  br i1 %given, label %asked, label %make
+asked:
+  %c.at = getelementptr ptr, ptr %args, i64 2
+  %c = load ptr, ptr %c.at
+  %c.none = icmp eq ptr %c, %none
+  br i1 %c.none, label %make, label %check
+check:
+  %c.ok = call i1 @KERNEL.matrix(ptr %c, ptr %ndarray, ptr %descr, i64 %size, ptr %C)
+  br i1 %c.ok, label %fits, label %slow
+fits:
+  %c.m.at = getelementptr i64, ptr %C, i64 1
+  %c.m = load i64, ptr %c.m.at
+  %c.n.at = getelementptr i64, ptr %C, i64 2
+  %c.n = load i64, ptr %c.n.at
+  %c.flags.at = getelementptr i8, ptr %c, i64 64
+  %c.flags = load i32, ptr %c.flags.at
+  %c.bits = and i32 %c.flags, 1024
+  %c.open = icmp ne i32 %c.bits, 0
+  %c.high = icmp eq i64 %c.m, %m
+  %c.wide = icmp eq i64 %c.n, %n
+  %c.shape = and i1 %c.high, %c.wide
+  %c.ready = and i1 %c.shape, %c.open
+  br i1 %c.ready, label %layout, label %slow
+layout:
+  %c.t.at = getelementptr i64, ptr %C, i64 4
+  %c.t = load i64, ptr %c.t.at
+  %c.ld.at = getelementptr i64, ptr %C, i64 3
+  %c.ld = load i64, ptr %c.ld.at
+  %c.first = load ptr, ptr %C
+  %c.turned = icmp ne i64 %c.t, 0
+  %biased = icmp ne ptr %offset, null
+  %awkward = and i1 %c.turned, %biased
+  %a.on = call i1 @KERNEL.overlap(ptr %A, ptr %C)
+  %b.on = call i1 @KERNEL.overlap(ptr %B, ptr %C)
+  %shared = or i1 %a.on, %b.on
+  %unfit = or i1 %awkward, %shared
+  br i1 %unfit, label %slow, label %held
+held:
+  call void %incref(ptr %c)
+  br label %multiply
+make:
+  store i64 %m, ptr %dims
+  %dims.n = getelementptr i64, ptr %dims, i64 1
+  store i64 %n, ptr %dims.n
+  call void %incref(ptr %descr)
+  %fresh = call ptr %new(ptr %ndarray, ptr %descr, i32 2, ptr %dims,
+    ptr null, ptr null, i32 0, ptr null)
+  %failed = icmp eq ptr %fresh, null
+  br i1 %failed, label %error, label %made
+made:
+  %fresh.at = getelementptr i8, ptr %fresh, i64 16
+  %fresh.data = load ptr, ptr %fresh.at
+  br label %multiply
+multiply:
+  %result = phi ptr [%c, %held], [%fresh, %made]
+  %data = phi ptr [%c.first, %held], [%fresh.data, %made]
+  %ldc = phi i64 [%c.ld, %held], [%n, %made]
+  %turned = phi i1 [%c.turned, %held], [false, %made]
+  ; cᵀ = bᵀ aᵀ where the result lies transposed
+  %x.data = select i1 %turned, ptr %b.data, ptr %a.data
+  %y.data = select i1 %turned, ptr %a.data, ptr %b.data
+  %x.ld = select i1 %turned, i64 %ldb, i64 %lda
+  %y.ld = select i1 %turned, i64 %lda, i64 %ldb
+  %flip = zext i1 %turned to i64
+  %x.t = select i1 %turned, i64 %tb, i64 %ta
+  %y.t = select i1 %turned, i64 %ta, i64 %tb
+  %x.way = xor i64 %x.t, %flip
+  %y.way = xor i64 %y.t, %flip
+  %x.small = trunc i64 %x.way to i32
+  %y.small = trunc i64 %y.way to i32
+  %x.code = add i32 %x.small, 111
+  %y.code = add i32 %y.small, 111
+  %p = select i1 %turned, i64 %n, i64 %m
+  %q = select i1 %turned, i64 %m, i64 %n
+  %p.int = CAST %p TOINT
+  %q.int = CAST %q TOINT
+  %k.int = CAST %k TOINT
+  %x.int = CAST %x.ld TOINT
+  %y.int = CAST %y.ld TOINT
+  %c.int = CAST %ldc TOINT
+  %large = icmp sge i64 %work, LARGE
+  br i1 %large, label %release, label %threads
+release:
+  %state = call ptr %save()
+  br label %threads
+threads:
+  %held.state = phi ptr [null, %multiply], [%state, %release]
+  %settable = icmp ne ptr %set_threads, null
+  br i1 %settable, label %one, label %gemm
+one:
+  %before = call i32 %get_threads()
+  %several = icmp ne i32 %before, 1
+  br i1 %several, label %limit, label %gemm
+limit:
+  call void %set_threads(i32 1)
+  br label %gemm
+gemm:
+  %back = phi i32 [1, %threads], [1, %one], [%before, %limit]
+  br i1 %is.single, label %gemm.single, label %gemm.double
+gemm.single:
+  call void %sgemm(i32 101, i32 %x.code, i32 %y.code,
+    INT %p.int, INT %q.int, INT %k.int, float 1.0, ptr %x.data, INT %x.int,
+    ptr %y.data, INT %y.int, float 0.0, ptr %data, INT %c.int)
+  br label %multiplied
+gemm.double:
+  call void %dgemm(i32 101, i32 %x.code, i32 %y.code,
+    INT %p.int, INT %q.int, INT %k.int, double 1.0, ptr %x.data, INT %x.int,
+    ptr %y.data, INT %y.int, double 0.0, ptr %data, INT %c.int)
+  br label %multiplied
+multiplied:
+  %changed = icmp ne i32 %back, 1
+  br i1 %changed, label %reset, label %plus
+reset:
+  call void %set_threads(i32 %back)
+  br label %plus
+plus:
+  %wanted = icmp ne ptr %offset, null
+  br i1 %wanted, label %rows, label %finish
+rows:
+  br i1 %is.single, label %rows.single, label %rows.double
+rows.single:
+  call void @KERNEL.add_float(ptr %data, i64 %m, i64 %n, i64 %ldc, ptr %offset)
+  br label %finish
+rows.double:
+  call void @KERNEL.add_double(ptr %data, i64 %m, i64 %n, i64 %ldc, ptr %offset)
+  br label %finish
+finish:
+  br i1 %large, label %resume, label %done
+resume:
+  call void %restore(ptr %held.state)
+  br label %done
+done:
+  ret ptr %result
+slow:
+  %answer = call ptr %vectorcall(ptr %slow_call, ptr %args, i64 %nargs, ptr null)
+  ret ptr %answer
+error:
+  ret ptr null
+}
+"""
+
+_TEXT = (
+    "; entry of a matrix product\n"
+    + _MATRIX
+    + _ROWS.replace("TYPE", "float")
+    + _ROWS.replace("TYPE", "double")
+    + _MAIN.replace("LOADS", _loads()).replace("%slow_call", "%slow.function")
+).replace("%slow = load", "%slow.function = load")
