@@ -79,9 +79,11 @@ class Adam(Optimizer):
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 0.0,
+        *,
+        max_grad_norm: float | None = None,
     ) -> None:
         named = {"lr": lr, "betas": tuple(betas), "eps": eps}
-        super().__init__(params, {**named, "weight_decay": weight_decay})
+        super().__init__(params, {**named, "weight_decay": weight_decay}, max_grad_norm)
 
     def check(self, group: Group) -> None:
         name = type(self).__name__
@@ -117,8 +119,10 @@ class AdamW(Adam):
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 1e-2,
+        *,
+        max_grad_norm: float | None = None,
     ) -> None:
-        super().__init__(params, lr, betas, eps, weight_decay)
+        super().__init__(params, lr, betas, eps, weight_decay, max_grad_norm=max_grad_norm)
 
     def scalars(self, group: Group, step: int) -> Sequence[float]:
         return *self._common(group, step), 1 - group["lr"] * group["weight_decay"]

@@ -1,28 +1,44 @@
 """Flat buckets: parameters of one dtype side by side in one array, so that one kernel updates all.
 
 Every parameter's `data` becomes a view of the bucket, and backward writes its gradient straight
-into the bucket of gradients (`Leaf.into`). Slices start at multiples of 64 bytes, a cache line.
+into the bucket of gradients (`Leaf.into`). Slices start at multiples of 64 bytes, a cache line. A
+matrix that lies in memory column by column keeps that order.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import groupby
+from operator import attrgetter, gt
 from typing import Any
 
 import tensorgrad as tg
-from tensorgrad.backend.base import bounds
+from tensorgrad.backend.base import bounds, of
 from tensorgrad.core.tape import WRITES, storage
 
 Array = Any
 LINE = 64  # bytes
-_REFERENCES = 3  # to a gradient's view: its slot, its leaf, and the argument of getrefcount
+_REFERENCES = 4  # to a gradient's view: its slot, two tables of the bucket, and who counts
+_steps = attrgetter("steps")
 
 
 def write(target: Array, value: Any) -> None:
     """Copy a value into an array, on record: a backward that still needs the old one raises."""
     WRITES.note(target, bounds(target))
     target[...] = value
+
+
+def multiply(target: Array, factor: float) -> None:
+    """target ← factor · target, on record."""
+    WRITES.note(target, bounds(target))
+    with quiet(target):
+        target *= tg.tensor(factor, dtype=target.dtype).data
+
+
+def quiet(array: Array) -> Any:
+    """A context in which arithmetic on such arrays does not warn."""
+    return of(array).quiet()
 
 
 def extent(array: Array) -> tuple[int, int]:
@@ -41,7 +57,7 @@ def aligned(count: int, dtype: Any, device: str) -> Array:
 class Slot:
     """One parameter's place in a bucket, and how many updates it has had."""
 
-    __slots__ = ("buffer", "leaf", "param", "start", "steps", "stop", "view")
+    __slots__ = ("buffer", "by_columns", "leaf", "param", "start", "steps", "stop", "view")
 
     def __init__(self, param: tg.Tensor, start: int) -> None:
         self.param, self.start, self.stop = param, start, start + param.size
@@ -49,10 +65,13 @@ class Slot:
         self.view: Array = None
         self.buffer: Array = None
         self.steps = 0
+        flags = param.data.flags
+        self.by_columns = param.ndim == 2 and flags.f_contiguous and not flags.c_contiguous
 
     def of(self, flat: Array) -> Array:
         """This parameter's part of a flat array, in its shape."""
-        return flat[self.start : self.stop].reshape(self.param.shape)
+        part, shape = flat[self.start : self.stop], self.param.shape
+        return part.reshape(shape[::-1]).T if self.by_columns else part.reshape(shape)
 
     def take(self, gradient: tg.Tensor) -> None:
         """Copy a gradient that did not come straight from backward."""
@@ -97,12 +116,11 @@ class Scalars:
                 tg.zeros((), dtype=self._dtype, device=self._device).data for _ in values
             ]
             self._values = [0.0] * len(values)
-        held = self._values
+        held, arrays = self._values, self.arrays
         for k, value in enumerate(values):
             if value != held[k]:
-                self.arrays[k].fill(value)
-                held[k] = value
-        return self.arrays
+                arrays[k][()] = held[k] = value
+        return arrays
 
 
 class Bucket:
@@ -127,6 +145,7 @@ class Bucket:
         self._arrays = [array.view(self._real) for array in (flat, flat, *states)]
         self._scalars = Scalars(tg.dtypes.compute(self._real), device)
         self._first, self._itemsize = bounds(flat)[0] if self.size else 0, dtype.itemsize
+        self._owner = storage(flat)
         for slot in self.slots:
             slot.view = slot.of(flat)
             slot.view[...] = slot.param.data
@@ -141,8 +160,16 @@ class Bucket:
             slot.buffer = slot.of(grads)
             slot.adopt()
         self._memory = storage(grads)
+        self._buffers = [slot.buffer for slot in self.slots]
         del grads
+        self._settled()
         self._views = sys.getrefcount(self._memory)
+
+    def _settled(self) -> None:
+        """Remember where everything is: as long as nothing moves, a step only compares."""
+        slots = self.slots
+        self._homes: list[tuple[Any, ...]] = [(s.param, s.view, s.leaf, s.buffer) for s in slots]
+        self._counts = [_REFERENCES + (s.leaf is not None) for s in slots]
 
     def clear(self) -> None:
         """Set the gradients to None.
@@ -150,33 +177,51 @@ class Bucket:
         If anyone still holds one (a variable, a view, a graph that saved it), the memory is left to
         them and the bucket takes new: the next backward must not change it unseen.
         """
-        count = sys.getrefcount
         for slot in self.slots:
             leaf: Any = slot.param.node
             if leaf is not None:
                 leaf.grad = None
-        held = count(self._memory) > self._views
-        if held or any(count(slot.buffer) > _REFERENCES for slot in self.slots):
-            buffer = self.slots[0].buffer
-            self._take_gradients(buffer.dtype, tg.Tensor(buffer).device)
+        count, buffers = sys.getrefcount, self._buffers
+        if count(self._memory) > self._views or any(map(gt, map(count, buffers), self._counts)):
+            self._take_gradients(buffers[0].dtype, tg.Tensor(buffers[0]).device)
 
     def settle(self) -> list[Slot] | None:
         """The slots that have a gradient, with values and gradients in the bucket.
 
         None if a parameter has another dtype or device than the bucket: it has to be built anew.
         """
-        touched = []
+        for param, view, leaf, buffer in self._homes:
+            if param.data is not view or param.node is not leaf or leaf is None:
+                return self._settle()
+            gradient = leaf.grad
+            if gradient is None or gradient.data is not buffer:
+                return self._settle()
+        return self.slots
+
+    def _settle(self) -> list[Slot] | None:
+        touched, moved = [], False
         for slot in self.slots:
             param = slot.param
             leaf: Any = param.node
-            if (param.data is not slot.view or leaf is not slot.leaf) and not slot.adopt():
-                return None
+            if param.data is not slot.view or leaf is not slot.leaf:
+                if not slot.adopt():
+                    return None
+                moved = True
             gradient = None if leaf is None else leaf.grad
             if gradient is not None:
                 if gradient.data is not slot.buffer:
                     slot.take(gradient)
                 touched.append(slot)
+        if moved:
+            self._settled()
         return touched
+
+    def gradients(self, touched: list[Slot]) -> list[Array]:
+        """The gradients of these slots as flat real arrays, neighbours in one."""
+        grads, width = self._arrays[1], self._width
+        if len(touched) == len(self.slots):
+            return [grads]
+        return [grads[start * width : stop * width] for start, stop in self._stretches(touched)]
 
     def step(
         self,
@@ -191,25 +236,32 @@ class Bucket:
                 width = self._width
                 arrays = [array[start * width : stop * width] for array in arrays]
             first = self._first + start * self._itemsize
-            WRITES.note(arrays[0], (first, first + (stop - start) * self._itemsize))
+            WRITES.note(self._owner, (first, first + (stop - start) * self._itemsize))
             out = (arrays[0], *arrays[2:])
             kernel(*arrays, *self._scalars.set(scalars(steps)), out=out)
 
     def _spans(self, touched: list[Slot]) -> list[tuple[int, int, int]]:
         """(start, stop, step count) of every stretch to update, the counts moved on by one."""
-        spans: list[tuple[int, int, int]] = []
+        steps, even = touched[0].steps + 1, True
         for slot in touched:
             slot.steps += 1
-        steps = {slot.steps for slot in touched}
-        if len(touched) == len(self.slots) and len(steps) == 1:
-            return [(0, self.size, steps.pop())]
-        for slot in touched:
-            if spans and spans[-1][2] == slot.steps and self._adjoin(spans[-1][1], slot.start):
-                spans[-1] = (spans[-1][0], slot.stop, slot.steps)
-            else:
-                spans.append((slot.start, slot.stop, slot.steps))
-        return spans
+            even &= slot.steps == steps
+        if even and len(touched) == len(self.slots):
+            return [(0, self.size, steps)]
+        return [
+            (start, stop, steps)
+            for steps, slots in groupby(touched, _steps)
+            for start, stop in self._stretches(slots)
+        ]
 
-    def _adjoin(self, stop: int, start: int) -> bool:
-        """True if only padding lies between two positions."""
-        return bool(start - stop < LINE // self._itemsize)
+    def _stretches(self, slots: Iterable[Slot]) -> Iterator[tuple[int, int]]:
+        """(start, stop) of slots between which only padding lies."""
+        start = stop = -1
+        for slot in slots:
+            if start < 0 or slot.start - stop >= LINE // self._itemsize:
+                if start >= 0:
+                    yield start, stop
+                start = slot.start
+            stop = slot.stop
+        if start >= 0:
+            yield start, stop

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from typing import Any
 
 import tensorgrad as tg
-from tensorgrad.optim.bucket import write
+from tensorgrad.optim.bucket import multiply, write
+from tensorgrad.optim.norm import joint_norm, limit
 from tensorgrad.optim.optimizer import need_between
 
 Params = tg.Tensor | Iterable[tg.Tensor]
@@ -16,14 +17,18 @@ Params = tg.Tensor | Iterable[tg.Tensor]
 def grad_norm(parameters: Params, norm_type: float = 2.0) -> Any:
     """The norm of all gradients together, (Σ |g|^p)^(1/p), a tensor off the tape; inf: the largest.
 
-    Computed in float64, so that float32 gradients neither overflow nor lose digits.
+    A float64, found so that float32 gradients neither overflow nor lose digits.
     """
     if not norm_type > 0:
         raise ValueError(f"grad_norm: got norm_type={norm_type}, expected > 0; try 2.0")
-    sizes = [tg.absolute(gradient.detach()) for _, gradient in _with_gradients(parameters)]
+    gradients = [gradient for _, gradient in _with_gradients(parameters)]
+    if norm_type == 2 and not any(gradient.level for gradient in gradients):
+        device = gradients[0].device if gradients else None
+        return tg.tensor(joint_norm(gradient.data for gradient in gradients), device=device)
+    sizes = [tg.absolute(gradient.detach()).astype("float64") for gradient in gradients]
     if not sizes:
         return tg.zeros((), dtype="float64")
-    norms = [tg.norm(tg.ravel(size.astype("float64")), ord=norm_type) for size in sizes]
+    norms = [tg.norm(tg.ravel(size), ord=norm_type) for size in sizes]
     return tg.norm(tg.stack(norms), ord=norm_type)
 
 
@@ -46,9 +51,9 @@ def clip_grad_norm_(
             f"clip_grad_norm_: got a gradient norm of {norm.item()}, expected a finite one; "
             f"try a smaller learning rate"
         )
-    scale = tg.minimum(max_norm / (norm + 1e-6), 1.0)
-    for _, gradient in pairs:
-        write(gradient.data, gradient.data * scale.astype(gradient.dtype).data)
+    scale = limit(max_norm, norm.item())
+    for _, gradient in pairs if scale != 1 else ():
+        multiply(gradient.data, scale)
     return norm
 
 

@@ -10,8 +10,11 @@ from typing import Any, ClassVar
 
 import tensorgrad as tg
 from tensorgrad.optim.bucket import Bucket, Slot, extent
+from tensorgrad.optim.norm import joint_norm, limit, scaled
 
 Group = dict[str, Any]
+Scalars = Callable[[Group, int], Sequence[float]]
+Work = list[tuple[Group, Bucket, list[Slot]]]
 _FREE_KEYS = ("params", "name", "initial_lr")  # what a group may hold beside hyper-parameters
 
 
@@ -25,6 +28,10 @@ class Optimizer:
 
     Parameters are moved into flat buckets when the optimizer is made: `param.data` and `.grad`
     are views from then on. A parameter whose `.grad` is None is skipped.
+
+    With `max_grad_norm` the update works on the gradients times min(1, max_grad_norm / (norm +
+    1e-6)), norm the 2-norm of all of them together, as after `clip_grad_norm_`; `.grad` stays as
+    it is and `grad_norm` is the norm in the last step (None without a limit).
 
     >>> class SignDescent(Optimizer):
     ...     rule = staticmethod(tg.fuse(lambda param, grad, lr: param - lr * tg.sign(grad)))
@@ -40,8 +47,17 @@ class Optimizer:
     state_names: ClassVar[Sequence[str]] = ()
     rule: ClassVar[Any]
 
-    def __init__(self, params: Iterable[Any], defaults: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        params: Iterable[Any],
+        defaults: Mapping[str, Any],
+        max_grad_norm: float | None = None,
+    ) -> None:
         """`params`: parameters, or dictionaries {"params": ..., "lr": ...} of groups."""
+        if max_grad_norm is not None:
+            need_between(self._name, 0, max_grad_norm=max_grad_norm)
+        self.max_grad_norm = max_grad_norm
+        self.grad_norm: float | None = None
         self.defaults = dict(defaults)
         self.param_groups: list[Group] = []
         self._buckets: list[list[Bucket]] = []
@@ -63,12 +79,27 @@ class Optimizer:
         Raises `ShapeError` for a parameter that was given another shape.
         """
         loss = None if closure is None else closure()
-        kernel = type(self).rule.kernel
-        for index, group in enumerate(self.param_groups):
-            for bucket, touched in self._settled(index):
-                if touched:
-                    bucket.step(touched, kernel, partial(self.scalars, group))
+        work = self._work()
+        scalars: Scalars = self.scalars
+        rule, most = type(self).rule, self.max_grad_norm
+        self.grad_norm = None
+        if most is not None:
+            rule, scalars = self._clipped(work, most)
+        for group, bucket, touched in work:
+            bucket.step(touched, rule.kernel, partial(scalars, group))
         return loss
+
+    def _clipped(self, work: Work, most: float) -> tuple[Any, Scalars]:
+        """The rule and the scalars of a step on gradients scaled to a norm of at most `most`."""
+        parts = (part for _, bucket, touched in work for part in bucket.gradients(touched))
+        norm = self.grad_norm = joint_norm(parts)
+        scale = limit(most, norm)
+
+        def scalars(group: Group, step: int) -> Sequence[float]:
+            return *self.scalars(group, step), scale
+
+        count = 2 + len(self.state_names) + len(self.scalars(self.param_groups[0], 1))
+        return scaled(type(self).rule, count), scalars
 
     def zero_grad(self) -> None:
         """Set every gradient to None."""
@@ -76,13 +107,18 @@ class Optimizer:
             for bucket in buckets:
                 bucket.clear()
 
-    def _settled(self, index: int) -> list[tuple[Bucket, list[Slot]]]:
-        """The buckets of a group with what is to be updated; built anew after a `.to()`."""
-        found = [(bucket, bucket.settle()) for bucket in self._buckets[index]]
-        if any(touched is None for _, touched in found):
-            self._rebuild(index)
-            found = [(bucket, bucket.settle()) for bucket in self._buckets[index]]
-        return found  # type: ignore[return-value]
+    def _work(self) -> Work:
+        """The buckets with what is to be updated in each; they are built anew after a `.to()`."""
+        work = []
+        for index, group in enumerate(self.param_groups):
+            for bucket in self._buckets[index]:
+                touched = bucket.settle()
+                if touched is None:
+                    self._rebuild(index)
+                    return self._work()
+                if touched:
+                    work.append((group, bucket, touched))
+        return work
 
     def _rebuild(self, index: int) -> None:
         """New buckets for a group, with the state of the old ones cast to their dtypes."""

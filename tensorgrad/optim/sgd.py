@@ -45,6 +45,8 @@ class SGD(Optimizer):
         params: Iterable[Any],
         lr: float = 1e-3,
         weight_decay: float = 0.0,
+        *,
+        max_grad_norm: float | None = None,
         **unknown: Any,
     ) -> None:
         if unknown:
@@ -53,7 +55,7 @@ class SGD(Optimizer):
             known = {"momentum", "nesterov", "dampening"}
             shown = f"{fix}(params, lr, momentum=0.9)" if name in known else "SGD(params, lr)"
             raise TypeError(f"SGD: got {name}={value!r}, expected lr, weight_decay; try {shown}")
-        super().__init__(params, {"lr": lr, "weight_decay": weight_decay})
+        super().__init__(params, {"lr": lr, "weight_decay": weight_decay}, max_grad_norm)
 
     def check(self, group: Group) -> None:
         need_between("SGD", 0, lr=group["lr"])
@@ -79,9 +81,11 @@ class Momentum(Optimizer):
         momentum: float = 0.9,
         dampening: float = 0.0,
         weight_decay: float = 0.0,
+        *,
+        max_grad_norm: float | None = None,
     ) -> None:
         named = {"lr": lr, "momentum": momentum, "dampening": dampening}
-        super().__init__(params, {**named, "weight_decay": weight_decay})
+        super().__init__(params, {**named, "weight_decay": weight_decay}, max_grad_norm)
 
     def check(self, group: Group) -> None:
         for name in ("lr", "momentum", "weight_decay"):
@@ -107,8 +111,11 @@ class NAG(Optimizer):
         lr: float = 1e-3,
         momentum: float = 0.9,
         weight_decay: float = 0.0,
+        *,
+        max_grad_norm: float | None = None,
     ) -> None:
-        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+        named = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay}
+        super().__init__(params, named, max_grad_norm)
 
     def check(self, group: Group) -> None:
         for name in ("lr", "momentum", "weight_decay"):

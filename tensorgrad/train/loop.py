@@ -208,7 +208,6 @@ class Loop:
         loss.backward()
         if progress.batch % self._measure_every == 0:
             self._measure()
-        recipe.before_step(self.net)
         self.optimizer.step()
         recipe.after_step(self.net, self.optimizer)
         progress.loss_sum += value * len(x)

@@ -49,11 +49,6 @@ class Recipe:
         """The rate of the last step."""
         return float(optimizer.param_groups[0]["lr"])
 
-    def before_step(self, net: nn.Module) -> None:
-        """Between the gradient and the update: clipping."""
-        if self.config.clip_norm:
-            optim.clip_grad_norm_(net.parameters(), self.config.clip_norm)
-
     def after_step(self, net: nn.Module, optimizer: optim.Optimizer) -> None:
         """After the update: the L1 step, which stops at zero, and the max-norm constraint."""
         if self.config.l1:
@@ -76,13 +71,9 @@ class Recipe:
             progress.plateau_factor *= self.config.decay or 0.5
 
 
-def _betas(config: Config) -> tuple[float, float]:
-    first, second = config.beta1, config.beta2
-    return 0.9 if first is None else first, 0.999 if second is None else second
-
-
 def _sgd(params: Any, config: Config) -> optim.Optimizer:
-    return optim.SGD(params, lr=config.lr, weight_decay=config.weight_decay or 0.0)
+    decay = config.weight_decay or 0.0
+    return optim.SGD(params, lr=config.lr, weight_decay=decay, max_grad_norm=config.clip_norm)
 
 
 def _with_momentum(kind: Any) -> Callable[[Any, Config], optim.Optimizer]:
@@ -92,20 +83,32 @@ def _with_momentum(kind: Any) -> Callable[[Any, Config], optim.Optimizer]:
             lr=config.lr,
             momentum=0.9 if config.momentum is None else config.momentum,
             weight_decay=config.weight_decay or 0.0,
+            max_grad_norm=config.clip_norm,
         )
         return found
 
     return made
 
 
+def _with_betas(kind: Any, params: Any, config: Config, decay: float) -> optim.Optimizer:
+    first, second = config.beta1, config.beta2
+    found: optim.Optimizer = kind(
+        params,
+        lr=config.lr,
+        betas=(0.9 if first is None else first, 0.999 if second is None else second),
+        weight_decay=decay,
+        max_grad_norm=config.clip_norm,
+    )
+    return found
+
+
 def _adam(params: Any, config: Config) -> optim.Optimizer:
-    decay = config.weight_decay or 0.0
-    return optim.Adam(params, lr=config.lr, betas=_betas(config), weight_decay=decay)
+    return _with_betas(optim.Adam, params, config, config.weight_decay or 0.0)
 
 
 def _adamw(params: Any, config: Config) -> optim.Optimizer:
     decay = 0.01 if config.weight_decay is None else config.weight_decay
-    return optim.AdamW(params, lr=config.lr, betas=_betas(config), weight_decay=decay)
+    return _with_betas(optim.AdamW, params, config, decay)
 
 
 _OPTIMIZERS: dict[str, Callable[[Any, Config], optim.Optimizer]] = {

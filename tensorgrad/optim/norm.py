@@ -1,0 +1,82 @@
+"""The 2-norm of many gradients in one reading pass, and update rules that scale by it."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Iterable
+from functools import cache
+from typing import Any
+
+import tensorgrad as tg
+from tensorgrad.optim.bucket import quiet
+
+Array = Any
+BLOCK = 4096  # elements: shorter than what a BLAS hands to threads, few enough to lose no digits
+FEW = 8  # blocks up to which a call each is quicker than one for all
+_TINY = {4: 1e-31, 8: 1e-292}  # by itemsize: mean squares below it lose digits to underflow
+
+
+def joint_norm(parts: Iterable[Array]) -> float:
+    """(Σ |g|²)^½ over all elements of these contiguous arrays.
+
+    Squares are added in the dtype of the part over blocks of 4096, the blocks in float64. Where
+    the squares would overflow or underflow, the part is scaled first.
+    """
+    found = list(parts)
+    if not found:
+        return 0.0
+    with quiet(found[0]):
+        norms = [_norm(_plain(part)) for part in found]
+    return math.nan if any(map(math.isnan, norms)) else math.hypot(*norms)
+
+
+def _plain(array: Array) -> Array:
+    """The elements in the order of memory, in float32 or float64, complex ones as pairs."""
+    flat = array.ravel(order="K")
+    if flat.dtype.kind == "c":
+        flat = flat.view(tg.dtypes.real(flat.dtype))
+    return flat.astype("float32") if flat.dtype.itemsize < 4 else flat
+
+
+def _norm(flat: Array) -> float:
+    size = flat.size
+    squares = _squares(flat)
+    if size * _TINY[flat.dtype.itemsize] <= squares < math.inf:
+        return math.sqrt(squares)
+    largest = float(abs(flat).max())
+    if not 0 < largest < math.inf:
+        return largest
+    return largest * math.sqrt(_squares(flat.astype("float64") / largest))
+
+
+def _squares(flat: Array) -> float:
+    size, total = flat.size, 0.0
+    whole = size - size % BLOCK if size > FEW * BLOCK else 0
+    if whole:  # products of rows by columns, a call for all
+        rows = flat[:whole].reshape(-1, 1, BLOCK)
+        total = float((rows @ rows.swapaxes(1, 2)).sum(dtype="float64"))
+    for start in range(whole, size, BLOCK):
+        part = flat[start : start + BLOCK]
+        total += float(part.dot(part))
+    return total
+
+
+def limit(max_norm: float, norm: float) -> float:
+    """What gradients of this norm are multiplied by: min(1, max_norm / (norm + 1e-6)), or NaN."""
+    scale = max_norm / (norm + 1e-6)
+    return 1.0 if scale > 1 else scale
+
+
+@cache
+def scaled(rule: Any, count: int) -> Any:
+    """A fused update rule of `count` arguments with one more, a factor of the gradient."""
+
+    def clipped(param: Any, grad: Any, *rest: Any) -> Any:
+        return rule(param, grad * rest[-1], *rest[:-1])
+
+    kind = inspect.Parameter.POSITIONAL_ONLY
+    names = ["param", "grad", *[f"x{k}" for k in range(2, count)], "scale"]
+    made: Any = clipped
+    made.__signature__ = inspect.Signature([inspect.Parameter(name, kind) for name in names])
+    return tg.fuse(made)
