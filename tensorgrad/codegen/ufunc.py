@@ -1,4 +1,4 @@
-"""Machine code as functions of NumPy arrays: a ufunc for every case, an entry for small arrays."""
+"""Machine code as functions of NumPy arrays: a ufunc for any layout, an entry for the usual one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tensorgrad.codegen.entry import TEXT, Entry
 _ALIVE: list[Any] = []
 """What machine code points to: it lives as long as the process."""
 
-_FROM_FUNC_AND_DATA, _NEW_LIKE_ARRAY = 1, 277
+_FROM_FUNC_AND_DATA, _NEW_FROM_DESCR = 1, 94
 _NO_IDENTITY = -1
 
 
@@ -46,25 +46,66 @@ def register(name: str, address: int, types: Sequence[int], inputs: int) -> Any:
 
 
 def arrays_only(ufunc: Any) -> Callable[..., Any]:
-    """The ufunc as run(*arrays, out=None), whose results are arrays, also of no axes.
+    """The ufunc as run(*inputs, *outputs, out=None), whose results are arrays, also of no axes.
 
     Nothing else of the ufunc is reachable: its `reduce` would step over outputs in place.
     """
-    if ufunc.nout == 1:
+    inputs, outputs = ufunc.nin, ufunc.nout
+    if outputs == 1:
 
         def one(*arrays: Any, out: Any = None) -> Any:
-            found = ufunc(*arrays, out=out)
+            counted(arrays, inputs, outputs)
+            found = ufunc(*arrays) if out is None else ufunc(*arrays, out=out)
             return found if type(found) is np.ndarray else np.asarray(found)
 
         return one
 
     def several(*arrays: Any, out: Any = None) -> Any:
+        counted(arrays, inputs, outputs)
         found = ufunc(*arrays) if out is None else ufunc(*arrays, out=out)
         if type(found[0]) is np.ndarray:
             return found
         return tuple([np.asarray(f) for f in found])
 
     return several
+
+
+def counted(arrays: Sequence[Any], inputs: int, outputs: int) -> None:
+    """Raises TypeError unless these are all inputs, and either all outputs or none."""
+    if len(arrays) not in (inputs, inputs + outputs):
+        raise TypeError(
+            f"kernel: got {len(arrays)} arrays, expected {inputs} inputs and none or {outputs} "
+            "outputs; try out=(...)"
+        )
+
+
+def as_words(
+    run: Callable[..., Any], arrays: Sequence[np.dtype[Any]], inputs: int
+) -> Callable[..., Any]:
+    """`run`, whose operands of a dtype that NumPy has no number for are 16-bit words."""
+    foreign = [d if d.kind == "V" else None for d in arrays]
+    single = len(arrays) == inputs + 1
+
+    def words(*given: Any, out: Any = None) -> Any:
+        if out is not None:
+            given = (*given, *(out if isinstance(out, tuple) else (out,)))
+        views = [a if d is None else _viewed(a, d) for a, d in zip(given, foreign)]
+        outs = _several(run(*views, *given[len(views) :]))
+        fresh = [o if d is None else o.view(d) for o, d in zip(outs, foreign[inputs:])]
+        outs = given[inputs:] or tuple(fresh)
+        return outs[0] if single else outs
+
+    return words
+
+
+def _viewed(a: Any, dtype: np.dtype[Any]) -> Any:
+    a = np.asarray(a)
+    if a.dtype != dtype:
+        raise TypeError(
+            f"kernel: got an array of {a.dtype.name}, expected {dtype.name}; "
+            f"try x.astype({dtype.name})"
+        )
+    return a.view(np.uint16)
 
 
 class Entries:
@@ -77,27 +118,29 @@ class Entries:
         self,
         name: str,
         address: int,
-        dtype: np.dtype[Any],
-        ufunc: Any,
+        arrays: Sequence[np.dtype[Any]],
+        inputs: int,
         slow: Callable[..., Any],
         compiled: Callable[[str], int],
     ) -> Callable[..., Any]:
-        """`slow`, or an entry that hands everything but small contiguous arrays to it."""
-        if self.trusted is False:
-            return slow
+        """`slow`, or an entry that hands everything but contiguous arrays to it.
+
+        `arrays` are the dtypes of the operands of the loop at `address`, the `inputs` first.
+        """
         if self.trusted is None and not layout_known():
             self.trusted = False
+        if self.trusted is False:
             return slow
-        entry = Entry(name, address, dtype, (ufunc.nin, ufunc.nout), slow)
-        _ALIVE.append(entry)
-        call = entry.callable(compiled(TEXT), _new_like_array())
+        entry = Entry(name, address, arrays, inputs, slow, sys.maxsize)
+        call = self.open(entry, compiled)
         if self.trusted is None:
-            self.trusted = agrees(call, slow, ufunc.nin, dtype)
+            self.trusted = agrees(call, slow, arrays, inputs)
+        _ALIVE.append(entry)
         return call if self.trusted else slow
 
-
-def _new_like_array() -> int:
-    return int(_table("_ARRAY_API")[_NEW_LIKE_ARRAY])
+    def open(self, entry: Entry, compiled: Callable[[str], int]) -> Callable[..., Any]:
+        """The callable of an entry, which must outlive it."""
+        return entry.callable(compiled(TEXT), int(_table("_ARRAY_API")[_NEW_FROM_DESCR]))
 
 
 def layout_known() -> bool:
@@ -122,23 +165,36 @@ def layout_known() -> bool:
 
 
 def agrees(
-    call: Callable[..., Any], slow: Callable[..., Any], inputs: int, dtype: np.dtype[Any]
+    call: Callable[..., Any],
+    slow: Callable[..., Any],
+    arrays: Sequence[np.dtype[Any]],
+    inputs: int,
 ) -> bool:
-    """Whether an entry gives what its slow way gives, in arrays of their own, and leaks nothing."""
-    for shape in ((), (1,), (7,), (0, 3), (4, 9), (2, 3, 5)):
-        base = np.linspace(0.5, 1.5, 1 + int(np.prod(shape)), dtype=dtype)[1:].reshape(shape)
-        arrays = [base + dtype.type(k) for k in range(inputs)]
-        arrays = [np.asarray(a) for a in arrays]
-        counts = [sys.getrefcount(a) for a in arrays]
+    """Whether an entry gives what its slow way gives, fresh or given outputs, and leaks nothing."""
+    for shape in ((), (1,), (7,), (0, 3), (4, 9), (2, 3, 5), (91, 101)):
+        base = np.linspace(0.5, 1.5, 1 + int(np.prod(shape)))[1:].reshape(shape)
+        given = [np.asarray(base + k).astype(d) for k, d in enumerate(arrays[:inputs])]
+        if len(shape) == 2:
+            given[1:2] = [a[:1] for a in given[1:2]]
+        outs = [np.empty(shape, d) for d in arrays[inputs:]]
+        objects = [*given, *outs, *arrays]
+        counts = [sys.getrefcount(a) for a in objects]
         for _ in range(3):
-            got, want = call(*arrays), slow(*arrays)
+            got, want, kept = call(*given), slow(*given), call(*given, *outs)
             pairs = zip(got, want) if type(want) is tuple else [(got, want)]
-            if not all(_alike(g, w) for g, w in pairs):
+            same = zip(kept, outs) if type(kept) is tuple else [(kept, outs[0])]
+            if not all(_alike(g, w) for g, w in pairs) or not all(k is o for k, o in same):
                 return False
-        del got, want, pairs
-        if counts != [sys.getrefcount(a) for a in arrays]:
+            if [o.tobytes() for o in outs] != [w.tobytes() for w in _several(want)]:
+                return False
+        del got, want, kept, pairs, same
+        if counts != [sys.getrefcount(a) for a in objects]:
             return False
     return True
+
+
+def _several(found: Any) -> tuple[Any, ...]:
+    return found if type(found) is tuple else (found,)
 
 
 def _alike(got: Any, want: Any) -> bool:

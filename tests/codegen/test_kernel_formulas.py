@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tensorgrad import dtypes
 from tensorgrad.codegen import kernel, supports
 from tensorgrad.codegen.llvm import FLAGS, function
 from tensorgrad.expr import Expr, Formula, call, cast, equal, input, where
@@ -196,3 +197,27 @@ def test_text_starts_with_the_formula_and_compiles_for_arm() -> None:
     target = binding.Target.from_triple("aarch64-unknown-linux-gnu")
     code = target.create_target_machine(opt=2).emit_object(binding.parse_assembly(text))
     assert code.startswith(b"\x7fELF")
+
+
+@pytest.mark.parametrize("triple", ["x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu"])
+def test_no_dtype_calls_a_library(triple: str) -> None:
+    """On the plainest processor of either family a conversion must not become a call."""
+    binding = pytest.importorskip("llvmlite.binding")
+    binding.initialize_all_targets()
+    binding.initialize_all_asmprinters()
+    machine = binding.Target.from_triple(triple).create_target_machine(opt=2)
+    inputs = [input("x"), input("y"), input("i", "i"), input("c", "b")]
+
+    def fn(x: Expr, y: Expr, i: Expr, c: Expr) -> Any:
+        return where(c, x * y, i) + 1, x < y, (i << 3) * i, call("maximum", x, y)
+
+    formula = Formula.trace("mixed", fn, inputs)
+    for name in dtypes.NAMES:
+        dtype = dtypes.dtype(name)
+        if not supports(formula, dtype):
+            assert dtype.kind in "bc"
+            continue
+        module = binding.parse_assembly(function(formula, dtype, triple.partition("-")[0]))
+        module.verify()
+        code = machine.emit_object(module)
+        assert b"__" not in code, name

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 import pytest
 
+from tensorgrad.backend import numpy_formula, threads
 from tensorgrad.codegen import kernel
 from tensorgrad.codegen import kernels as room
 from tensorgrad.codegen.ufunc import arrays_only, layout_known
-from tensorgrad.expr import Formula, input
+from tensorgrad.expr import Formula, call, input, where
 
 DTYPES = [np.float32, np.float64]
 
@@ -60,6 +62,28 @@ def test_layouts(dtype: Any, rng: np.random.Generator) -> None:
     check(dtype, x[0, 0], y[0, 0])
 
 
+@pytest.mark.parametrize("n", [3, 32, 511, 513, 5000])
+def test_rows_and_scalars(n: int, rng: np.random.Generator) -> None:
+    """Operands of the last axes, or of one element, beside a larger one."""
+    x = rng.standard_normal((3, 4, n)).astype(np.float32)
+    for y in (x[0, 0], x[0], x[:1], x[:1, :1], x[0, :1], x[0, 0, :1], x[:1, 0, :1], x[:, :1]):
+        for z in (y, y.copy(), np.broadcast_to(y, x.shape)):
+            check(np.float32, x, z)
+            check(np.float32, z, x)
+    three = Formula.trace("three", lambda a, b, c: a * b + c, [input(v) for v in "abc"])
+    run = kernel(three, np.float32)
+    assert run is not None
+    for b in (x[0, 0], x[0], x[0, 0, :1], x[:, :1, :1].copy(), x[None]):
+        for c in (x[1, 1], x[1], x[2, 2, :1].reshape(1, 1, 1, 1), x):
+            got = run(x, b, c)
+            assert got.shape == np.broadcast_shapes(x.shape, b.shape, c.shape)
+            assert np.array_equal(got, x * b + c)
+            assert np.array_equal(run(c, b, x), c * b + x)
+            out = np.empty_like(got)
+            assert run(x, b, c, out) is out
+            assert np.array_equal(out, got)
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_misaligned(dtype: Any, rng: np.random.Generator) -> None:
     size = np.dtype(dtype).itemsize
@@ -96,6 +120,77 @@ def test_overlapping_out(rng: np.random.Generator) -> None:
     assert np.array_equal(other, want[1])
 
 
+@pytest.mark.parametrize("n", [0, 1, 31, 513, 9000])
+def test_outputs_by_position(n: int, rng: np.random.Generator) -> None:
+    run = run_in(np.float64)
+    x, y = rng.standard_normal((2, n))
+    want = pair(x, y)
+    outs = np.empty(n), np.empty(n)
+    got = run(x, y, *outs)
+    assert type(got) is tuple
+    for g, o, w in zip(got, outs, want, strict=True):
+        assert g is o
+        assert np.array_equal(o, w)
+    for first, second in [(0, 1), (1, 0)]:
+        given = [x.copy(), y.copy()]
+        got = run(*given, given[first], given[second])
+        assert got[0] is given[first]
+        assert got[1] is given[second]
+        assert np.array_equal(got[0], want[0])
+        assert np.array_equal(got[1], want[1])
+    strided = np.empty((2, 2 * n))[:, ::2]
+    run(x, y, *strided)
+    assert np.array_equal(strided[0], want[0])
+    assert np.array_equal(strided[1], want[1])
+
+
+def test_given_outputs_that_overlap(rng: np.random.Generator) -> None:
+    run = run_in(np.float64)
+    for n, shift in [(100, 1), (600, 50), (30000, 8200)]:
+        memory = rng.standard_normal(2 * n)
+        for x, y, first, second in [
+            (slice(0, n), slice(shift, n + shift), slice(shift + 1, n + shift + 1), None),
+            (slice(0, n), slice(n, 2 * n), None, slice(n - shift, 2 * n - shift)),
+            (slice(0, n), slice(0, n), slice(shift, n + shift), None),
+            (slice(5, 6), slice(0, n), slice(0, n), None),
+            (slice(0, n), slice(n, n + 1), None, slice(n, 2 * n)),
+        ]:
+            own = memory.copy()
+            want = pair(own[x].copy(), own[y].copy())
+            outs = [np.empty(n) if s is None else own[s] for s in (first, second)]
+            got = run(own[x], own[y], *outs)
+            for g, o, w in zip(got, outs, want, strict=True):
+                assert g is o
+                assert np.array_equal(o, w)
+    words = np.zeros(64, np.float32)
+    less = kernel(Formula.trace("less", lambda x: x < 1, [input("x")]), np.float32)
+    assert less is not None
+    words[::2] = 3
+    want = words < 1
+    assert np.array_equal(less(words, words.view(bool)[:64]), want)
+
+
+def test_given_outputs_that_do_not_fit(rng: np.random.Generator) -> None:
+    run = run_in(np.float32)
+    x, y, out = rng.standard_normal((3, 40)).astype(np.float32)
+    fixed = np.empty(40, np.float32)
+    fixed.flags.writeable = False
+    with pytest.raises(ValueError, match="read-only"):
+        run(x, y, out, fixed)
+    with pytest.raises(ValueError, match="broadcast"):
+        run(x, y, out, out[:3])
+    with pytest.raises(TypeError):
+        run(x, y, out, np.empty(40, np.int32))
+    with pytest.raises(TypeError):
+        run(x, y, out)
+    wide = np.empty(40)
+    assert run(x, y, out, wide)[1] is wide
+    assert np.array_equal(wide, x - 2 * y)
+    larger = np.empty((2, 40), np.float32)
+    assert run(x, y, larger, np.empty_like(larger))[0] is larger
+    assert np.array_equal(larger[1], x * y - x)
+
+
 def test_single_output_takes_an_array_or_a_tuple(rng: np.random.Generator) -> None:
     run = kernel(Formula.trace("half", lambda x: 0.5 * x, [input("x")]), np.float32)
     assert run is not None
@@ -122,24 +217,135 @@ def test_wrong_calls_raise(rng: np.random.Generator) -> None:
         run(x, x, wrong=1)
 
 
-def test_entry_and_ufunc_agree_and_nothing_leaks(rng: np.random.Generator) -> None:
+def mixed(x: Any, c: Any, i: Any) -> Any:
+    return where(c, x, 2), ~c, i + 1, x < 0
+
+
+MIXED = Formula.trace("mixed", mixed, [input("x"), input("c", "b"), input("i", "i")])
+
+
+@pytest.mark.parametrize("n", [300, 20000])
+def test_nothing_leaks(n: int, rng: np.random.Generator) -> None:
+    import gc
     import sys
     import tracemalloc
 
-    run = run_in(np.float32)
-    x, y = rng.standard_normal((2, 300)).astype(np.float32)
+    run = kernel(MIXED, np.float32)
+    assert run is not None
+    x = rng.standard_normal(n).astype(np.float32)
+    given = (x, x > 0, np.arange(n))
+    outs = tuple(o.copy() for o in run(*given))
     if layout_known():
         assert type(run).__name__ == "builtin_function_or_method"
-    before = sys.getrefcount(x), sys.getrefcount(np.dtype(np.float32))
-    run(x, y)
-    tracemalloc.start()
-    start = tracemalloc.get_traced_memory()[0]
-    for _ in range(300):
-        run(x, y)
-    grown = tracemalloc.get_traced_memory()[0] - start
-    tracemalloc.stop()
-    assert grown < 4000
-    assert (sys.getrefcount(x), sys.getrefcount(np.dtype(np.float32))) == before
+    objects = [*given, *outs, *(np.dtype(d) for d in "f?l")]
+
+    def calls(count: int) -> int:
+        tracemalloc.start()
+        start = tracemalloc.get_traced_memory()[0]
+        for _ in range(count):
+            run(*given)
+            run(*given, *outs)
+            run(*(a[::2] for a in given))
+            with suppress(TypeError):
+                run(*given, *outs[:3])
+        gc.collect()
+        grown = tracemalloc.get_traced_memory()[0] - start
+        tracemalloc.stop()
+        return int(grown)
+
+    calls(2)
+    before = [sys.getrefcount(o) for o in objects]
+    assert calls(200) < 4000
+    assert [sys.getrefcount(o) for o in objects] == before
+
+
+def test_two_threads_in_one_kernel(rng: np.random.Generator) -> None:
+    """The lock is released meanwhile; results and arguments stay alive and apart."""
+    import threading
+
+    run = kernel(MIXED, np.float32)
+    assert run is not None
+    n = 300_000
+    arrays = [rng.standard_normal(n).astype(np.float32) for _ in range(2)]
+    wrong: list[int] = []
+
+    def work(k: int) -> None:
+        for _ in range(30):
+            found = run(arrays[k].copy(), arrays[k] > 0, np.arange(n))
+            right = np.array_equal(found[0], np.where(arrays[k] > 0, arrays[k], 2))
+            if not right or found[2][-1] != n:
+                wrong.append(k)
+
+    both = [threading.Thread(target=work, args=(k,)) for k in range(2)]
+    for t in both:
+        t.start()
+    for t in both:
+        t.join()
+    assert not wrong
+
+
+def smooth(x: Any, y: Any) -> Any:
+    return call("tanh", x * y) + call("exp", -x * x), x < y
+
+
+def test_large_arrays_are_split(monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator) -> None:
+    parts: list[tuple[int, int]] = []
+
+    def split(total: int, grain: int, job: Any) -> None:
+        for start in reversed(range(0, total, 5 * grain)):
+            parts.append((start, min(start + 5 * grain, total)))
+            job(*parts[-1])
+
+    monkeypatch.setattr(threads, "split", split)
+    formula = Formula.trace("smooth", smooth, [input("x"), input("y")])
+    for dtype in (np.float32, np.float64, np.float16):
+        whole = kernel(formula, dtype)
+        assert whole is not None
+        run = numpy_formula.ElementwiseKernel(formula, 0)
+        x, y = rng.standard_normal((2, 5, 91007)).astype(dtype)
+        for a, b in [(x, y), (x, y[0, 0, None]), (np.asarray(x[0, 0]), y)]:
+            parts.clear()
+            got = run(a, b)
+            assert parts
+            for g, w in zip(got, whole(a, b), strict=True):
+                assert g.dtype == w.dtype
+                assert np.array_equal(g, w)
+        parts.clear()
+        for a, b in [(x.T, y.T), (x, y[0]), (x, y[:, :1]), (x[:, :2000], y[:, :2000])]:
+            assert np.array_equal(run(a, b)[0], whole(a, b)[0])
+        assert not parts
+
+
+def test_split_outputs(monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator) -> None:
+    """Given outputs may be the inputs themselves; those that overlap otherwise are not split."""
+    parts: list[int] = []
+
+    def split(total: int, grain: int, job: Any) -> None:
+        for start in reversed(range(0, total, grain)):
+            parts.append(start)
+            job(start, min(start + grain, total))
+
+    monkeypatch.setattr(threads, "split", split)
+    formula = Formula.trace("first", lambda x, y: smooth(x, y)[0], [input("x"), input("y")])
+    run, n = numpy_formula.ElementwiseKernel(formula, 0), 400_000
+    memory = rng.standard_normal(2 * n).astype(np.float32)
+    one = memory[5:6].copy()
+    for x, y, out, divided in [
+        (slice(0, n), slice(n, 2 * n), slice(0, n), True),
+        (slice(0, n), slice(n, 2 * n), slice(n, 2 * n), True),
+        (slice(0, n), slice(n, 2 * n), slice(9, n + 9), False),
+        (slice(0, n), slice(n, n + 1), slice(n, 2 * n), False),
+    ]:
+        own = memory.copy()
+        want = run(own[x].copy(), own[y].copy())
+        parts.clear()
+        target = own[out]
+        assert run(own[x], own[y], out=target) is target
+        assert bool(parts) is divided
+        assert np.array_equal(target, want)
+    fresh = np.empty(n, np.float32)
+    assert run(memory[:n], one, out=(fresh,)) is fresh
+    assert np.array_equal(fresh, run(memory[:n], one))
 
 
 def test_without_the_entry(monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator) -> None:
