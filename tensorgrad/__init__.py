@@ -22,6 +22,7 @@ from tensorgrad._errors import (
     ShapeError,
     TensorgradError,
 )
+from tensorgrad.backend.threads import get_num_threads, set_num_threads
 from tensorgrad.core.registry import OPERATIONS
 from tensorgrad.core.tensor import Tensor
 from tensorgrad.dtypes import set_default_dtype
@@ -40,7 +41,7 @@ from tensorgrad.ops.random import (
     randn,
     uniform,
 )
-from tensorgrad.transforms import checkpoint, fuse, grad, jvp, value_and_grad, vjp, vmap
+from tensorgrad.transforms import checkpoint, fuse, grad, jvp, show, value_and_grad, vjp, vmap
 
 __version__ = "0.1.0"
 
@@ -69,6 +70,7 @@ __all__ = [
     "enable_grad",
     "from_numpy",
     "fuse",
+    "get_num_threads",
     "grad",
     "integers",
     "jvp",
@@ -81,6 +83,8 @@ __all__ = [
     "randint",
     "randn",
     "set_default_dtype",
+    "set_num_threads",
+    "show",
     "uniform",
     "value_and_grad",
     "vjp",

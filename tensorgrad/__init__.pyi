@@ -23,6 +23,8 @@ from tensorgrad._errors import InPlaceError as InPlaceError
 from tensorgrad._errors import NotDifferentiable as NotDifferentiable
 from tensorgrad._errors import ShapeError as ShapeError
 from tensorgrad._errors import TensorgradError as TensorgradError
+from tensorgrad.backend.threads import get_num_threads as get_num_threads
+from tensorgrad.backend.threads import set_num_threads as set_num_threads
 from tensorgrad.core.tensor import Tensor as Tensor
 from tensorgrad.dtypes import set_default_dtype as set_default_dtype
 from tensorgrad.ops.create import from_numpy as from_numpy
@@ -41,6 +43,7 @@ from tensorgrad.transforms import checkpoint as checkpoint
 from tensorgrad.transforms import fuse as fuse
 from tensorgrad.transforms import grad as grad
 from tensorgrad.transforms import jvp as jvp
+from tensorgrad.transforms import show as show
 from tensorgrad.transforms import value_and_grad as value_and_grad
 from tensorgrad.transforms import vjp as vjp
 from tensorgrad.transforms import vmap as vmap

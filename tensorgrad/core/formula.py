@@ -173,7 +173,8 @@ class FormulaPrimitive(Primitive):
 
     def positions(self, mask: int) -> tuple[int, ...]:
         wanted = tuple(k for k in range(self.nin) if mask >> k & 1)
-        rule = self.backward(wanted, tuple(range(self.nout)))
+        real = tuple(k for k, o in enumerate(self.formula.outputs) if o.kind == "f")
+        rule = self.backward(wanted, real)
         first = self.nin + self.nout
         return tuple(sorted({s for s in rule.sources if s < first}))
 

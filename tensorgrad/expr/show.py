@@ -97,5 +97,8 @@ def show(formula: Formula) -> str:
         for e in formula.inputs
     )
     defined, outputs = lines(formula.outputs)
-    body = [*defined, f"return {', '.join(outputs)}"]
+    joined = ", ".join(outputs)
+    listed = len(outputs) > 1 and len(joined) > _LONGEST
+    result = ["return (", *(f"  {o}," for o in outputs), ")"] if listed else [f"return {joined}"]
+    body = [*defined, *result]
     return f"{formula.name}({inputs}):\n" + "\n".join("  " + line for line in body)
