@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from tensorgrad.backend import threads
+from tensorgrad.backend import memory, threads
 
 Array = np.ndarray[Any, Any]
 
@@ -32,13 +32,8 @@ _NAMES = (
 """What OpenBLAS may call its products and its threads, with the width of its integers."""
 
 
-def matmul(x: Array, y: Array, out: Array | None = None, bias: Array | None = None) -> Any:
-    """x @ y (+ bias, a vector): float32 and float64, written to `out` if given."""
-    return _door.multiply(x, y, out, bias)
-
-
 def plain(x: Array, y: Array, out: Array | None = None, bias: Array | None = None) -> Any:
-    """The same by NumPy's function, which takes every shape and dtype; a bias must fit."""
+    """x @ y (+ bias, a vector) by NumPy's function: every shape and dtype; a bias must fit."""
     found = np.matmul(x, y) if out is None else np.matmul(x, y, out=out)
     if bias is None:
         return found
@@ -50,7 +45,11 @@ def plain(x: Array, y: Array, out: Array | None = None, bias: Array | None = Non
 
 
 class Door:
-    """How products are computed, found out at the first one."""
+    """How products are computed, found out at the first one.
+
+    multiply(x, y, out=None, bias=None), positional: x @ y (+ bias, a vector), written to `out` if
+    given. `library` is whose product it is.
+    """
 
     def __init__(self) -> None:
         self.multiply: Callable[..., Any] = self._first
@@ -72,13 +71,13 @@ class Door:
                 continue
             whole, door = entry(blas, plain), entry(blas, self.large, SPLIT)
             if whole and door and _agrees(whole) and _agrees(door):
-                self._whole, self.multiply, self.library = whole, door, name
+                self._whole, self.multiply, self.library = whole, memory.recycling(door), name
                 return
 
     def large(self, x: Array, y: Array, out: Array | None = None, bias: Array | None = None) -> Any:
         """A product that one entry did not take: split over threads, or NumPy's."""
         whole = self._whole
-        if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[0] or threads.count() == 1:
+        if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[0] or threads.get_num_threads() == 1:
             return whole(x, y, out, bias)
         rows, columns = x.shape[0], y.shape[1]
         work = rows * columns * x.shape[1]
@@ -104,7 +103,7 @@ class Door:
 
 def _grain(length: int, work: int) -> int:
     """Rows (columns) of one piece: two pieces a thread, a multiple of what BLAS takes at once."""
-    wanted = max(length / (2 * threads.count()), length * PIECE / work, 64)
+    wanted = max(length / (2 * threads.get_num_threads()), length * PIECE / work, 64)
     return -(-int(wanted) // 16) * 16
 
 
@@ -163,4 +162,4 @@ def _agrees(multiply: Callable[..., Any]) -> bool:
     return True
 
 
-_door = Door()
+DOOR = Door()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from tensorgrad import dtypes
 from tensorgrad._errors import DTypeError, ShapeError
 from tensorgrad.backend import (
+    memory,
     numpy_complex,
     numpy_create,
     numpy_index,
@@ -58,7 +60,7 @@ class NumpyBackend:
 
     def elementwise(self, formula: Formula, order: int) -> Callable[..., Any]:
         direct = single_ufunc(formula)
-        return direct if direct is not None else ElementwiseKernel(formula, order)
+        return ElementwiseKernel(formula, order) if direct is None else memory.recycling(direct)
 
     def reduce(self, formula: Formula, order: int) -> Callable[..., Any]:
         kernel = ReduceKernel(formula)
@@ -90,8 +92,12 @@ class NumpyBackend:
         out.fill(value)
         return out
 
+    @cached_property
+    def _added(self) -> Callable[..., Any]:
+        return memory.recycling(np.add)
+
     def add(self, a: Array, b: Array) -> Array:
-        return np.asarray(np.add(a, b))
+        return np.asarray(self._added(a, b))
 
     def conj(self, a: Array) -> Array:
         return np.asarray(np.conjugate(a))

@@ -2,20 +2,24 @@
 
 Chunks are taken one at a time from one iterator, by the calling thread too, so a thread that the
 system delays holds up no more than the chunk it has begun, and the caller never waits for one that
-has begun none: beside a busy process a call costs at worst what it costs on one thread.
+has begun none. Where a worker did hold a call up (another process wants its core), the workers stay
+asleep for ten times what was lost: sharing never costs more than about a tenth.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 from collections.abc import Callable, Iterator
+from time import perf_counter
 
 from tensorgrad._errors import need
 
 Job = Callable[[int, int], None]
 MOST = 16  # threads, unless told: large array work is bound by memory long before
 CHUNKS = 4  # per thread: what the others can still take over when one of them is delayed
+REST = 10.0  # times what a call lost: how long the workers then stay asleep
 
 _inside = threading.local()
 
@@ -33,24 +37,32 @@ class _Work:
         self._left.acquire()
         self._error: BaseException | None = None
 
-    def run(self) -> None:
-        """Take chunks until none is left; an error is kept, and takes the rest away."""
-        job, size, total = self._job, self._size, self._total
+    def run(self) -> int:
+        """Take chunks until none is left, and count them; an error takes the others away."""
+        job, size, total, done = self._job, self._size, self._total, 0
         assert job is not None
         try:
             for start in self._starts:
                 job(start, min(start + size, total))
+                done += 1
         except BaseException as error:
             self._error = self._error or error
             list(self._starts)
+        return done
 
-    def help(self) -> None:
-        """What a worker does: nothing where the caller is done already."""
+    def help(self, ready: Callable[[], None]) -> None:
+        """What a worker does: nothing where the caller is done already.
+
+        `ready` is called before the caller goes on, whose next call then finds the worker.
+        """
         with self._gate:
-            if not self._open:
-                return
-            self._helpers += 1
+            joined = self._open
+            self._helpers += joined
+        if not joined:
+            ready()
+            return
         self.run()
+        ready()
         with self._gate:
             self._helpers -= 1
             if not self._open and not self._helpers:
@@ -80,26 +92,25 @@ class _Worker:
     """A thread that sleeps on a lock of its own until it is handed work."""
 
     def __init__(self, idle: list[_Worker]) -> None:
-        self._idle, self._work = idle, None
+        self._work: _Work | None = None
         self._wake = threading.Lock()
         self._wake.acquire()
-        threading.Thread(target=self._loop, name="tensorgrad", daemon=True).start()
-
-    _work: _Work | None
+        threading.Thread(
+            target=self._loop, args=(lambda: idle.append(self),), name="tensorgrad", daemon=True
+        ).start()
 
     def give(self, work: _Work) -> None:
         self._work = work
         self._wake.release()
 
-    def _loop(self) -> None:
+    def _loop(self, ready: Callable[[], None]) -> None:
         _inside.job = True
         while True:
             self._wake.acquire()
             work, self._work = self._work, None
             assert work is not None
-            work.help()
+            work.help(ready)
             del work
-            self._idle.append(self)
 
 
 class _Pool:
@@ -110,10 +121,12 @@ class _Pool:
         self._idle: list[_Worker] = []
         self._made = 0
         self._count = 0
+        self._asleep_until = 0.0
 
     def forked(self) -> None:
+        """Forget the workers: none of them lives in a child process."""
         self._lock = threading.Lock()
-        self._idle, self._made = [], 0
+        self._idle, self._made, self._asleep_until = [], 0, 0.0
 
     def count(self) -> int:
         if not self._count:
@@ -122,14 +135,25 @@ class _Pool:
 
     def set_count(self, n: int) -> None:
         self._count = n
+        self._asleep_until = 0.0
 
-    def offer(self, work: _Work, helpers: int) -> None:
-        """Hand work to idle workers; those that are still busy elsewhere are left alone."""
-        for _ in range(helpers):
+    def offer(self, work: _Work, helpers: int) -> bool:
+        """Hand work to idle workers, and say whether any took it; the busy ones are left alone."""
+        if perf_counter() < self._asleep_until:
+            return False
+        for k in range(helpers):
             worker = self._take()
             if worker is None:
-                return
+                return k > 0
             worker.give(work)
+        return True
+
+    def settle(self, begun: float, alone: float) -> None:
+        """Let the workers sleep after a call that took longer than the caller alone would have."""
+        now = perf_counter()
+        lost = now - begun - alone
+        if lost > 0.0:
+            self._asleep_until = now + REST * lost
 
     def _take(self) -> _Worker | None:
         try:
@@ -168,7 +192,7 @@ def _default() -> int:
     return min(cores or 1, MOST)
 
 
-def count() -> int:
+def get_num_threads() -> int:
     """Threads that large array work is spread over, the calling one included.
 
     At first `TG_NUM_THREADS`, else the cores that the process may use, at most 16.
@@ -176,12 +200,13 @@ def count() -> int:
     return _POOL.count()
 
 
-def set_count(n: int) -> None:
+def set_num_threads(n: int) -> None:
     """Spread large array work over n threads, for the whole process; 1 keeps it on the caller's.
 
     Raises ValueError where n < 1.
     """
-    need(n >= 1, "set_num_threads", n=n, want="n >= 1", fix="1", error=ValueError)
+    whole = isinstance(n, int) and n >= 1
+    need(whole, "set_num_threads", n=n, want="an int of at least 1", fix="1", error=ValueError)
     _POOL.set_count(n)
 
 
@@ -202,11 +227,17 @@ def split(total: int, grain: int, job: Job) -> None:
             job(0, total)
         return
     size = grain * -(-total // (grain * CHUNKS * threads))
+    chunks = -(-total // size)
     work = _Work(total, size, job)
+    shared, alone, begun = False, 0.0, perf_counter()
     _inside.job = True
     try:
-        _POOL.offer(work, min(threads, -(-total // size)) - 1)
-        work.run()
+        shared = _POOL.offer(work, min(threads, chunks) - 1)
+        ready = perf_counter()
+        mine = work.run()
+        alone = (perf_counter() - ready) * chunks / mine if mine else math.inf
     finally:
         _inside.job = False
         work.close()
+    if shared:
+        _POOL.settle(begun, alone)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import resource
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -71,10 +74,11 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(cache, "SLACK", 0)  # every write looks at the folder's size
     return tmp_path / "tensorgrad" / "kernels"
 
 
-def test_entries(place: Path, monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator) -> None:
+def test_entries(place: Path, rng: np.random.Generator) -> None:
     payload = rng.bytes(1000)
     assert cache.read("a") is None
     cache.write("a", payload)
@@ -82,21 +86,56 @@ def test_entries(place: Path, monkeypatch: pytest.MonkeyPatch, rng: np.random.Ge
     assert [p.name for p in place.iterdir()] == ["a.o"]
     os.rename(place / "a.o", place / "b.o")
     assert cache.read("b") is None, "an entry of another key"
-    for damaged in (b"", b"x", payload, (place / "b.o").read_bytes()[:-1]):
+    whole = (place / "b.o").read_bytes()
+    flipped = bytearray(whole)
+    flipped[rng.integers(len(whole))] ^= 1
+    cuts = [whole[: rng.integers(len(whole))] for _ in range(20)]
+    for damaged in (b"", b"x", payload, whole[:-1], whole + b"x", bytes(flipped), *cuts):
         (place / "b.o").write_bytes(damaged)
         assert cache.read("b") is None
-    monkeypatch.setattr(os, "getuid", lambda: 12345)
+    cache.write("b", payload)
+    assert cache.read("b") == payload, "a damaged entry is replaced"
+    (place / "c.o").mkdir()
+    assert cache.read("c") is None
     cache.write("c", payload)
-    assert cache.read("c") is None, "an entry of another user"
+    assert sorted(p.name for p in place.iterdir()) == ["b.o", "c.o"]
 
 
-def test_a_full_disk_leaves_nothing(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: Any) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "replace", full)
+def test_entries_that_others_could_have_written(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     cache.write("a", b"code")
-    assert list(place.iterdir()) == []
+    assert (place / "a.o").stat().st_mode & 0o777 == 0o600
+    assert place.stat().st_mode & 0o777 == 0o700
+    for mode, known in ((0o620, False), (0o602, False), (0o644, True)):
+        (place / "a.o").chmod(mode)
+        assert (cache.read("a") is not None) == known
+    if os.getuid() == 0:
+        os.chown(place / "a.o", 12345, 12345)
+    else:
+        monkeypatch.setattr(os, "getuid", lambda: 12345)
+    assert cache.read("a") is None, "an entry of another user"
+
+
+@pytest.mark.parametrize("step", ["write", "replace", "scandir"])
+def test_a_full_disk_leaves_nothing(
+    place: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    if step == "write":
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))  # the system's own refusal
+        try:
+            cache.write("a", bytes(5000))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    else:
+        monkeypatch.setattr(os, step, full)
+        cache.write("a", b"code")
+    left = [p.name for p in place.iterdir()]
+    assert left == (["a.o"] if step == "scandir" else [])
 
 
 def test_the_folder_is_bounded(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,11 +144,92 @@ def test_the_folder_is_bounded(place: Path, monkeypatch: pytest.MonkeyPatch) -> 
         cache.write(f"k{k}", bytes(1000))
         os.utime(place / f"k{k}.o", (k, k))
     assert sorted(p.name for p in place.iterdir()) == ["k3.o", "k4.o", "k5.o"]
+    assert cache.read("k3") is not None, "from now on used last"
+    cache.write("k6", bytes(1000))
+    assert sorted(p.name for p in place.iterdir()) == ["k3.o", "k5.o", "k6.o"]
+    os.rename(place / "k5.o", place / ".k.left.part")
+    cache.write("k7", bytes(1000))
+    assert sorted(p.name for p in place.iterdir()) == ["k3.o", "k6.o", "k7.o"]
+
+
+def test_reading_seldom_writes(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache.write("a", b"code")
+    for age, noted in ((cache.DAY / 2, False), (cache.DAY * 2, True)):
+        then = time.time() - age
+        os.utime(place / "a.o", (then, then))
+        assert cache.read("a") == b"code"
+        assert ((place / "a.o").stat().st_mtime > then + 1) == noted
+    os.utime(place / "a.o", (0, 0))
+
+    def read_only(*_: Any) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(os, "utime", read_only)
+    assert cache.read("a") == b"code"
+
+
+def test_the_size_is_looked_at_now_and_then(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[str] = []
+    monkeypatch.setattr(cache, "_trim", looks.append)
+    monkeypatch.setattr(cache, "SLACK", 10_000)
+    monkeypatch.setattr(cache._Written, "bytes", cache.SLACK)
+    counts = []
+    for k in range(21):
+        cache.write(f"k{k}", bytes(1000))
+        counts.append(len(looks))
+    assert counts[0] == counts[8] == 1
+    assert counts[-1] == 3
 
 
 def test_relative_cache_home_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", "relative")
     assert cache.folder() == str(Path.home() / ".cache" / "tensorgrad" / "kernels")
+
+
+def test_without_a_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.delenv("HOME", raising=False)
+    assert os.path.isabs(cache.folder() or ""), "the system knows this user's"
+    for home in ("", "relative"):
+        monkeypatch.setenv("HOME", home)
+        found = cache.folder()
+        assert found is None or os.path.isabs(found)
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)
+    assert cache.folder() is None
+    cache.write("a", b"code")
+    assert cache.read("a") is None
+    assert list(tmp_path.iterdir()) == [], "nothing where the program happens to run"
+
+
+def test_writers_of_one_entry(place: Path) -> None:
+    """Processes and threads that write and read the same entries never see a part of one."""
+    program = """
+import threading, sys
+from tensorgrad.codegen import cache
+cache.SLACK, cache.LARGEST = 0, 60_000
+def work():
+    for k in range(60):
+        key = f"k{k % 7}"
+        cache.write(key, key.encode() * 4000)
+        found = cache.read(key)
+        assert found in (None, key.encode() * 4000), key
+    done.append(1)
+done = []
+threads = [threading.Thread(target=work) for _ in range(3)]
+[t.start() for t in threads]
+[t.join() for t in threads]
+assert len(done) == 3
+"""
+    running = [
+        subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    for process in running:
+        _, err = process.communicate(timeout=60)
+        assert process.returncode == 0, err
+    assert 0 < sum(p.stat().st_size for p in place.iterdir()) <= 60_000
+    assert not list(place.glob(".*")), "no draft stays"
 
 
 def formula(name: str = "f") -> Formula:

@@ -1,0 +1,205 @@
+"""NumPy's allocation handler in machine code, and calls of functions under it.
+
+NumPy itself gives a block back when the last view of its array has died, whatever thread that
+happens on: nothing is guessed. The handler is set for the length of a call, in the caller's
+context, so other arrays of the program stay where they were.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import os
+import struct
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from tensorgrad.codegen import allocator
+from tensorgrad.codegen.compiler import compiler
+from tensorgrad.codegen.ufunc import _table
+
+_SET_HANDLER, _VECTORCALL, _KEYWORDS = 304, 0x80, 0x02
+
+CALL = """; calls a function with our handler set, if an argument is an array of that many elements
+define ptr @KERNEL(ptr %self, ptr %args, i64 %nargs, ptr %names) {
+entry:
+  %type = alloca ptr
+  %value = alloca ptr
+  %trace = alloca ptr
+  %words = getelementptr i8, ptr %self, i64 32
+  %function = load ptr, ptr %words
+  %w1 = getelementptr i64, ptr %words, i64 1
+  %vectorcall = load ptr, ptr %w1
+  %w2 = getelementptr i64, ptr %words, i64 2
+  %ndarray = load ptr, ptr %w2
+  %w3 = getelementptr i64, ptr %words, i64 3
+  %least = load i64, ptr %w3
+  %always = icmp eq i64 %least, 0
+  br i1 %always, label %hold, label %check
+check:
+  %k = phi i64 [0, %entry], [%k.next, %next]
+  %more = icmp slt i64 %k, %nargs
+  br i1 %more, label %look, label %plain
+look:
+  %a.at = getelementptr ptr, ptr %args, i64 %k
+  %a = load ptr, ptr %a.at
+  %a.type.at = getelementptr i8, ptr %a, i64 8
+  %a.type = load ptr, ptr %a.type.at
+  %exact = icmp eq ptr %a.type, %ndarray
+  br i1 %exact, label %array, label %next
+array:
+  %nd.at = getelementptr i8, ptr %a, i64 24
+  %nd = load i32, ptr %nd.at
+  %rank = sext i32 %nd to i64
+  %dims.at = getelementptr i8, ptr %a, i64 32
+  %dims = load ptr, ptr %dims.at
+  br label %size
+size:
+  %j = phi i64 [0, %array], [%j.next, %axis]
+  %n = phi i64 [1, %array], [%n.next, %axis]
+  %j.more = icmp slt i64 %j, %rank
+  br i1 %j.more, label %axis, label %sized
+axis:
+  %d.at = getelementptr i64, ptr %dims, i64 %j
+  %d = load i64, ptr %d.at
+  %n.next = mul i64 %n, %d
+  %j.next = add i64 %j, 1
+  br label %size
+sized:
+  %large = icmp sge i64 %n, %least
+  br i1 %large, label %hold, label %next
+next:
+  %k.next = add i64 %k, 1
+  br label %check
+plain:
+  %direct = call ptr %vectorcall(ptr %function, ptr %args, i64 %nargs, ptr %names)
+  ret ptr %direct
+hold:
+  %w4 = getelementptr i64, ptr %words, i64 4
+  %set = load ptr, ptr %w4
+  %w5 = getelementptr i64, ptr %words, i64 5
+  %ours = load ptr, ptr %w5
+  %w6 = getelementptr i64, ptr %words, i64 6
+  %decref = load ptr, ptr %w6
+  %before = call ptr %set(ptr %ours)
+  %refused = icmp eq ptr %before, null
+  br i1 %refused, label %error, label %run
+run:
+  %answer = call ptr %vectorcall(ptr %function, ptr %args, i64 %nargs, ptr %names)
+  %failed = icmp eq ptr %answer, null
+  br i1 %failed, label %raised, label %returned
+returned:
+  %after = call ptr %set(ptr %before)
+  call void %decref(ptr %before)
+  %stuck = icmp eq ptr %after, null
+  br i1 %stuck, label %lost, label %whole
+whole:
+  call void %decref(ptr %after)
+  ret ptr %answer
+lost:
+  call void %decref(ptr %answer)
+  ret ptr null
+raised:
+  ; setting a variable is no thing to do while an error is on its way
+  %w7 = getelementptr i64, ptr %words, i64 7
+  %fetch = load ptr, ptr %w7
+  %w8 = getelementptr i64, ptr %words, i64 8
+  %restore = load ptr, ptr %w8
+  call void %fetch(ptr %type, ptr %value, ptr %trace)
+  %then = call ptr %set(ptr %before)
+  call void %decref(ptr %before)
+  %kept = icmp ne ptr %then, null
+  br i1 %kept, label %release, label %rethrow
+release:
+  call void %decref(ptr %then)
+  br label %rethrow
+rethrow:
+  %e.type = load ptr, ptr %type
+  %e.value = load ptr, ptr %value
+  %e.trace = load ptr, ptr %trace
+  call void %restore(ptr %e.type, ptr %e.value, ptr %e.trace)
+  ret ptr null
+error:
+  ret ptr null
+}
+"""
+
+
+def _forever(thing: Any) -> Any:
+    """Never freed: arrays and the memory behind them outlive this module."""
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))
+    return thing
+
+
+def _packed(form: str, *values: Any) -> int:
+    """The address of a C structure that lives as long as the process."""
+    return id(_forever(struct.pack(form, *values))) + bytes.__basicsize__ - 1
+
+
+def _address(function: Any) -> int:
+    return int(ctypes.cast(function, ctypes.c_void_p).value or 0)
+
+
+def _prototype(name: str, *kinds: Any) -> Any:
+    return ctypes.PYFUNCTYPE(ctypes.py_object, *kinds)((name, ctypes.pythonapi))
+
+
+class Recycler:
+    """The kept blocks, the handler that takes from them and gives to them, and calls under it.
+
+    At most `bound` bytes are kept. What machine code points to is never freed.
+    """
+
+    def __init__(self, bound: int) -> None:
+        process = ctypes.CDLL(None)
+        self._words = words = _forever((ctypes.c_int64 * allocator.WORDS)())
+        for k, name in enumerate(allocator.LIBRARY, len(allocator.FUNCTIONS)):
+            words[k] = _address(getattr(process, name))
+        if not hasattr(mmap, "MADV_HUGEPAGE") or os.environ.get("NUMPY_MADVISE_HUGEPAGE") == "0":
+            words[allocator.MADVISE] = 0
+        words[allocator.BOUND] = bound
+        context = ctypes.addressof(words)
+        ctypes.CFUNCTYPE(None, ctypes.c_void_p)(compiler().address(allocator.text()))(context)
+        handler = _packed("127sB5P", b"tensorgrad", 1, context, *words[: allocator.TRIM])
+        pointer = ctypes.c_void_p
+        capsule = _prototype("PyCapsule_New", pointer, pointer, pointer)
+        self._capsule = _forever(capsule(handler, _packed("12s", b"mem_handler"), None))
+        self._new = _prototype("PyCFunction_NewEx", pointer, ctypes.py_object, ctypes.py_object)
+        title = _packed("10s", b"recycling")
+        flags = _VECTORCALL | _KEYWORDS
+        self._method = _packed("PPiP", title, compiler().address(CALL), flags, 0)
+        self.empty = self.calling(np.empty, 0)
+
+    def calling(self, function: Callable[..., Any], least: int) -> Callable[..., Any]:
+        """The function, called under the handler if an argument has that many elements."""
+        api = ctypes.pythonapi
+        then = (api.Py_DecRef, api.PyErr_Fetch, api.PyErr_Restore)
+        words = (
+            id(function),
+            _address(api.PyObject_Vectorcall),
+            id(np.ndarray),
+            least,
+            int(_table("_ARRAY_API")[_SET_HANDLER]),
+            id(self._capsule),
+            *map(_address, then),
+        )
+        # As its module the function lives as long as what is made here.
+        made: Callable[..., Any] = self._new(self._method, struct.pack("9q", *words), function)
+        return made
+
+    @property
+    def held(self) -> int:
+        """Bytes of the kept blocks."""
+        return int(self._words[allocator.HELD])
+
+    @property
+    def reused(self) -> int:
+        """How often a kept block became an array again."""
+        return int(self._words[allocator.REUSED])
+
+    def trim(self) -> None:
+        """Give every kept block back to the system."""
+        run = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(self._words[allocator.TRIM])
+        run(ctypes.addressof(self._words))
