@@ -8,6 +8,7 @@ function whose state is donated and whose result is waited for.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -113,7 +114,9 @@ def with_jax(weights: Weights) -> Net | None:
         tree = jax.tree_util.tree_map
         first = tree(lambda m, g: 0.9 * m + 0.1 * g, first, grads)
         second = tree(lambda v, g: 0.999 * v + 0.001 * g * g, second, grads)
-        rate, root = LR / (1 - 0.9**t), jnp.sqrt(1 - 0.999**t)
+        # 1 - beta**t, which would lose digits in float32 as it is written.
+        c1, c2 = (-jnp.expm1(t * math.log(beta)) for beta in (0.9, 0.999))
+        rate, root = LR / c1, jnp.sqrt(c2)
         params = tree(
             lambda p, m, v: p - rate * m / (jnp.sqrt(v) / root + 1e-8), params, first, second
         )
@@ -131,25 +134,57 @@ def with_jax(weights: Weights) -> Net | None:
     return Net(jnp.asarray, step, None)
 
 
-def products(sizes: Sequence[int], batch: int) -> tuple[Callable[[], None], int]:
-    """The bare matrix products of one step into arrays that stand ready, and their flops.
+def _factors(sizes: Sequence[int], batch: int, turned: bool) -> list[tuple[Array, Array]]:
+    """The factors of one step's products; `turned`: weights lie in memory as (in, out).
 
     A layer multiplies three times: forward, for the weight, and (but for the first) for its input.
     """
     rng = np.random.default_rng(0)
-    jobs: list[tuple[Array, Array, Array]] = []
+    pairs: list[tuple[Array, Array]] = []
     for k, (i, o) in enumerate(pairwise(sizes)):
         x = rng.standard_normal((batch, i), dtype=np.float32)
         ct = rng.standard_normal((batch, o), dtype=np.float32)
-        weight = rng.standard_normal((o, i), dtype=np.float32)
-        jobs += [(x, weight.T, np.empty_like(ct)), (ct.T, x, np.empty_like(weight))]
-        jobs += [(ct, weight, np.empty_like(x))] if k else []
+        memory = rng.standard_normal((i, o) if turned else (o, i), dtype=np.float32)
+        weight = memory.T if turned else memory
+        pairs += [(x, weight.T), (x.T, ct) if turned else (ct.T, x)]
+        pairs += [(ct, weight)] if k else []
+    return pairs
+
+
+def products(
+    sizes: Sequence[int], batch: int, *, turned: bool = False
+) -> tuple[Callable[[], None], int]:
+    """The bare matrix products of one step into arrays that stand ready, and their flops.
+
+    `turned`: the weights lie in memory as (in, out), since OpenBLAS is slow at x @ W.T.
+    """
+    pairs = _factors(sizes, batch, turned)
+    jobs = [(a, b, np.empty((a.shape[0], b.shape[1]), a.dtype)) for a, b in pairs]
 
     def run() -> None:
         for a, b, out in jobs:
             np.matmul(a, b, out)
 
-    return run, sum(2 * a.shape[0] * a.shape[1] * b.shape[1] for a, b, _ in jobs)
+    return run, sum(2 * a.shape[0] * a.shape[1] * b.shape[1] for a, b in pairs)
+
+
+def products_with_torch(sizes: Sequence[int], batch: int) -> Callable[[], None] | None:
+    """The same products by torch.mm."""
+    if not importable("torch"):
+        return None
+    import torch
+
+    torch.set_num_threads(1)
+    jobs = [
+        (torch.from_numpy(a), torch.from_numpy(b), torch.empty(a.shape[0], b.shape[1]))
+        for a, b in _factors(sizes, batch, False)
+    ]
+
+    def run() -> None:
+        for a, b, out in jobs:
+            torch.mm(a, b, out=out)
+
+    return run
 
 
 def agree(mine: Net, theirs: Net | None, x: Array, labels: Array, steps: int = 5) -> None:

@@ -1,41 +1,97 @@
-"""The race: ours and the peers in turn, their minima, and the table at the end."""
+"""The race: ours and the peers in turn, their minima, and the goals that a project states."""
 
 from __future__ import annotations
 
 import importlib.util
-import os
-import platform
-import sys
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
 
 import pytest
 
 PEERS = ("torch", "jax", "autograd")
 ROUND = 2e-3  # seconds of one contender in one round: long beside the clock's own cost
 Run = Callable[[], Any]
+Runs = Run | Sequence[Run] | None
+"""One way to do the work, several of which the quickest counts, or None: not installed."""
+
+
+class Goal(NamedTuple):
+    """A stated figure: its text, and whether a row reaches it; None where that is not known."""
+
+    text: str
+    reached: Callable[[Row], bool | None]
+
+    def verdict(self, row: Row) -> str:
+        found = self.reached(row)
+        return f"{self.text} {'not measured' if found is None else 'met' if found else 'missed'}"
 
 
 @dataclass(frozen=True)
 class Row:
-    """One case, per call: seconds of ours, of NumPy's part of the work and of the peers."""
+    """One case, per call: seconds of ours, of the floor and of the peers.
+
+    `beside` are further times, each in a column, `note` what stands on a line of its own.
+    """
 
     case: str
-    work: str
+    work: tuple[float, str]
     ours: float
     floor: float | None
     peers: Mapping[str, float | None]
-    rate: str
+    group: str = ""
+    beside: Mapping[str, float | None] = field(default_factory=dict)
+    goals: Sequence[Goal] = ()
+    note: str = ""
 
     @property
     def ratio(self) -> float | None:
         """Time of the quickest peer over ours; above 1 ours is quicker."""
         times = [t for t in self.peers.values() if t]
         return min(times) / self.ours if times else None
+
+
+def ahead(times: float, of: str) -> Goal:
+    """At least `times` as quick as one peer."""
+
+    def reached(row: Row) -> bool | None:
+        seconds = row.peers.get(of)
+        return seconds / row.ours >= times if seconds else None
+
+    return Goal(f"{times:g}x {of}", reached)
+
+
+def best(times: float) -> Goal:
+    """At least `times` as quick as the quickest peer; unknown where a peer is missing."""
+
+    def reached(row: Row) -> bool | None:
+        return None if row.ratio is None or None in row.peers.values() else row.ratio >= times
+
+    return Goal(f"{times:g}x best", reached)
+
+
+def near(times: float, of: str) -> Goal:
+    """At most `times` one of the times beside."""
+
+    def reached(row: Row) -> bool | None:
+        seconds = row.beside.get(of)
+        return row.ours <= times * seconds if seconds else None
+
+    return Goal(f"{times:g} of {of}", reached)
+
+
+def within(seconds: float) -> Goal:
+    """At most so many seconds."""
+    return Goal(f"<= {shown(seconds)}", lambda row: row.ours <= seconds)
+
+
+def share(seconds: float) -> Goal:
+    """At most so many seconds beyond the floor."""
+    return Goal(
+        f"own <= {shown(seconds)}",
+        lambda row: row.ours - row.floor <= seconds if row.floor else None,
+    )
 
 
 ROWS = pytest.StashKey[list[Row]]()
@@ -56,48 +112,76 @@ class Race:
         self,
         case: str,
         ours: Run,
-        peers: Mapping[str, Run | None],
+        peers: Mapping[str, Runs],
         *,
-        floor: Run | None = None,
+        floor: Runs = None,
+        beside: Mapping[str, Runs] | None = None,
         units: int = 1,
         flops: float = 0.0,
         moved: float = 0.0,
+        goal: Goal | Sequence[Goal] = (),
+        note: Callable[[Row], str] | None = None,
     ) -> Row:
         """Measure one case.
 
-        `peers`: name -> callable, None where the peer is not installed; a peer that is not named
-        does not do this work. `floor`: the part of the work that NumPy alone would do. A call does
+        `peers`: name -> callable, or several of which the quickest counts, None where the peer is
+        not installed; a peer that is not named does not do this work. `floor`: what the machine
+        does of the work at its best. `beside`: further contenders, of a column each. A call does
         `units` units; times, `flops` and `moved` bytes are per unit.
         """
-        others = {name: run for name, run in {"floor": floor, **peers}.items() if run}
-        counts = {name: _calls(run) for name, run in others.items()}
-        calls = _calls(ours)
-        best = dict.fromkeys(others, float("inf"))
+        besides = beside or {}
+        mine, times = self._minima(ours, {"floor": floor, **peers, **besides})
+        row = Row(
+            case,
+            (flops, "flop") if flops else (moved, "B"),
+            mine / units,
+            times["floor"] / units if "floor" in times else None,
+            {name: times[name] / units if name in times else None for name in peers},
+            self.benchmark.fullname.partition("::")[0],
+            {name: times[name] / units if name in times else None for name in besides},
+            (goal,) if isinstance(goal, Goal) else goal,
+        )
+        row = row if note is None else replace(row, note=note(row))
+        self._keep(row, flops, moved)
+        return row
+
+    def _minima(self, ours: Run, entered: Mapping[str, Runs]) -> tuple[float, dict[str, float]]:
+        """Seconds of a call of ours, and of the quickest of each name that has any."""
+        others = [(name, run) for name, runs in entered.items() for run in _each(runs)]
+        times = dict.fromkeys([name for name, _ in others], float("inf"))
+        counts = [self.calls(run) for _, run in others]
+        calls = self.calls(ours)
 
         def run_others() -> None:
-            for name, run in others.items():
-                best[name] = min(best[name], _seconds(run, counts[name]) / counts[name])
+            for (name, run), count in zip(others, counts):
+                times[name] = min(times[name], self.seconds_of(run, count) / count)
 
         self.benchmark.pedantic(
             ours,
             teardown=run_others,
             iterations=calls,
-            rounds=max(5, int(self.seconds / (ROUND * (1 + len(others))))),
+            rounds=self.rounds([ours, *[run for _, run in others]], [calls, *counts]),
             warmup_rounds=1,
         )
-        stats = self.benchmark.stats.stats
-        mine = stats.min / units
-        times = {name: t / units for name, t in best.items()}
-        row = Row(
-            case,
-            _work(flops, moved),
-            mine,
-            times.get("floor"),
-            {name: times.get(name) for name in peers},
-            _rate(flops, moved, mine),
-        )
-        self._keep(row, flops, moved)
-        return row
+        return self.benchmark.stats.stats.min, times
+
+    def calls(self, run: Run) -> int:
+        """Calls that fill a round, after the first ones, which compile and allocate."""
+        for _ in range(3):
+            run()
+        return max(1, int(ROUND / min(self.seconds_of(run, 1) for _ in range(5))))
+
+    def seconds_of(self, run: Run, calls: int) -> float:
+        """What so many calls take."""
+        start = time.perf_counter()
+        for _ in range(calls):
+            run()
+        return time.perf_counter() - start
+
+    def rounds(self, runs: Iterable[Run], counts: Iterable[int]) -> int:
+        """Rounds that fit into the time given, at least 5."""
+        one = sum(self.seconds_of(run, count) for run, count in zip(runs, counts))
+        return max(5, int(self.seconds / one))
 
     def _keep(self, row: Row, flops: float, moved: float) -> None:
         self.stash.setdefault(ROWS, []).append(row)
@@ -108,115 +192,56 @@ class Race:
             ours_s=row.ours,
             floor_s=row.floor,
             peers_s={name: t if t else "not measured" for name, t in row.peers.items()},
+            beside_s=dict(row.beside),
             ratio_to_best_peer=row.ratio,
+            goals=[goal.verdict(row) for goal in row.goals],
         )
 
 
-def _seconds(run: Run, calls: int) -> float:
-    start = time.perf_counter()
-    for _ in range(calls):
-        run()
-    return time.perf_counter() - start
+class Told:
+    """A clock that child processes set: it moves on by the seconds that they report."""
+
+    __name__ = "told"  # under which pytest-benchmark writes it down
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
 
 
-def _calls(run: Run) -> int:
-    """Calls that fill a round, after the first ones, which compile and allocate."""
-    for _ in range(3):
-        run()
-    return max(1, int(ROUND / min(_seconds(run, 1) for _ in range(5))))
+class Children(Race):
+    """A race whose contenders are processes: each call returns the seconds that one reported."""
+
+    clock = Told()
+
+    def calls(self, run: Run) -> int:
+        """One: a process is long, and its first call is what counts."""
+        return 1
+
+    def seconds_of(self, run: Run, calls: int) -> float:
+        return float(sum(run() for _ in range(calls)))
+
+    def rounds(self, runs: Iterable[Run], counts: Iterable[int]) -> int:
+        """Each process counts: none is spent on finding out how many fit."""
+        return max(5, int(5 * self.seconds))
+
+    def __call__(self, case: str, ours: Run, peers: Mapping[str, Runs], **shown: Any) -> Row:
+        def timed() -> None:
+            self.clock.now += ours()
+
+        return super().__call__(case, timed, peers, **shown)
 
 
-def _work(flops: float, moved: float) -> str:
-    return _amount(flops, "flop") if flops else _amount(moved, "B") if moved else ""
+def _each(runs: Runs) -> list[Run]:
+    return [] if runs is None else [runs] if callable(runs) else list(runs)
 
 
-def _rate(flops: float, moved: float, seconds: float) -> str:
-    if flops:
-        return f"{flops / seconds / 1e9:.3g} GFLOP/s"
-    return f"{moved / seconds / 1e9:.3g} GB/s" if moved else ""
-
-
-def _amount(value: float, unit: str) -> str:
-    for size, prefix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if value >= size:
-            return f"{value / size:.3g} {prefix}{unit}"
-    return f"{value:.0f} {unit}"
-
-
-def _time(seconds: float | None) -> str:
+def shown(seconds: float | None) -> str:
+    """A time in the unit that suits it."""
     if seconds is None:
         return "not measured"
     for size, unit in ((1.0, "s"), (1e-3, "ms"), (1e-6, "us")):
         if seconds >= size:
             return f"{seconds / size:.3g} {unit}"
     return f"{seconds * 1e9:.0f} ns"
-
-
-def report(stash: pytest.Stash) -> list[str]:
-    """The closing table: one line a case; beside each peer's time its ratio to ours."""
-    rows = stash.get(ROWS, [])
-    if not rows:
-        return []
-    head = ["case", "work", "ours", "rate", "NumPy's part", *PEERS, "best peer / ours"]
-    cells = [head] + [_cells(row) for row in rows]
-    widths = [max(len(line[k]) for line in cells) for k in range(len(head))]
-    lines = [
-        "  ".join(c.rjust(w) if k else c.ljust(w) for k, (c, w) in enumerate(zip(line, widths)))
-        for line in cells
-    ]
-    return [lines[0], "-" * len(lines[0]), *lines[1:]]
-
-
-def _cells(row: Row) -> list[str]:
-    floor = "" if row.floor is None else f"{_time(row.floor)} ({row.floor / row.ours:4.0%})"
-    ratio = "not measured" if row.ratio is None else f"{row.ratio:.2f}"
-    return [
-        row.case,
-        row.work,
-        _time(row.ours),
-        row.rate,
-        floor,
-        *[_peer(row, name) for name in PEERS],
-        ratio,
-    ]
-
-
-def _peer(row: Row, name: str) -> str:
-    if name not in row.peers:
-        return ""
-    seconds = row.peers[name]
-    return _time(seconds) if not seconds else f"{_time(seconds)} ({seconds / row.ours:.2f}x)"
-
-
-def machine() -> list[str]:
-    """What it was measured on, and with what."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    pinned = "pinned to one core" if hasattr(os, "sched_setaffinity") else "not pinned"
-    installed = ", ".join(_version(name) for name in ("tensorgrad", "numpy", *PEERS))
-    return [
-        f"{_cpu()}, {cores} cores, one thread {pinned}; minima over interleaved rounds",
-        f"Python {platform.python_version()}, {installed}; BLAS of NumPy: {_blas()}",
-    ]
-
-
-def _cpu() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
-
-
-def _version(name: str) -> str:
-    try:
-        return f"{name} {version(name)}"
-    except PackageNotFoundError:
-        return f"{name} {'from its folder' if name in sys.modules else 'not installed'}"
-
-
-def _blas() -> str:
-    from threadpoolctl import threadpool_info
-
-    found = [p for p in threadpool_info() if p["user_api"] == "blas" and "numpy" in p["filepath"]]
-    return ", ".join(f"{p['internal_api']} {p['version']}" for p in found) or "unknown"

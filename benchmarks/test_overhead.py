@@ -4,7 +4,7 @@ forward            a chain of 100 recorded adds, h = h + y, per add
 forward, backward  the same chain and its backward from a cotangent, per add
 one add            one add forward and backward, with all that a call of backward costs
 
-NumPy's part is `np.add` on the same arrays. PyTorch runs eagerly, HIPS autograd through
+The floor is `np.add` on the same arrays. PyTorch runs eagerly, HIPS autograd through
 `make_vjp`. JAX has no tape to record on: its figures are a jitted add called from Python (which
 records nothing), and a jitted function that returns value and cotangents of one add.
 """
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 import tensorgrad as tg
-from benchmarks.race import Race, importable
+from benchmarks.race import Race, importable, within
 
 SIZE, LENGTH = 64, 100
 MOVED = 3 * 4 * SIZE  # bytes of one add: two inputs, one output
@@ -129,6 +129,7 @@ def test_forward(race: Race) -> None:
         floor=numpy_adds(LENGTH),
         units=LENGTH,
         moved=MOVED,
+        goal=within(2e-6),
     )
 
 
