@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tensorgrad import dtypes
-from tensorgrad.backend import blas
+from tensorgrad.backend.blas import DOOR
 from tensorgrad.backend.numpy_kernels import written
 
 Array = np.ndarray[Any, Any]
@@ -23,7 +23,7 @@ Labels = tuple[int, ...]
 def matmul(x: Array, y: Array, out: Array | None = None) -> Any:
     if x.itemsize == 2 or y.itemsize == 2:
         return _wide(np.matmul, x, y, out)
-    return blas.matmul(x, y, out)
+    return DOOR.multiply(x, y, out)
 
 
 def _wide(product: Callable[..., Any], x: Array, y: Array, out: Array | None) -> Any:
@@ -37,7 +37,7 @@ def _wide(product: Callable[..., Any], x: Array, y: Array, out: Array | None) ->
 
 def linear(x: Array, weight: Array, bias: Array | None = None, out: Array | None = None) -> Any:
     if x.ndim == weight.ndim == 2 and x.itemsize > 2:
-        return blas.matmul(x, weight.T, out, bias)
+        return DOOR.multiply(x, weight.T, out, bias)
     if weight.ndim != 2 or (bias is not None and bias.shape != weight.shape[:1]):
         raise ValueError(f"linear: got a weight of shape {weight.shape}, expected (out, in)")
     if x.ndim > 2:  # one product of matrices instead of one per leading index

@@ -14,14 +14,20 @@ from typing import Any
 
 import numpy as np
 
-from tensorgrad.backend import blas, numpy_losses, numpy_products
+from tensorgrad.backend import numpy_losses, numpy_products
+from tensorgrad.backend.blas import DOOR
+from tensorgrad.backend.numpy_staged import DONE, PART, ReduceKernel
+from tensorgrad.expr import ELEMENT, Formula, isum
+from tensorgrad.expr import input as variable
 
 Array = np.ndarray[Any, Any]
 Into = Callable[[int], Any]
+Saved = Sequence[Array] | dict[int, Array]
+WIDE = frozenset((np.dtype(np.float32), np.dtype(np.float64)))
 
 
 def sum(
-    ct: Array, wanted: Sequence[int], into: Into, saved: dict[int, Array], node: Any
+    ct: Array, wanted: Sequence[int], into: Into, saved: Saved, node: Any
 ) -> Iterator[tuple[int, Array]]:
     axis, keepdims = node.params["axis"], node.params["keepdims"]
     shape = node.parents[0].shape
@@ -40,23 +46,51 @@ def _rows(x: Array) -> Array:
 
 
 def linear(
-    ct: Array, wanted: Sequence[int], into: Into, saved: dict[int, Array], node: Any
+    ct: Array, wanted: Sequence[int], into: Into, saved: Saved, node: Any
 ) -> Iterable[tuple[int, Array]]:
-    if ct.ndim != 2 or ct.itemsize == 2 or ct.dtype.kind == "c":
+    parents = node.parents
+    if ct.ndim != 2 or ct.dtype not in WIDE or parents[0] is parents[1]:
         return _linear(ct, wanted, into, saved, node)
-    found = []
+    found, multiply = [], DOOR.multiply
     for k in wanted:
-        if k == 0:
-            found.append((k, blas.matmul(ct, saved[1])))
-        elif k == 1:
-            found.append((k, blas.matmul(ct.T, saved[0], into(k))))
+        if k == 1:
+            found.append((k, multiply(ct.T, saved[0], into(k))))
+        elif k == 2:
+            found.append((k, sum_rows(ct, into(k))))
         else:
-            found.append((k, np.add.reduce(ct, 0, None, into(k))))
+            found.append((k, multiply(ct, saved[1])))
     return found
 
 
+def sum_rows(x: Array, out: Array | None) -> Any:
+    """Σ over the rows of a matrix: of few rows in one go, of many as every staged sum."""
+    rows, columns = x.shape
+    if 0 < rows <= PART and columns:
+        code = _CODES[x.dtype]
+        if code is not None:
+            target = np.empty(columns, x.dtype) if out is None else out
+            if code(rows, columns, 0, rows, rows, x, target) == DONE:
+                return target
+    return _SUM(x, axis=(1,), shape=x.shape, out=out)
+
+
+class _Codes(dict[Any, Any]):
+    """The generated sum over rows by dtype, None where there is none."""
+
+    def __missing__(self, dtype: Any) -> Any:
+        from tensorgrad.codegen.rows import reduction  # late: for import time
+
+        code = self[dtype] = reduction(_FORMULA, dtype, False)
+        return code
+
+
+_FORMULA = Formula.trace("sum_rows", isum, [variable("x", "f", ELEMENT)])
+_CODES = _Codes()
+_SUM = ReduceKernel(_FORMULA, order=1)
+
+
 def _linear(
-    ct: Array, wanted: Sequence[int], into: Into, saved: dict[int, Array], node: Any
+    ct: Array, wanted: Sequence[int], into: Into, saved: Saved, node: Any
 ) -> Iterator[tuple[int, Array]]:
     """`linear` for vectors, more leading axes, the 16-bit floats and complex numbers."""
     flat = _rows(ct)
@@ -75,7 +109,7 @@ def _linear(
 
 
 def matmul(
-    ct: Array, wanted: Sequence[int], into: Into, saved: dict[int, Array], node: Any
+    ct: Array, wanted: Sequence[int], into: Into, saved: Saved, node: Any
 ) -> Iterator[tuple[int, Array]]:
     product = numpy_products.matmul
     for k in wanted:

@@ -93,57 +93,53 @@ def propagate(
     needed: Container[int] | None = None,
     targets: Container[int] = (),
     free: bool = True,
-    into: Callable[[Any], Any] | None = None,
+    at_once: bool = False,
 ) -> None:
     """Carry cotangents from `seeds` to the leaves, each node once, in reverse order of creation.
 
     Leaves, and nodes whose number is in `targets`, are delivered and end the walk there; `needed`
     (numbers too) limits it to the nodes on the way to what is asked for; `free` drops what a node
-    saved as soon as it was used. With `into`, which gives the buffer that a leaf's first cotangent
-    may be written to, leaves without hooks are handed every cotangent as it comes.
+    saved as soon as it was used. With `at_once` leaves without hooks are handed every cotangent as
+    it comes, the first one in their gradient's buffer if the operation can write there.
     """
     pending: Pending = {}
     heap: list[int] = []
     push, pop, kind, bare = heapq.heappush, heapq.heappop, mode.kind, isinstance(mode, Arrays)
 
-    def target(k: int) -> Any:
-        parent = parents[k]
-        return into(parent) if into is not None and type(parent) is Leaf else None
+    def into(k: int) -> Any:
+        leaf = parents[k]
+        fresh = at_once and type(leaf) is Leaf and leaf.grad is None and not leaf.hooks
+        return leaf.into if fresh else None
 
     for node, ct in seeds:
         _meet(node, ct, pending, heap, mode)
     while heap:
-        seq = -pop(heap)
-        node, ct = pending.pop(seq)
+        node, ct = pending.pop(seq := -pop(heap))
         primitive, parents = node.primitive, node.parents
         if primitive is None or seq in targets:
             deliver(node, ct)
             continue
         if type(primitive) is Pick:
-            slots = [None] * _outputs(parents[0])
-            slots[primitive.index] = ct
-            _meet(parents[0], slots, pending, heap, mode)
+            _meet(parents[0], _slots(node, ct), pending, heap, mode)
             continue
         if node.saved is None or WRITES.latest > seq:
             _check(node)
         wanted = WANTED[node.mask] if needed is None else _needed(node, needed)
-        pairs: Pairs = (
-            primitive.pull(node, ct, wanted, target) if bare else primitive.vjp(node, ct, wanted)
-        )
-        for k, found in pairs:
-            parent, g = parents[k], found
-            if type(g) is not kind or g.shape != parent.shape or g.dtype != parent.dtype:
+        pairs: Pairs
+        pairs = primitive.pull(node, ct, wanted, into) if bare else primitive.vjp(node, ct, wanted)
+        for k, g in pairs:
+            parent = parents[k]
+            if type(g) is not kind or g.shape != parent.shape or g.dtype is not parent.dtype:
                 g = mode.conform(g, parent)
-            if into is not None and type(parent) is Leaf and not parent.hooks:
+            if at_once and type(parent) is Leaf and not parent.hooks:
                 deliver(parent, g)
                 continue
             number = parent.seq
-            before = pending.get(number)
-            if before is None:
-                pending[number] = parent, g
-                push(heap, -number)
+            if number in pending:
+                g = mode.add(pending[number][1], g)
             else:
-                pending[number] = parent, mode.add(before[1], g)
+                push(heap, -number)
+            pending[number] = parent, g
         if free:
             node.saved, node.parents = None, ()
 
@@ -188,11 +184,14 @@ def _needed(node: Node, needed: Container[int]) -> tuple[int, ...]:
     return tuple([k for k in WANTED[node.mask] if node.parents[k].seq in needed])  # type: ignore[union-attr]
 
 
-def _outputs(node: Node) -> int:
-    primitive = node.primitive
-    if primitive is None:
-        return 1
-    return primitive.nout if primitive.nout > 0 else node.params["nout"]  # type: ignore[index]
+def _slots(node: Node, ct: Any) -> list[Any]:
+    """The cotangents of an operation with several outputs, of which a Pick node has one."""
+    parent, index = node.parents[0], node.primitive.index  # type: ignore[union-attr]
+    primitive: Any = parent.primitive  # type: ignore[union-attr]
+    outputs = 1 if primitive is None else primitive.nout
+    slots = [None] * (outputs if outputs > 0 else parent.params["nout"])  # type: ignore[union-attr, index]
+    slots[index] = ct
+    return slots
 
 
 def backward(
@@ -234,7 +233,7 @@ def backward(
             accumulate_array(leaf, value, mode.backend, taken)
 
     with mode:
-        propagate([(node, ct.data)], mode, accumulate, free=free, into=buffer)
+        propagate([(node, ct.data)], mode, accumulate, free=free, at_once=True)
 
 
 def seed(tensor: Tensor, gradient: Any = None) -> Tensor:
@@ -264,12 +263,6 @@ def seed(tensor: Tensor, gradient: Any = None) -> Tensor:
     if ct.dtype == tensor.dtype:
         return ct
     return ct.astype(tensor.dtype)
-
-
-def buffer(node: Node) -> Any:
-    """Where a leaf's first cotangent may be written: its view of the gradient bucket."""
-    leaf: Any = node
-    return leaf.into if leaf.grad is None and not leaf.hooks else None
 
 
 def accumulate_array(node: Node, value: Array, backend: base.Backend, taken: set[int]) -> None:

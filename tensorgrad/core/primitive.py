@@ -16,6 +16,7 @@ Wanted = Sequence[int]
 Keeper = Callable[[Sequence[Array]], tuple[Array, ...]]
 
 PRIMITIVES: dict[str, Primitive] = {}
+POSITIONS = tuple(range(64))
 
 
 class Kernels(dict[type, Any]):
@@ -177,7 +178,9 @@ class Primitive:
         one = ct if self.nout == 1 else next(c for c in ct if c is not None)
         fast = self.pulls[type(one)]
         if fast is not None:
-            saved = dict(zip(self.kept(node.mask), node.saved or ()))
+            kept, saved = self.kept(node.mask), node.saved
+            if kept != POSITIONS[: len(kept)]:
+                saved = dict(zip(kept, saved or ()))  # type: ignore[assignment]
             return fast(ct, wanted, into, saved, node)  # type: ignore[no-any-return]
         wrapped = make(ct) if self.nout == 1 else [None if c is None else make(c) for c in ct]
         return [(k, found.data) for k, found in self.vjp(node, wrapped, wanted)]

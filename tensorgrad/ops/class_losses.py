@@ -171,6 +171,18 @@ def _classes(op: str, x: Any, target: Any) -> tuple[Any, int, int]:
     return target, axis, x.shape[axis]
 
 
+def _fit(x: Tensor, labels: Tensor) -> bool:
+    """Whether these are logits (N, C) and labels (N,), the usual case, in a few comparisons."""
+    shape = x.shape
+    return (
+        len(shape) == 2
+        and shape[1] > 0
+        and labels.shape == shape[:1]
+        and x.dtype.kind == "f"
+        and labels.dtype.kind in "iu"
+    )
+
+
 def _refuse(op: str, x: Any, target: Any, axis: int, rows: shapes.Shape) -> None:
     """Raise the error of an input and labels that do not fit; out of the way of those that do."""
     shape = "(classes,), (N, classes) or (N, classes, ...), with at least one class"
@@ -240,6 +252,9 @@ def cross_entropy(
     """
     op = "cross_entropy"
     x, target = operand(input, (), op), operand(target, (), op)
+    mean = weight is None and reduction == "mean" and not label_smoothing
+    if mean and _fit(x, target):
+        return softmax_xent_p.bind(x, target, _constant(ignore_index), axis=1)  # type: ignore[no-any-return]
     check_reduction(op, reduction)
     if not 0 <= label_smoothing <= 1:
         need(False, op, label_smoothing=label_smoothing, want="0 to 1", fix="0.1")
@@ -247,7 +262,7 @@ def cross_entropy(
         return _soft(x, target, weight, reduction, label_smoothing)
     target, axis, classes = _classes(op, x, target)
     ignore = _constant(ignore_index)
-    if weight is None and not label_smoothing and reduction == "mean" and dtypes.is_float(x.dtype):
+    if mean and dtypes.is_float(x.dtype):
         return softmax_xent_p.bind(x, target, ignore, axis=axis)  # type: ignore[no-any-return]
     view: Any = {"axis": (axis,), "shape": x.shape}
     if weight is None and not label_smoothing:

@@ -148,8 +148,8 @@ def test_forward_mode_is_the_transpose_of_reverse_mode(name: str, rng: np.random
         out, pull = tg.vjp(f, *primals)
         cts = tuple(direction(rng, np.asarray(y)) for y in out)
         same, moves = tg.jvp(f, primals, tangents)
-        for a, b in zip(out, same):
-            np.testing.assert_array_equal(a, b)
+        for a, b in zip(out, same):  # a fused kernel may round otherwise than its reference
+            np.testing.assert_allclose(a, b, rtol=8 * np.finfo(np.float64).eps)
         left = sum(np.vdot(ct, t).real for ct, t in zip(cts, moves))
         right = sum(np.vdot(g, t).real for g, t in zip(pull(cts), tangents))
         scale = sum(np.abs(np.conj(ct) * t).sum() for ct, t in zip(cts, moves))
