@@ -22,7 +22,7 @@ from tensorgrad.backend import (
     numpy_random,
     numpy_reduce,
 )
-from tensorgrad.backend.numpy_formula import ElementwiseKernel, quiet, single_ufunc
+from tensorgrad.backend.numpy_formula import ElementwiseKernel, single_ufunc
 from tensorgrad.backend.numpy_staged import ReduceKernel
 from tensorgrad.backend.quiet import silence
 from tensorgrad.expr import Formula
@@ -63,8 +63,7 @@ class NumpyBackend:
         return ElementwiseKernel(formula, order) if direct is None else memory.recycling(direct)
 
     def reduce(self, formula: Formula, order: int) -> Callable[..., Any]:
-        kernel = ReduceKernel(formula)
-        return kernel if order else quiet(kernel)
+        return ReduceKernel(formula, order)
 
     def asarray(self, value: Any, dtype: Any = None) -> Array:
         try:

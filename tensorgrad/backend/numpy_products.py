@@ -14,7 +14,10 @@ import numpy as np
 
 from tensorgrad import dtypes
 from tensorgrad.backend.blas import DOOR
+from tensorgrad.backend.numpy_formula import ElementwiseKernel
 from tensorgrad.backend.numpy_kernels import written
+from tensorgrad.expr import Formula, call, where
+from tensorgrad.expr import input as variable
 
 Array = np.ndarray[Any, Any]
 Labels = tuple[int, ...]
@@ -47,6 +50,21 @@ def linear(x: Array, weight: Array, bias: Array | None = None, out: Array | None
         found = matmul(x, weight.T)
         found = found if bias is None else np.add(found, bias)
     return written(found, out)
+
+
+def linear_relu(
+    x: Array, weight: Array, bias: Array, out: Array | None = None
+) -> tuple[Array, Array]:
+    """max(x Wᵀ + b, 0), and the same once more: it is what its derivative reads."""
+    found = linear(x, weight, bias, out)
+    return RELU(found, found), found
+
+
+_X, _Y, _CT = (variable(name) for name in ("x", "y", "ct"))
+RELU = ElementwiseKernel(Formula.trace("relu", lambda x: call("relu", x), [_X]), order=0)
+RELU_VJP = ElementwiseKernel(
+    Formula.trace("relu_vjp", lambda y, ct: where(y <= 0, 0, ct), [_Y, _CT]), order=1
+)
 
 
 class _Plan(NamedTuple):

@@ -62,6 +62,12 @@ def linear(
     return found
 
 
+def linear_relu(
+    ct: Array, wanted: Sequence[int], into: Into, saved: Saved, node: Any
+) -> Iterable[tuple[int, Array]]:
+    return linear(numpy_products.RELU_VJP(saved[3], ct), wanted, into, saved, node)
+
+
 def sum_rows(x: Array, out: Array | None) -> Any:
     """Σ over the rows of a matrix: of few rows in one go, of many as every staged sum."""
     rows, columns = x.shape

@@ -12,9 +12,13 @@ import numpy as np
 
 from tensorgrad import dtypes, shapes
 from tensorgrad.backend.numpy_kernels import total, written
+from tensorgrad.backend.numpy_staged import ReduceKernel
+from tensorgrad.expr import ELEMENT, Formula, rmax, rsum
+from tensorgrad.expr import input as variable
 
 Array = np.ndarray[Any, Any]
 Axes = shapes.Shape
+WIDE = frozenset((np.dtype(np.float32), np.dtype(np.float64)))
 
 _maximum: Any = np.maximum
 _minimum: Any = np.minimum
@@ -22,7 +26,28 @@ _or: Any = np.logical_or
 _and: Any = np.logical_and
 
 
+_X = variable("x", "f", ELEMENT)
+SUM, MAX, MIN = (
+    ReduceKernel(Formula.trace(name, formula, [_X]), order=1)  # warnings are the caller's
+    for name, formula in (("sum", rsum), ("max", rmax), ("min", lambda x: -rmax(-x)))
+)
+
+
+def staged(x: Array, axis: Axes) -> bool:
+    """Whether a reduction runs as a staged formula: its order is then part of its definition."""
+    return x.dtype in WIDE and x.size > 0 and len(axis) > 0 and x.flags.c_contiguous
+
+
+def _reduced(kernel: Any, x: Array, axis: Axes, keepdims: bool, out: Array | None) -> Any:
+    found = kernel(x, axis=axis, shape=x.shape)
+    if keepdims:
+        found = found.reshape(shapes.reduced(x.shape, axis, True))
+    return written(found, out)
+
+
 def sum(x: Array, *, axis: Axes, keepdims: bool, out: Array | None = None) -> Any:
+    if staged(x, axis):
+        return _reduced(SUM, x, axis, keepdims, out)
     return total(np.add, x, axis, None, keepdims, out)
 
 
@@ -31,10 +56,14 @@ def prod(x: Array, *, axis: Axes, keepdims: bool, out: Array | None = None) -> A
 
 
 def max(x: Array, *, axis: Axes, keepdims: bool, out: Array | None = None) -> Any:
+    if staged(x, axis):
+        return _reduced(MAX, x, axis, keepdims, out)
     return _maximum.reduce(x, axis, None, out, keepdims)
 
 
 def min(x: Array, *, axis: Axes, keepdims: bool, out: Array | None = None) -> Any:
+    if staged(x, axis):
+        return _reduced(MIN, x, axis, keepdims, out)
     return _minimum.reduce(x, axis, None, out, keepdims)
 
 

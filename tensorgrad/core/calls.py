@@ -119,25 +119,30 @@ def explain(op: Primitive, inputs: Sequence[Tensor], params: Params, error: Exce
 def call_path(op: Primitive, params: bool) -> Callable[..., Any]:
     """The function that calls a primitive, specialised for its arity."""
     if not params and op.nout == 1 and op.nin in (1, 2, 3):
-        return _specialised(op.nin)(op, op.kernels, op.keepers, op.differentiable)  # type: ignore[no-any-return]
+        return specialised(op)
     return general(op)
+
+
+def specialised(op: Primitive, fused: bool = False) -> Callable[..., Any]:
+    """The path of an operation of few inputs and one output; `fused`: as `core.fused` has it."""
+    return _written(op.nin, fused)(op, op.kernels, op.keepers, op.differentiable)  # type: ignore[no-any-return]
 
 
 _PATH = """
 def path(op, kernels, keepers, differentiable):
-    def call({x}, /):
+    def call({x}, /{options}):
         if not ({are_tensors}):
             if {is_expr}:
                 return inline(op, {x})
             {x}, = operands(({x},), op.name)
         if {level}:
-            return interpret(op, ({x},), {{}})
+            return {interpreted}
         {a} = {data}
         kind = type(a0)
         try:
-            v = kernels[kind]({a})
+            {result} = kernels[kind]({a}{given})
         except Exception as error:
-            raise explain(op, ({x},), {{}}, error) from None
+            raise explain(op, ({x},), {params}, error) from None
         if type(v) is not kind:
             v = restore(v, kind)
         t = new(Tensor)
@@ -149,10 +154,10 @@ def path(op, kernels, keepers, differentiable):
             return t
         n = new(Node)
         n.mask = mask = {mask}
-        n.saved = keepers[mask](({a}, v))
+        n.saved = {saved}
         n.parents = ({p},)
         n.primitive = op
-        n.params = None
+        n.params = {kept}
         n.seq = next_seq()
         n.shape = v.shape
         n.dtype = v.dtype
@@ -168,14 +173,28 @@ def path(op, kernels, keepers, differentiable):
 """
 
 
+_PLAIN_WORDS = {
+    "options": "", "interpreted": "interpret(op, ({x},), {{}})", "result": "v", "given": "",
+    "params": "{{}}", "saved": "keepers[mask](({a}, v))", "kept": "None",
+}  # fmt: skip
+_FUSED_WORDS = {
+    "options": ", **params", "interpreted": "op.reference({x}, **params)", "result": "v, *kept",
+    "given": ", **params", "params": "params", "saved": "({a}, *kept)", "kept": "params",
+}  # fmt: skip
+"""What differs for a fused operation: it takes parameters, and its kernel says what is saved."""
+
+
 @cache
-def _specialised(arity: int) -> Any:
-    """The path of operations of `arity` inputs, one output and no parameters, as a factory.
+def _written(arity: int, fused: bool) -> Any:
+    """The path of operations of `arity` inputs and one output, as a factory.
 
     Written once and generated per arity: a loop over the inputs would cost as much as the rest.
     """
     each = range(arity)
-    text = _PATH.format(
+    text = _PATH
+    for word, meaning in (_FUSED_WORDS if fused else _PLAIN_WORDS).items():
+        text = text.replace("{" + word + "}", meaning)
+    text = text.format(
         x=", ".join(f"x{k}" for k in each),
         a=", ".join(f"a{k}" for k in each),
         p=", ".join(f"p{k}" for k in each),

@@ -358,11 +358,19 @@ class Reduce(FormulaPrimitive):
 
     @classmethod
     def trace(
-        cls, name: str, fn: Callable[..., Any], inputs: dict[str, tuple[str, int]], nout: int = 1
+        cls,
+        name: str,
+        fn: Callable[..., Any],
+        inputs: dict[str, tuple[str, int]],
+        nout: int = 1,
+        inner: Callable[..., Any] | None = None,
     ) -> Reduce:
-        """The primitive of a staged function; `inputs` give each variable's kind and index set."""
+        """The primitive of a staged function; `inputs` give each variable's kind and index set.
+
+        `inner` as in `Formula.trace`.
+        """
         variables = [variable(n, kind, index) for n, (kind, index) in inputs.items()]
-        return cls(name, lambda: Formula.trace(name, fn, variables), len(variables), nout)
+        return cls(name, lambda: Formula.trace(name, fn, variables, inner), len(variables), nout)
 
     def find_kernel(self, backend: base.Backend) -> base.Kernel:
         return backend.reduce(self.formula, self.order)

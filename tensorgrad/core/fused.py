@@ -12,50 +12,20 @@ from typing import Any
 
 from tensorgrad import _config, dtypes
 from tensorgrad.core.backward import gradients
-from tensorgrad.core.calls import explain, operands, restore
+from tensorgrad.core.calls import specialised
 from tensorgrad.core.formula import Elementwise
 from tensorgrad.core.primitive import Primitive, Wanted
-from tensorgrad.core.tape import Array, Node, leaf, next_seq, user_place
+from tensorgrad.core.tape import Array, Node, leaf, next_seq
 from tensorgrad.core.tensor import Tensor, make, rebuilt
 
 
 class Fused(Primitive):
-    """One output; `kernel(*arrays, **params)` -> (output, values kept for backward)."""
+    """One output, at most three inputs; `kernel(*arrays, **params)` -> (output, what it keeps)."""
 
     def __init__(self, name: str, reference: Callable[..., Any], *, nin: int, spec: Any) -> None:
         super().__init__(name, nin=nin, spec=spec, batch=reference, vjp=reference)
         self.reference = reference
-        self.bind = self.call
-
-    def call(self, *inputs: Any, **params: Any) -> Any:
-        """Run the kernel and record; a level above 0, or an integer output, runs the reference."""
-        tensors = inputs
-        for x in inputs:
-            if not isinstance(x, Tensor):
-                tensors = operands(inputs, self.name)
-                break
-        arrays, mask, bit = [], 0, 1
-        for x in tensors:
-            if x.level:
-                return self.reference(*tensors, **params)
-            arrays.append(x.data)
-            if x.node is not None:
-                mask += bit
-            bit += bit
-        kind = type(arrays[0])
-        try:
-            value, *kept = self.kernels[kind](*arrays, **params)
-        except Exception as error:
-            raise explain(self, tensors, params, error) from None
-        out = make(value if type(value) is kind else restore(value, kind))
-        if mask and _config.is_recording():
-            node = out.node = Node()
-            node.primitive, node.params, node.mask = self, params, mask
-            node.parents = tuple([x.node for x in tensors])
-            node.saved = (*arrays, *kept)
-            node.seq, node.shape, node.dtype = next_seq(), out.data.shape, out.data.dtype
-            node.code, node.offset = user_place()
-        return out
+        self.bind = specialised(self, fused=True)
 
     def pull(
         self, node: Node, ct: Any, wanted: Wanted, into: Callable[[int], Any]

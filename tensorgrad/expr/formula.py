@@ -19,23 +19,35 @@ Result = tuple[Literal["kernel", "ct"], int] | None
 
 @dataclass(frozen=True, eq=False)
 class Formula:
-    """An expression of `inputs`, one node per output; equal where the content is equal."""
+    """An expression of `inputs`, one node per output; equal where the content is equal.
+
+    `inner` pairs nodes with functions of the outputs that give their values: derivatives read
+    these instead of computing the node again. It is no part of the content.
+    """
 
     name: str
     inputs: tuple[Expr, ...]
     outputs: tuple[Expr, ...]
+    inner: tuple[tuple[Expr, Callable[..., Expr]], ...] = ()
     _derivatives: dict[Any, Derivative] = field(default_factory=dict, init=False, repr=False)
 
     @staticmethod
-    def trace(name: str, fn: Callable[..., Any], inputs: Sequence[Expr]) -> Formula:
+    def trace(
+        name: str,
+        fn: Callable[..., Any],
+        inputs: Sequence[Expr],
+        inner: Callable[..., dict[Expr, Callable[..., Expr]]] | None = None,
+    ) -> Formula:
         """Runs `fn` on the input nodes; it returns one expression or number, or a tuple of them.
 
+        `inner` of the same nodes tells which values follow from the outputs, and how.
         Raises ValueError with the formula's text where the result is not well formed.
         """
         result = fn(*inputs)
         outputs = tuple(lift(o) for o in (result if isinstance(result, tuple) else (result,)))
         verify(name, inputs, outputs)
-        formula = Formula(name, tuple(inputs), outputs)
+        known = tuple(inner(*inputs).items()) if inner is not None else ()
+        formula = Formula(name, tuple(inputs), outputs, known)
         if formula.elementwise:
             return Formula(name, formula.inputs, tuple(bc(o, ELEMENT) for o in outputs))
         return formula
@@ -175,7 +187,9 @@ def assemble(
         if o.kind == "f" and o.op not in ("input", "const", "isum", "bc")
     }
     values = _fresh(primal, "y", primal.outputs, outs)
-    table = {o: values[k] for k, o in reversed(outs.items())}
+    read = [values.get(k, o) for k, o in enumerate(primal.outputs)]
+    table = {e: value(*read) for e, value in primal.inner}
+    table |= {o: values[k] for k, o in reversed(outs.items())}
     exprs = iter(substitute([e for e in results if e is not None], table))
     replaced = [None if e is None else next(exprs) for e in results]
 

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
 from typing import Any, Self
 
+from tensorgrad.nn.activation import ReLU
+from tensorgrad.nn.linear import Linear
 from tensorgrad.nn.module import MODULE, Module
 
 
@@ -68,7 +70,7 @@ class _Members(Module):
 
 
 class Sequential(_Members):
-    """Modules applied one after the other.
+    """Modules applied one after the other; a Linear and the ReLU after it in one operation.
 
     >>> from tensorgrad.nn import Linear, ReLU
     >>> Sequential(Linear(2, 3), ReLU())[1]
@@ -90,11 +92,26 @@ class Sequential(_Members):
         return self.__dict__[self._at(index)]
 
     def forward(self, input: Any) -> Any:
-        held = self.__dict__
+        waiting: Any = None  # a Linear, until it is known what comes next
+        parts = self.__dict__
         for name, kind in self._kinds.items():
-            if kind == MODULE:
-                input = held[name](input)
-        return input
+            if kind != MODULE:
+                continue
+            module = parts[name]
+            if waiting is not None:
+                if type(module) is ReLU and not (module._hooks or module._pre_hooks):
+                    input, waiting = waiting.rectified(input), None
+                    continue
+                input = waiting(input)
+            waiting = module if type(module) is Linear and _joinable(module) else None
+            if waiting is None:
+                input = module(input)
+        return input if waiting is None else waiting(input)
+
+
+def _joinable(linear: Any) -> bool:
+    """Whether nobody sees what comes between a Linear and the next module."""
+    return linear.bias is not None and not (linear._hooks or linear._pre_hooks)
 
 
 class ModuleList(_Members):

@@ -70,6 +70,13 @@ class Linear(Module):
             need_dtype(self, input, weight.dtype)
         return tg.linear(input, weight, self.bias)
 
+    def rectified(self, input: Any) -> Any:
+        """max(y, 0) in one operation; the layer must have a bias."""
+        weight = self.weight
+        if type(input) is not tg.Tensor or input.data.dtype is not weight.data.dtype:
+            need_dtype(self, input, weight.dtype)
+        return tg.linear_relu(input, weight, self.bias)
+
     def extra_repr(self) -> str:
         return (
             f"in_features={self.in_features}, out_features={self.out_features}, "

@@ -21,16 +21,25 @@ def shifted(x: Any) -> Any:
 
 def _softmax(x: Any) -> Any:
     e = call("exp", shifted(x))
-    return e / rsum(e)
+    total = rsum(e)
+    return e / total, total
 
 
 def _log_softmax(x: Any) -> Any:
-    s = shifted(x)
-    return s - call("log", rsum(call("exp", s)))
+    # The row's sum and maximum are outputs so that backward reads them instead of reducing again.
+    m = stop(rmax(x))
+    s = x - m
+    total = rsum(call("exp", s))
+    return s - call("log", total), total, m
 
 
-softmax_p = known(Reduce.trace("softmax", _softmax, {"x": ("f", ELEMENT)}))
-log_softmax_p = known(Reduce.trace("log_softmax", _log_softmax, {"x": ("f", ELEMENT)}))
+_X = {"x": ("f", ELEMENT)}
+softmax_p = known(
+    Reduce.trace(
+        "softmax", _softmax, _X, 2, lambda x: {call("exp", shifted(x)): lambda y, total: y * total}
+    )
+)
+log_softmax_p = known(Reduce.trace("log_softmax", _log_softmax, _X, 3))
 
 
 def _along(primitive: Reduce, x: Any, axis: shapes.Axis) -> Tensor:
@@ -38,7 +47,7 @@ def _along(primitive: Reduce, x: Any, axis: shapes.Axis) -> Tensor:
     columns = shapes.axes(axis, x.ndim, primitive.name)
     if not x.size:
         return x.astype(dtypes.inexact(x.dtype))  # type: ignore[no-any-return]
-    return primitive.bind(x, axis=columns, shape=x.shape)  # type: ignore[no-any-return]
+    return primitive.bind(x, axis=columns, shape=x.shape)[0]  # type: ignore[no-any-return]
 
 
 def _samples(r: Any) -> Any:

@@ -100,12 +100,12 @@ def _code(formula: Formula, dtype: Any) -> str:
     """The LLVM text of a formula in a dtype, or why there is none."""
     if os.environ.get("TG_KERNELS") == "0":
         return "; no LLVM text: the environment says TG_KERNELS=0; NumPy runs it"
-    from tensorgrad.codegen import llvm, pieces  # late: for import time
+    from tensorgrad.codegen import llvm, pieces, rows  # late: for import time
 
     if llvm.supports(formula, dtype):
         return str(llvm.function(formula, dtype)).rstrip()
-    if not formula.elementwise:
-        return "; no LLVM text: it reduces over an axis"
+    if not formula.elementwise and rows.supports(formula, dtype, False):
+        return "; the reduced axes trailing\n" + str(rows.function(formula, dtype, False)).rstrip()
     found = pieces.parts(formula, dtype)
     if found is None:
         return f"; no LLVM text: {_reason(formula, dtype)}; NumPy runs it"

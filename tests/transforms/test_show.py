@@ -52,8 +52,8 @@ def test_operations_reductions_and_plain_functions(capsys: pytest.CaptureFixture
     assert "tanh" in shown(capsys, lambda x: tg.nn.functional.gelu(x, "tanh"), dtype=None)
     text = shown(capsys, tg.softmax)
     assert "rsum" in text
-    assert "softmax_vjp(x, y0, ct0)" in text
-    assert "no LLVM text: it reduces over an axis" in text
+    assert "softmax_vjp(" in text
+    assert text.count("define i64") == 2
     assert shown(capsys, tg.nn.functional.softmax) == text
     assert "cotangent" not in shown(capsys, lambda x: x > 0)
     assert "# cotangent of x: zero" in shown(capsys, tg.floor)
