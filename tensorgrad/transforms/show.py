@@ -100,11 +100,11 @@ def _code(formula: Formula, dtype: Any) -> str:
     """The LLVM text of a formula in a dtype, or why there is none."""
     if os.environ.get("TG_KERNELS") == "0":
         return "; no LLVM text: the environment says TG_KERNELS=0; NumPy runs it"
-    from tensorgrad.codegen import llvm, pieces, rows  # late: for import time
+    from tensorgrad.codegen import llvm, pieces, rows, rows_plan  # late: for import time
 
     if llvm.supports(formula, dtype):
         return str(llvm.function(formula, dtype)).rstrip()
-    if not formula.elementwise and rows.supports(formula, dtype, False):
+    if not formula.elementwise and rows_plan.supports(formula, dtype, False):
         return "; the reduced axes trailing\n" + str(rows.function(formula, dtype, False)).rstrip()
     found = pieces.parts(formula, dtype)
     if found is None:
