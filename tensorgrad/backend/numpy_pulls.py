@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from tensorgrad.backend import numpy_losses, numpy_products
+from tensorgrad.backend import numpy_losses, numpy_products, numpy_reduce
 from tensorgrad.backend.blas import DOOR
 from tensorgrad.backend.numpy_staged import DONE, PART, ReduceKernel
 from tensorgrad.expr import ELEMENT, Formula, isum
@@ -34,6 +34,15 @@ def sum(
     if not keepdims and ct.ndim:
         ct = np.expand_dims(ct, axis)
     yield 0, np.broadcast_to(ct, shape)
+
+
+def _extreme(
+    ct: Array, wanted: Sequence[int], into: Into, saved: Saved, node: Any
+) -> list[tuple[int, Array]]:
+    return [(0, numpy_reduce.shared(ct, saved[0], saved[1], node.params["axis"]))]
+
+
+max = min = _extreme
 
 
 def _conj(x: Array) -> Array:

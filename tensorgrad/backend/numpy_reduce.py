@@ -13,7 +13,7 @@ import numpy as np
 from tensorgrad import dtypes, shapes
 from tensorgrad.backend.numpy_kernels import total, written
 from tensorgrad.backend.numpy_staged import ReduceKernel
-from tensorgrad.expr import ELEMENT, Formula, rmax, rsum
+from tensorgrad.expr import ELEMENT, ROW, Formula, call, equal, rmax, rsum, where
 from tensorgrad.expr import input as variable
 
 Array = np.ndarray[Any, Any]
@@ -93,18 +93,31 @@ def cumsum(x: Array, *, axis: int, out: Array | None = None) -> Any:
     return written(np.cumsum(x, axis, np.float32).astype(x.dtype), out)
 
 
+def _hit(x: Any, extreme: Any) -> Any:
+    """Where x is the extreme one; where that is NaN, every NaN is."""
+    return equal(x, extreme) | (call("isnan", x) & call("isnan", extreme))
+
+
+def _share(x: Any, extreme: Any, ct: Any) -> Any:
+    hit = _hit(x, extreme)
+    return where(hit, ct / rsum(where(hit, 1.0, 0.0)), 0)
+
+
+_M, _CT = variable("extreme", "f", ROW), variable("ct", "f", ROW)
+_SHARES = ReduceKernel(Formula.trace("tie_shares", lambda x, m: _share(x, m, 1), [_X, _M]), order=1)
+_SHARED = ReduceKernel(Formula.trace("extreme_vjp", _share, [_X, _M, _CT]), order=1)
+
+
 def tie_shares(x: Array, extreme: Array, *, axis: Axes, out: Array | None = None) -> Any:
     """Of every element its share in the largest (smallest) one: 1/count where it is that one.
 
     Where that one is NaN, the NaNs share it.
     """
-    extreme = extreme.reshape(shapes.reduced(x.shape, axis, True))
-    hit = x == extreme
-    lost = extreme != extreme
-    if lost.any():
-        hit |= (x != x) & lost
-    counts = np.add.reduce(hit, axis, keepdims=True)
-    shares = hit.astype(x.dtype)
-    if counts.size and counts.max() > 1:
-        shares /= counts.astype(x.dtype)
-    return written(shares, out)
+    kept = shapes.reduced(x.shape, axis, False)
+    return written(_SHARES(x, extreme.reshape(kept), axis=axis, shape=x.shape), out)
+
+
+def shared(ct: Array, x: Array, extreme: Array, axis: Axes) -> Any:
+    """A cotangent of the largest (smallest) element, shared by those that are it."""
+    kept = shapes.reduced(x.shape, axis, False)
+    return _SHARED(x, extreme.reshape(kept), ct.reshape(kept), axis=axis, shape=x.shape)
