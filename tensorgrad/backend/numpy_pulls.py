@@ -80,13 +80,17 @@ def linear_relu(
 def sum_rows(x: Array, out: Array | None) -> Any:
     """Σ over the rows of a matrix: of few rows in one go, of many as every staged sum."""
     rows, columns = x.shape
+    code = _CODES[x.dtype]
+    if code is None:
+        return _add_reduce(x, 0, None, out)
     if 0 < rows <= PART and columns:
-        code = _CODES[x.dtype]
-        if code is not None:
-            target = np.empty(columns, x.dtype) if out is None else out
-            if code(rows, columns, 0, rows, rows, x, target) == DONE:
-                return target
+        target = np.empty(columns, x.dtype) if out is None else out
+        if code(rows, columns, 0, rows, rows, x, target) == DONE:
+            return target
     return _SUM(x, axis=(1,), shape=x.shape, out=out)
+
+
+_add_reduce: Any = np.add.reduce
 
 
 class _Codes(dict[Any, Any]):
@@ -118,7 +122,7 @@ def _linear(
         elif ct.ndim == 1:
             yield k, ct
         elif node.parents[k].shape == flat.shape[1:]:
-            yield k, np.add.reduce(flat, 0, None, into(k))
+            yield k, sum_rows(flat, into(k))
         else:
             yield k, ct
 
