@@ -92,7 +92,7 @@ class ElementwiseKernel:
         self._formula, self._order = formula, order
         self._ready: dict[Any, Callable[..., Any]] = {}
         self._run: Callable[..., Any] = self._dispatch
-        self._kept: list[object] = []
+        self._shortcuts = 0
         self._traits = traits(formula.inputs, formula.outputs)
 
     def __call__(self, *arrays: Array, out: Any = None) -> Any:
@@ -139,12 +139,12 @@ class ElementwiseKernel:
         """Lets calls on small arrays of these dtypes go straight to the kernel, if there is one."""
         from tensorgrad import codegen  # late: for import time
 
-        if len(self._kept) < SHORTCUTS:
+        if self._shortcuts < SHORTCUTS:
             integers = integers_of(self._formula, given)
             found = codegen.shortcut(self._formula, dtype, integers, self._run, LARGE - 1)
             if found is not None:
-                self._run, kept = found
-                self._kept.append(kept)
+                self._run = found
+                self._shortcuts += 1
 
     def _interpreter(self, dtype: Any) -> Callable[..., Any]:
         """The formula by NumPy; the 16-bit floats come in float32 and are rounded at the end."""

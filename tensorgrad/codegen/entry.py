@@ -7,16 +7,16 @@ is one function for all kernels: it finds what it needs in a table that its `sel
 from __future__ import annotations
 
 import ctypes
-import struct
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
+from tensorgrad.codegen.native import FASTCALL, KEYWORDS, address, builtin
+
 LIMIT = 8192
 """Elements up to which the interpreter's lock is kept."""
 
-_VECTORCALL, _KEYWORDS = 0x80, 0x02
 
 _WORDS = (
     "loop nin nout most other ndarray newarray newtuple vectorcall decref incref save restore items"
@@ -378,19 +378,8 @@ TEXT = "; entry of a kernel: f(*inputs, *outputs) for contiguous arrays" + "".jo
 )
 
 
-class _Method(ctypes.Structure):
-    """CPython's PyMethodDef."""
-
-    _fields_ = [
-        ("name", ctypes.c_char_p),
-        ("function", ctypes.c_void_p),
-        ("flags", ctypes.c_int),
-        ("doc", ctypes.c_char_p),
-    ]
-
-
 class Entry:
-    """The table behind an entry, and all that it points to; it must outlive the callable.
+    """What an entry is made of: the table that it reads, and all that this points to.
 
     `address` is the loop's; `arrays` are the dtypes of the operands, `inputs` of them inputs;
     `slow` takes every call that the entry does not, and those on more than `most` elements.
@@ -408,23 +397,15 @@ class Entry:
         counts = (inputs, len(arrays) - inputs)
         self._words = [address, *counts, most, id(slow), id(np.ndarray)]
         self._operands = [word for d in arrays for word in (id(d), d.itemsize)]
-        self._name = name.encode()
-        self._table = b""
-        self._method = _Method()
+        self._name = name
         self._kept = (tuple(arrays), slow)
 
     def callable(self, code: int, new_array: int) -> Callable[..., Any]:
         """The entry as a built-in function; `code` is where TEXT was compiled to."""
         api = ctypes.pythonapi
-        functions = [
+        functions = (
             api.PyTuple_New, api.PyObject_Vectorcall, api.Py_DecRef, api.Py_IncRef,
             api.PyEval_SaveThread, api.PyEval_RestoreThread,
-        ]  # fmt: skip
-        addresses = [int(ctypes.cast(f, ctypes.c_void_p).value or 0) for f in functions]
-        words = [*self._words, new_array, *addresses, tuple.__basicsize__, *self._operands]
-        self._table = struct.pack(f"={len(words)}q", *words)
-        self._method = _Method(self._name, code, _VECTORCALL | _KEYWORDS, None)
-        kinds: Any = (ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p)
-        make = ctypes.PYFUNCTYPE(ctypes.py_object, *kinds)(("PyCFunction_NewEx", api))
-        made: Callable[..., Any] = make(ctypes.addressof(self._method), self._table, None)
-        return made
+        )  # fmt: skip
+        words = [*self._words, new_array, *map(address, functions), tuple.__basicsize__]
+        return builtin(self._name, code, [*words, *self._operands], self._kept, FASTCALL | KEYWORDS)

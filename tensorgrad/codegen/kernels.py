@@ -135,16 +135,16 @@ def shortcut(
     integers: Sequence[Any] | None,
     other: Callable[..., Any],
     most: int,
-) -> tuple[Callable[..., Any], object] | None:
+) -> Callable[..., Any] | None:
     """The kernel on contiguous arrays of up to `most` elements, which leaves all else to `other`.
 
-    With it comes an object that must live as long as it. None where there is no such entry.
+    None where there is no such entry.
     """
     made = _find(formula, dtype, integers)
     if made is None or not _ENTRIES.trusted:
         return None
     entry = Entry(formula.name, made.address, made.arrays, len(formula.inputs), other, most)
-    return _ENTRIES.open(entry, compiler().address), entry
+    return _ENTRIES.open(entry, compiler().address)
 
 
 def _find(formula: Formula, dtype: Any, integers: Sequence[Any] | None) -> _Made | None:

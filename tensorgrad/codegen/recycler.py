@@ -10,7 +10,6 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
-import struct
 from collections.abc import Callable
 from typing import Any
 
@@ -18,9 +17,18 @@ import numpy as np
 
 from tensorgrad.codegen import allocator
 from tensorgrad.codegen.compiler import compiler
-from tensorgrad.codegen.ufunc import _table
+from tensorgrad.codegen.native import (
+    FASTCALL,
+    KEYWORDS,
+    address,
+    builtin,
+    forever,
+    numpy_table,
+    packed,
+    prototype,
+)
 
-_SET_HANDLER, _VECTORCALL, _KEYWORDS = 304, 0x80, 0x02
+_SET_HANDLER = 304  # of NumPy's table of array functions
 
 CALL = """; calls a function with our handler set, if an argument is an array of that many elements
 define ptr @KERNEL(ptr %self, ptr %args, i64 %nargs, ptr %names) {
@@ -127,25 +135,6 @@ error:
 """
 
 
-def _forever(thing: Any) -> Any:
-    """Never freed: arrays and the memory behind them outlive this module."""
-    ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))
-    return thing
-
-
-def _packed(form: str, *values: Any) -> int:
-    """The address of a C structure that lives as long as the process."""
-    return id(_forever(struct.pack(form, *values))) + bytes.__basicsize__ - 1
-
-
-def _address(function: Any) -> int:
-    return int(ctypes.cast(function, ctypes.c_void_p).value or 0)
-
-
-def _prototype(name: str, *kinds: Any) -> Any:
-    return ctypes.PYFUNCTYPE(ctypes.py_object, *kinds)((name, ctypes.pythonapi))
-
-
 class Recycler:
     """The kept blocks, the handler that takes from them and gives to them, and calls under it.
 
@@ -154,40 +143,35 @@ class Recycler:
 
     def __init__(self, bound: int) -> None:
         process = ctypes.CDLL(None)
-        self._words = words = _forever((ctypes.c_int64 * allocator.WORDS)())
+        self._words = words = forever((ctypes.c_int64 * allocator.WORDS)())
         for k, name in enumerate(allocator.LIBRARY, len(allocator.FUNCTIONS)):
-            words[k] = _address(getattr(process, name))
+            words[k] = address(getattr(process, name))
         if not hasattr(mmap, "MADV_HUGEPAGE") or os.environ.get("NUMPY_MADVISE_HUGEPAGE") == "0":
             words[allocator.MADVISE] = 0
         words[allocator.BOUND] = bound
         context = ctypes.addressof(words)
         ctypes.CFUNCTYPE(None, ctypes.c_void_p)(compiler().address(allocator.text()))(context)
-        handler = _packed("127sB5P", b"tensorgrad", 1, context, *words[: allocator.TRIM])
+        handler = packed("127sB5P", b"tensorgrad", 1, context, *words[: allocator.TRIM])
         pointer = ctypes.c_void_p
-        capsule = _prototype("PyCapsule_New", pointer, pointer, pointer)
-        self._capsule = _forever(capsule(handler, _packed("12s", b"mem_handler"), None))
-        self._new = _prototype("PyCFunction_NewEx", pointer, ctypes.py_object, ctypes.py_object)
-        title = _packed("10s", b"recycling")
-        flags = _VECTORCALL | _KEYWORDS
-        self._method = _packed("PPiP", title, compiler().address(CALL), flags, 0)
+        capsule = prototype("PyCapsule_New", pointer, pointer, pointer)
+        self._capsule = forever(capsule(handler, packed("12s", b"mem_handler"), None))
+        self._code = compiler().address(CALL)
         self.empty = self.calling(np.empty, 0)
 
     def calling(self, function: Callable[..., Any], least: int) -> Callable[..., Any]:
         """The function, called under the handler if an argument has that many elements."""
         api = ctypes.pythonapi
         then = (api.Py_DecRef, api.PyErr_Fetch, api.PyErr_Restore)
-        words = (
+        words = [
             id(function),
-            _address(api.PyObject_Vectorcall),
+            address(api.PyObject_Vectorcall),
             id(np.ndarray),
             least,
-            int(_table("_ARRAY_API")[_SET_HANDLER]),
+            int(numpy_table("_ARRAY_API")[_SET_HANDLER]),
             id(self._capsule),
-            *map(_address, then),
-        )
-        # As its module the function lives as long as what is made here.
-        made: Callable[..., Any] = self._new(self._method, struct.pack("9q", *words), function)
-        return made
+            *map(address, then),
+        ]
+        return builtin("recycling", self._code, words, function, FASTCALL | KEYWORDS)
 
     @property
     def held(self) -> int:

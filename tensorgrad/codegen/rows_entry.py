@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import ctypes
-import struct
 from collections.abc import Callable, Sequence
 from math import prod
 from typing import Any
 
 import numpy as np
 
+from tensorgrad.codegen import native
 from tensorgrad.codegen.entry import LIMIT
+from tensorgrad.codegen.native import builtin
 from tensorgrad.expr.ir import COLUMN, ROW, Expr
 
 DONE, UNFIT, STARVED = -1, -2, -3
 """What a call returns besides the number of a row: computed, other arrays wanted, no memory."""
 
 _PARTS = 4
-_FASTCALL = 0x80
-_ALIVE: list[Any] = []
-"""What machine code points to: it lives as long as the process."""
 
 TEXT = """; entry of a reduce kernel: f(rows, columns, start, stop, part, *arrays) -> int
 define ptr @KERNEL(ptr %self, ptr %args, i64 %nargs) {
@@ -208,20 +206,11 @@ def straight(
 ) -> Callable[..., int]:
     """The same as a built-in function; only where `ufunc.layout_known()`."""
     api = ctypes.pythonapi
-    functions = [
+    functions = (
         api.PyLong_AsLongLong, api.PyLong_FromLongLong,
         api.PyEval_SaveThread, api.PyEval_RestoreThread,
-    ]  # fmt: skip
-    addresses = [int(ctypes.cast(f, ctypes.c_void_p).value or 0) for f in functions]
-    words = [address, len(operands), id(np.ndarray), *addresses]
+    )  # fmt: skip
+    words = [address, len(operands), id(np.ndarray), *map(native.address, functions)]
     for o in operands:
         words += [id(o.dtype), o.kind]
-    table = struct.pack(f"={len(words)}q", *words)
-    text = ctypes.create_string_buffer(name.encode())
-    definition = struct.pack("PPiP", ctypes.addressof(text), compiled(TEXT), _FASTCALL, 0)
-    method = ctypes.create_string_buffer(definition)
-    kinds: Any = (ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p)
-    make = ctypes.PYFUNCTYPE(ctypes.py_object, *kinds)(("PyCFunction_NewEx", api))
-    made: Callable[..., int] = make(ctypes.addressof(method), table, None)
-    _ALIVE.append((table, text, method, tuple(operands), made))
-    return made
+    return builtin(name, compiled(TEXT), words, tuple(operands))

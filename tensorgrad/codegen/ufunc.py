@@ -5,26 +5,15 @@ from __future__ import annotations
 import ctypes
 import sys
 from collections.abc import Callable, Sequence
-from importlib import import_module
 from typing import Any
 
 import numpy as np
 
 from tensorgrad.codegen.entry import TEXT, Entry
-
-_ALIVE: list[Any] = []
-"""What machine code points to: it lives as long as the process."""
+from tensorgrad.codegen.native import forever, numpy_table
 
 _FROM_FUNC_AND_DATA, _NEW_FROM_DESCR = 1, 94
 _NO_IDENTITY = -1
-
-
-def _table(name: str) -> Any:
-    """A table of NumPy's C interface."""
-    capsule = getattr(import_module("numpy._core._multiarray_umath"), name)
-    prototype = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)
-    address = prototype(("PyCapsule_GetPointer", ctypes.pythonapi))(capsule, None)
-    return ctypes.cast(address, ctypes.POINTER(ctypes.c_void_p))
 
 
 def register(name: str, address: int, types: Sequence[int], inputs: int) -> Any:
@@ -33,12 +22,12 @@ def register(name: str, address: int, types: Sequence[int], inputs: int) -> Any:
     numbers = ctypes.create_string_buffer(bytes(types), len(types))
     text = ctypes.create_string_buffer(name.encode())
     doc = ctypes.create_string_buffer(b"A generated kernel.")
-    _ALIVE.append((functions, data, numbers, text, doc))
+    forever((functions, data, numbers, text, doc))
     pointer, integer = ctypes.c_void_p, ctypes.c_int
     prototype = ctypes.PYFUNCTYPE(
         ctypes.py_object, pointer, pointer, pointer, *[integer] * 4, pointer, pointer, integer
     )
-    create = prototype(_table("_UFUNC_API")[_FROM_FUNC_AND_DATA])
+    create = prototype(numpy_table("_UFUNC_API")[_FROM_FUNC_AND_DATA])
     buffers = [ctypes.addressof(b) for b in (functions, data, numbers)]
     outputs = len(types) - inputs
     names = [ctypes.addressof(b) for b in (text, doc)]
@@ -135,12 +124,11 @@ class Entries:
         call = self.open(entry, compiled)
         if self.trusted is None:
             self.trusted = agrees(call, slow, arrays, inputs)
-        _ALIVE.append(entry)
         return call if self.trusted else slow
 
     def open(self, entry: Entry, compiled: Callable[[str], int]) -> Callable[..., Any]:
-        """The callable of an entry, which must outlive it."""
-        return entry.callable(compiled(TEXT), int(_table("_ARRAY_API")[_NEW_FROM_DESCR]))
+        """The callable of an entry."""
+        return entry.callable(compiled(TEXT), int(numpy_table("_ARRAY_API")[_NEW_FROM_DESCR]))
 
 
 def layout_known() -> bool:
