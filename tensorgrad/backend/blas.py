@@ -57,7 +57,8 @@ class Door:
         self.library = "NumPy"
 
     def _first(self, *arguments: Any) -> Any:
-        self.open()
+        if self.multiply == self._first:
+            self.open()
         return self.multiply(*arguments)
 
     def open(self) -> None:

@@ -6,6 +6,11 @@ everything else to the slow way. `_WORDS` names, in order, what the table behind
 
 from __future__ import annotations
 
+from tensorgrad.codegen.products_parts import MATRIX, ROWS, transpose
+
+ROOM = 2**14
+"""Elements of a factor that is turned on the stack before it is multiplied."""
+
 
 def text(bits: int, large: int) -> str:
     """The entry as LLVM text, for a BLAS with integers of that many bits; `large` work unlocks."""
@@ -15,6 +20,7 @@ def text(bits: int, large: int) -> str:
         .replace("TOINT", "" if wide else "to i32")
         .replace("INT", "i64" if wide else "i32")
         .replace("LARGE", str(large))
+        .replace("ROOM", str(ROOM))
     )
 
 
@@ -31,150 +37,6 @@ def _loads() -> str:
         lines += [f"  %{name} = load ptr, ptr %{name}.at"]
     return "\n".join(lines)
 
-
-# A matrix is described by six words: data, rows, columns, leading dimension, transposed or not,
-# and the byte behind its last.
-_MATRIX = """
-define internal i1 @KERNEL.matrix(ptr %a, ptr %ndarray, ptr %descr, i64 %size, ptr %found) {
-  %type.at = getelementptr i8, ptr %a, i64 8
-  %type = load ptr, ptr %type.at
-  %exact = icmp eq ptr %type, %ndarray
-  br i1 %exact, label %array, label %no
-array:
-  %descr.at = getelementptr i8, ptr %a, i64 56
-  %own = load ptr, ptr %descr.at
-  %same = icmp eq ptr %own, %descr
-  %nd.at = getelementptr i8, ptr %a, i64 24
-  %nd = load i32, ptr %nd.at
-  %flat = icmp eq i32 %nd, 2
-  %flags.at = getelementptr i8, ptr %a, i64 64
-  %flags = load i32, ptr %flags.at
-  %aligned = and i32 %flags, 256
-  %straight = icmp ne i32 %aligned, 0
-  %both = and i1 %same, %flat
-  %fit = and i1 %both, %straight
-  br i1 %fit, label %matrix, label %no
-matrix:
-  %data.at = getelementptr i8, ptr %a, i64 16
-  %data = load ptr, ptr %data.at
-  %dims.at = getelementptr i8, ptr %a, i64 32
-  %dims = load ptr, ptr %dims.at
-  %steps.at = getelementptr i8, ptr %a, i64 40
-  %steps = load ptr, ptr %steps.at
-  %m = load i64, ptr %dims
-  %n.at = getelementptr i64, ptr %dims, i64 1
-  %n = load i64, ptr %n.at
-  %down = load i64, ptr %steps
-  %right.at = getelementptr i64, ptr %steps, i64 1
-  %right = load i64, ptr %right.at
-  store ptr %data, ptr %found
-  %f1 = getelementptr i64, ptr %found, i64 1
-  store i64 %m, ptr %f1
-  %f2 = getelementptr i64, ptr %found, i64 2
-  store i64 %n, ptr %f2
-  %f3 = getelementptr i64, ptr %found, i64 3
-  %f4 = getelementptr i64, ptr %found, i64 4
-  %row = mul i64 %n, %size
-  %packed = icmp eq i64 %right, %size
-  %apart = icmp sge i64 %down, %row
-  %down.rest = srem i64 %down, %size
-  %down.whole = icmp eq i64 %down.rest, 0
-  %rows.apart = and i1 %apart, %down.whole
-  %rows = and i1 %packed, %rows.apart
-  br i1 %rows, label %plain, label %other
-plain:
-  %last.row = sub i64 %m, 1
-  %down.far = mul i64 %last.row, %down
-  %down.size = add i64 %down.far, %row
-  %down.ld = sdiv i64 %down, %size
-  store i64 %down.ld, ptr %f3
-  store i64 0, ptr %f4
-  br label %some
-other:
-  %column = mul i64 %m, %size
-  %stacked = icmp eq i64 %down, %size
-  %beside = icmp sge i64 %right, %column
-  %right.rest = srem i64 %right, %size
-  %right.whole = icmp eq i64 %right.rest, 0
-  %columns.apart = and i1 %beside, %right.whole
-  %columns = and i1 %stacked, %columns.apart
-  br i1 %columns, label %turned, label %no
-turned:
-  %last.column = sub i64 %n, 1
-  %right.far = mul i64 %last.column, %right
-  %right.size = add i64 %right.far, %column
-  %right.ld = sdiv i64 %right, %size
-  store i64 %right.ld, ptr %f3
-  store i64 1, ptr %f4
-  br label %some
-some:
-  %bytes = phi i64 [%down.size, %plain], [%right.size, %turned]
-  %end = getelementptr i8, ptr %data, i64 %bytes
-  %f5 = getelementptr i64, ptr %found, i64 5
-  store ptr %end, ptr %f5
-  %area = mul i64 %m, %n
-  %full = icmp sgt i64 %area, 0
-  ret i1 %full
-no:
-  ret i1 false
-}
-
-define internal i1 @KERNEL.overlap(ptr %x, ptr %y) {
-  %x.start = load ptr, ptr %x
-  %y.start = load ptr, ptr %y
-  %x.at = getelementptr i64, ptr %x, i64 5
-  %x.end = load ptr, ptr %x.at
-  %y.at = getelementptr i64, ptr %y, i64 5
-  %y.end = load ptr, ptr %y.at
-  %before = icmp ult ptr %x.start, %y.end
-  %after = icmp ult ptr %y.start, %x.end
-  %both = and i1 %before, %after
-  ret i1 %both
-}
-"""
-
-_ROWS = """
-define internal void @KERNEL.add_TYPE(ptr %c, i64 %m, i64 %n, i64 %ld, ptr %bias) {
-  br label %row
-row:
-  %i = phi i64 [0, %0], [%i.next, %last]
-  %line = mul i64 %i, %ld
-  %at = getelementptr TYPE, ptr %c, i64 %line
-  br label %wide
-wide:
-  %j = phi i64 [0, %row], [%j.next, %body]
-  %j.next = add i64 %j, 16
-  %more = icmp sle i64 %j.next, %n
-  br i1 %more, label %body, label %rest
-body:
-  %p = getelementptr TYPE, ptr %at, i64 %j
-  %q = getelementptr TYPE, ptr %bias, i64 %j
-  %x = load <16 x TYPE>, ptr %p, align 1
-  %y = load <16 x TYPE>, ptr %q, align 1
-  %z = fadd <16 x TYPE> %x, %y
-  store <16 x TYPE> %z, ptr %p, align 1
-  br label %wide
-rest:
-  %k = phi i64 [%j, %wide], [%k.next, %one]
-  %some = icmp slt i64 %k, %n
-  br i1 %some, label %one, label %last
-one:
-  %u = getelementptr TYPE, ptr %at, i64 %k
-  %v = getelementptr TYPE, ptr %bias, i64 %k
-  %s = load TYPE, ptr %u
-  %t = load TYPE, ptr %v
-  %w = fadd TYPE %s, %t
-  store TYPE %w, ptr %u
-  %k.next = add i64 %k, 1
-  br label %rest
-last:
-  %i.next = add i64 %i, 1
-  %again = icmp slt i64 %i.next, %m
-  br i1 %again, label %row, label %done
-done:
-  ret void
-}
-"""
 
 _MAIN = """
 define ptr @KERNEL(ptr %self, ptr %args, i64 %nargs) {
@@ -348,10 +210,31 @@ multiply:
   %p = select i1 %turned, i64 %n, i64 %m
   %q = select i1 %turned, i64 %m, i64 %n
   %p.int = CAST %p TOINT
+  %slow.way = icmp eq i64 %y.way, 1
+  %y.sides = or i64 %q, %k
+  %y.rest = and i64 %y.sides, 15
+  %even = icmp eq i64 %y.rest, 0
+  %y.area = mul i64 %q, %k
+  %y.few = icmp sle i64 %y.area, ROOM
+  %tall = icmp sge i64 %p, 32
+  %t1 = and i1 %slow.way, %even
+  %t2 = and i1 %y.few, %tall
+  %t3 = and i1 %t1, %t2
+  %turning = and i1 %t3, %is.single
+  br i1 %turning, label %turn, label %ready
+turn:
+  ; OpenBLAS is slow at a small right factor that lies transposed: by half of the product
+  %room = alloca float, i64 %y.area, align 64
+  call void @KERNEL.transpose(ptr %y.data, i64 %y.ld, i64 %q, i64 %k, ptr %room)
+  br label %ready
+ready:
+  %z.data = phi ptr [%y.data, %multiply], [%room, %turn]
+  %z.ld = phi i64 [%y.ld, %multiply], [%q, %turn]
+  %z.code = phi i32 [%y.code, %multiply], [111, %turn]
   %q.int = CAST %q TOINT
   %k.int = CAST %k TOINT
   %x.int = CAST %x.ld TOINT
-  %y.int = CAST %y.ld TOINT
+  %z.int = CAST %z.ld TOINT
   %c.int = CAST %ldc TOINT
   %large = icmp sge i64 %work, LARGE
   br i1 %large, label %release, label %threads
@@ -359,7 +242,7 @@ release:
   %state = call ptr %save()
   br label %threads
 threads:
-  %held.state = phi ptr [null, %multiply], [%state, %release]
+  %held.state = phi ptr [null, %ready], [%state, %release]
   %settable = icmp ne ptr %set_threads, null
   br i1 %settable, label %one, label %gemm
 one:
@@ -373,14 +256,14 @@ gemm:
   %back = phi i32 [1, %threads], [1, %one], [%before, %limit]
   br i1 %is.single, label %gemm.single, label %gemm.double
 gemm.single:
-  call void %sgemm(i32 101, i32 %x.code, i32 %y.code,
+  call void %sgemm(i32 101, i32 %x.code, i32 %z.code,
     INT %p.int, INT %q.int, INT %k.int, float 1.0, ptr %x.data, INT %x.int,
-    ptr %y.data, INT %y.int, float 0.0, ptr %data, INT %c.int)
+    ptr %z.data, INT %z.int, float 0.0, ptr %data, INT %c.int)
   br label %multiplied
 gemm.double:
-  call void %dgemm(i32 101, i32 %x.code, i32 %y.code,
+  call void %dgemm(i32 101, i32 %x.code, i32 %z.code,
     INT %p.int, INT %q.int, INT %k.int, double 1.0, ptr %x.data, INT %x.int,
-    ptr %y.data, INT %y.int, double 0.0, ptr %data, INT %c.int)
+    ptr %z.data, INT %z.int, double 0.0, ptr %data, INT %c.int)
   br label %multiplied
 multiplied:
   %changed = icmp ne i32 %back, 1
@@ -416,8 +299,9 @@ error:
 
 _TEXT = (
     "; entry of a matrix product\n"
-    + _MATRIX
-    + _ROWS.replace("TYPE", "float")
-    + _ROWS.replace("TYPE", "double")
+    + MATRIX
+    + ROWS.replace("TYPE", "float")
+    + ROWS.replace("TYPE", "double")
+    + transpose()
     + _MAIN.replace("LOADS", _loads()).replace("%slow_call", "%slow.function")
 ).replace("%slow = load", "%slow.function = load")
