@@ -31,8 +31,21 @@ def bfloat16() -> DType:
     return found
 
 
+_KNOWN: dict[Any, Any] = {}
+
+
 def dtype(value: Any) -> Any:
     """The dtype meant by a name, a type or a dtype; raises `DTypeError` for what is none."""
+    try:
+        return _KNOWN[value]
+    except (KeyError, TypeError):
+        found = _found(value)
+    if isinstance(value, str | type | np.dtype):
+        _KNOWN[value] = found
+    return found
+
+
+def _found(value: Any) -> Any:
     if value == "bfloat16":
         return bfloat16()
     try:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import functools
 import math
 import operator
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -122,6 +122,16 @@ class _Core:
         np.bitwise_xor(b, _u64(_M0 * (product >> 32 ^ x1 ^ k0) ^ j1 << 32), b)
 
 
+def _filler(key: int, size: int) -> Callable[[Array, int, int], None]:
+    """What writes the words of up to `size` blocks of a key: generated code, else NumPy."""
+    from tensorgrad.codegen.philox import fill  # late: for import time
+
+    run = fill()
+    if run is None:
+        return _Core(key, size).fill
+    return lambda words, block, count: run(key, block & _M64, block >> 64, count, words)
+
+
 def _stream(op: str, key: int, counter: int, n: int) -> Iterator[tuple[int, Array]]:
     """Yield (start, words): the first n words of the stream in pieces that fit the cache.
 
@@ -130,12 +140,12 @@ def _stream(op: str, key: int, counter: int, n: int) -> Iterator[tuple[int, Arra
     """
     key, counter = _counter(op, key, counter, -(-n // 4))
     left = -(-n // 4)
-    core = _Core(key, min(left, _CHUNK))
+    fill = _filler(key, min(left, _CHUNK))
     pairs = np.empty(2 * min(left, _CHUNK), np.uint64)
     start = 0
     while left:
         count = min(left, _CHUNK, _LOW + 1 - (counter & _LOW))
-        core.fill(pairs[: 2 * count], counter, count)
+        fill(pairs[: 2 * count], counter, count)
         yield start, pairs.view(np.uint32)[: min(4 * count, n - start)]
         start, left, counter = start + 4 * count, left - count, counter + count
 
@@ -382,6 +392,7 @@ def _shape(op: str, shape: Shape) -> tuple[int, ...]:
     return tuple(_size(op, axis) for axis in axes)
 
 
+@functools.lru_cache(maxsize=64)
 def _dtype(op: str, dtype: Any, kinds: str) -> DType:
     """The dtype meant, which must be of one of the kinds (bfloat16 counts as "f")."""
     try:
@@ -410,13 +421,9 @@ def _result(op: str, shape: Shape, dtype: Any, out: Array | None) -> tuple[Array
     """The array to return and the flat contiguous one to fill, in its memory if possible."""
     dt, size = _dtype(op, dtype, "f"), _shape(op, shape)
     result = np.empty(size, dt) if out is None else out
-    need(
-        result.shape == size and result.dtype == dt,
-        op,
-        out=result,
-        want=f"an out of shape {size} and dtype {dt}",
-        fix=f"np.empty({size}, {dt.name!r})",
-    )
+    if result.shape != size or result.dtype != dt:
+        want = f"an out of shape {size} and dtype {dt}"
+        need(False, op, out=result, want=want, fix=f"np.empty({size}, {dt.name!r})")
     direct = result.flags.c_contiguous and result.flags.aligned
     return result, result.reshape(-1) if direct else np.empty(result.size, dt)
 

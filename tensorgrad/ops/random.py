@@ -134,10 +134,9 @@ def _size(size: Any, *parameters: Any) -> Any:
 
 def _floating(op: str, dtype: Any) -> Any:
     dt = dtypes.dtype("float64" if dtype is None else dtype)
-    need(
-        dtypes.is_float(dt), op, dtype=dt.name, want="a real floating dtype", fix="'float32'",
-        error=DTypeError,
-    )  # fmt: skip
+    if not dtypes.is_float(dt):
+        want, fix = "a real floating dtype", "'float32'"
+        need(False, op, dtype=dt.name, want=want, fix=fix, error=DTypeError)
     return dt
 
 
