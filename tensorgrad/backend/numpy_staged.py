@@ -174,11 +174,11 @@ def _cast(kind: str, given: Any, computed: Any) -> Any:
 
 def side_by_side(axis: tuple[int, ...], shape: tuple[int, ...]) -> int:
     """How many rows lie side by side, the reduced axes leading or in the middle; else 0."""
-    kinds = [k in axis for k in range(len(shape)) if shape[k] > 1]
-    order = [kind for kind, _ in groupby(kinds)]
+    long = [k for k in range(len(shape)) if shape[k] > 1]  # those of length 1 may lie anywhere
+    order = [kind for kind, _ in groupby(long, lambda k: k in axis)]
     if order not in ([True, False], [False, True, False]):
         return 0
-    return shapes.size(shape[axis[-1] + 1 :])
+    return shapes.size(shape[max(k for k in long if k in axis) + 1 :])
 
 
 class Generated:

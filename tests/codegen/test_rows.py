@@ -103,6 +103,19 @@ def test_any_axes_and_strides(name: str, axis: Any, rng: np.random.Generator) ->
                 np.testing.assert_allclose(got, want, 1e-10, 1e-12)
 
 
+def test_axes_of_length_one_lie_anywhere(rng: np.random.Generator) -> None:
+    for _ in range(300):
+        rank = int(rng.integers(1, 6))
+        shape = tuple(rng.integers(1, 4, rank).tolist())
+        count = int(rng.integers(1, rank + 1))
+        axis = tuple(sorted(rng.choice(rank, count, replace=False).tolist()))
+        x = rng.standard_normal(shape)
+        for f in (FORMULAS["softmax"], FORMULAS["logsumexp"], FORMULAS["norm_inf"]):
+            for got, want in zip(*pair(f, shape, axis, [x]), strict=True):
+                assert got.shape == want.shape
+                np.testing.assert_allclose(got, want, 1e-12, err_msg=f"{f.name} {shape} {axis}")
+
+
 def test_half_types_are_computed_in_single(rng: np.random.Generator) -> None:
     formula = FORMULAS["layer_norm"]
     arrays = [sample(e, (6, 40), (1,), np.float16, rng) for e in formula.inputs]
