@@ -71,7 +71,7 @@ def _d_logaddexp(scale: float) -> Any:
 
 
 def _powers() -> None:
-    _one("square", "({0} * {0})", lambda x, y: (2 * x,), kind="same", holomorphic=True)
+    _one("square", "tg_square({0})", lambda x, y: (2 * x,), kind="same", holomorphic=True)
     _one("reciprocal", "(({T})1 / {0})", lambda x, y: (-(y * y),), _POSITIVE, holomorphic=True)
     _one("sqrt", "sqrt({0})", lambda x, y: (0.5 / y,), _POSITIVE, holomorphic=True)
     _one("cbrt", "cbrt({0})", lambda x, y: (1 / (3 * (y * y)),), _POSITIVE)
@@ -170,25 +170,25 @@ def _statistical() -> None:
     )
     _one(
         "sigmoid",
-        "(({T})1 / (({T})1 + exp(-{0})))",
+        "tg_sigmoid({0})",
         lambda x, y: (y * (1 - y),),
         numpy="scipy.special.expit",
     )
     _one(
         "log_sigmoid",
-        "(fmin({0}, ({T})0) - log1p(exp(-fabs({0}))))",
+        "tg_log_sigmoid({0})",
         lambda x, y: (call("sigmoid", -x),),
         numpy="tensorgrad.expr.evaluate.log_sigmoid",
     )
     _one(
         "softplus",
-        "(fmax({0}, ({T})0) + log1p(exp(-fabs({0}))))",
+        "tg_softplus({0})",
         lambda x, y: (call("sigmoid", x),),
         numpy="tensorgrad.expr.evaluate.softplus",
     )
     _one(
         "relu",
-        "({0} <= ({T})0 ? ({T})0 : {0})",  # not fmax: NaN stays NaN
+        "tg_relu({0})",
         lambda x, y: (where(y <= 0, 0, 1),),
         numpy="tensorgrad.expr.evaluate.relu",
         kind="same",
@@ -199,21 +199,16 @@ def _statistical() -> None:
 def _steps() -> None:
     """Piecewise constant functions: the derivative is zero, also at the steps."""
     same: dict[str, Any] = {"kind": "same", "special": _EDGES + _HALVES}
-    _one(
-        "sign",
-        "({0} != {0} ? {0} : ({T})(({0} > ({T})0) - ({0} < ({T})0)))",
-        None,
-        **same,
-    )
-    _one("floor", "floor({0})", None, **same)
-    _one("ceil", "ceil({0})", None, **same)
-    _one("trunc", "trunc({0})", None, **same)
-    _one("round", "rint({0})", None, numpy="tensorgrad.expr.evaluate.round_even", **same)
+    _one("sign", "tg_sign({0})", None, **same)
+    _one("floor", "tg_floor({0})", None, **same)
+    _one("ceil", "tg_ceil({0})", None, **same)
+    _one("trunc", "tg_trunc({0})", None, **same)
+    _one("round", "tg_round({0})", None, numpy="tensorgrad.expr.evaluate.round_even", **same)
     _two("floor_divide", "tg_floor_divide({0}, {1})", None, (_ANY, _POSITIVE), kind="same")
-    _one("isfinite", "isfinite({0})", None, kind="b")
-    _one("isinf", "isinf({0})", None, kind="b")
-    _one("isnan", "isnan({0})", None, kind="b")
-    _one("signbit", "signbit({0})", None, kind="b")
+    _one("isfinite", "tg_isfinite({0})", None, kind="b")
+    _one("isinf", "tg_isinf({0})", None, kind="b")
+    _one("isnan", "tg_isnan({0})", None, kind="b")
+    _one("signbit", "tg_signbit({0})", None, kind="b")
 
 
 def _pieces() -> None:
@@ -227,8 +222,8 @@ def _pieces() -> None:
     )
     _two("maximum", "tg_maximum({0}, {1})", lambda a, b, y: _shares(b < a, a < b), kind="same")
     _two("minimum", "tg_minimum({0}, {1})", lambda a, b, y: _shares(a < b, b < a), kind="same")
-    _two("fmax", "fmax({0}, {1})", lambda a, b, y: _shares_fm(b < a, a < b, a, b), kind="same")
-    _two("fmin", "fmin({0}, {1})", lambda a, b, y: _shares_fm(a < b, b < a, a, b), kind="same")
+    _two("fmax", "tg_fmax({0}, {1})", lambda a, b, y: _shares_fm(b < a, a < b, a, b), kind="same")
+    _two("fmin", "tg_fmin({0}, {1})", lambda a, b, y: _shares_fm(a < b, b < a, a, b), kind="same")
     LEAVES["clip"] = Leaf(
         "clip",
         3,

@@ -1,0 +1,10 @@
+"""Makes the helpers of this folder importable: `from host import build`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+HERE = str(Path(__file__).parent)
+if HERE not in sys.path:
+    sys.path.insert(0, HERE)

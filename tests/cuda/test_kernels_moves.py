@@ -1,0 +1,198 @@
+"""Kernels that move and accumulate, on the CPU: transposes, rows by index, running sums."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import pytest
+from kernel_tools import COMPUTE, DTYPES, array, i32, i64, launch, module, near, size
+
+INTEGERS = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}
+
+
+def bits(rng: np.random.Generator, shape: Any, width: int, shift: int = 0) -> Any:
+    """Random patterns of a size in bytes."""
+    dtype = np.dtype("c16") if width == 16 else np.dtype(INTEGERS[width])
+    found = array(shape, dtype, shift)
+    found.view(np.uint8)[...] = rng.integers(0, 256, found.view(np.uint8).shape)
+    if width == 16:
+        found[...] = rng.random(shape) + 1j
+    return found
+
+
+@pytest.mark.parametrize("width", [1, 2, 4, 8, 16])
+@pytest.mark.parametrize("shape", [(1, 1, 1), (2, 1, 70), (1, 33, 1), (3, 65, 31), (1, 96, 64)])
+def test_transpose(rng: np.random.Generator, width: int, shape: tuple[int, int, int]) -> None:
+    batch, rows, columns = shape
+    ld, ld_out = columns + int(rng.integers(3)), rows + int(rng.integers(3))
+    x = bits(rng, (batch, rows, ld), width, int(rng.integers(2)))
+    out = array((batch, columns, ld_out), x.dtype)
+    grid = (-(-columns // 32), int(rng.integers(1, -(-rows // 32) + 1)), int(rng.integers(1, 3)))
+    args = (x, out, i64(batch), i64(rows), i64(columns), i64(ld), i64(ld_out))
+    args += (i64(rows * ld), i64(columns * ld_out))
+    launch("transpose", f"transpose_{width}", grid, 256, *args)
+    assert np.array_equal(out[:, :, :rows], x[:, :, :columns].swapaxes(1, 2))
+
+
+def lanes_of(rng: np.random.Generator, items: int, columns: int, per: int) -> tuple[Any, int]:
+    """A grid and a number of lanes that the contract allows."""
+    lanes = int(2 ** rng.integers(0, 6))
+    most = -(-columns // (lanes * per))
+    return (max(1, -(-items * lanes // 256)), int(rng.integers(1, most + 1))), lanes
+
+
+@pytest.mark.parametrize("width", [1, 2, 4, 8])
+@pytest.mark.parametrize("columns", [1, 5, 64, 130])
+def test_gather_rows(rng: np.random.Generator, width: int, columns: int) -> None:
+    count, n, ld = 11, int(rng.integers(1, 90)), columns + int(rng.integers(9))
+    table = bits(rng, (count, ld), width, int(rng.integers(2)))
+    index = rng.integers(-count, count, n)
+    out, flag = array((n, ld), table.dtype, int(rng.integers(2))), np.zeros(1, i32)
+    grid, lanes = lanes_of(rng, n, columns, 16 // width)
+    tail = (out, flag, i64(n), i64(count), i32(columns), i64(ld), i64(ld), i32(lanes))
+    launch("index", f"gather_rows_{width}", grid, 256, table, index, *tail)
+    assert np.array_equal(out[:, :columns], table[index][:, :columns])
+    assert flag[0] == 0
+    index[n // 2 :] = count
+    launch("index", f"gather_rows_{width}", grid, 256, table, index, *tail)
+    assert flag[0] == np.iinfo(i32).max - n // 2
+    assert not out[n // 2 :, :columns].any()
+
+
+@pytest.mark.parametrize("name", DTYPES)
+@pytest.mark.parametrize("columns", [1, 5, 64, 130])
+@pytest.mark.parametrize("n", [1, 64, 65, 700])
+def test_index_add(rng: np.random.Generator, name: str, columns: int, n: int) -> None:
+    c, count, ld = COMPUTE[name], int(rng.choice([1, 3, 40, 1000])), columns + int(rng.integers(9))
+    index = rng.integers(0, count, n)
+    if rng.integers(2):  # runs over many windows
+        index[rng.random(n) < 0.7] = count // 2
+    order = np.argsort(index, kind="stable")
+    updates = array((n, ld), DTYPES[name], int(rng.integers(2)))
+    updates[:, :columns] = rng.standard_normal((n, columns))
+    out = array((count, ld), DTYPES[name])
+    out[:, :columns] = rng.standard_normal((count, columns))
+    want = out[:, :columns].astype(np.float64)
+    np.add.at(want, index, updates[:, :columns].astype(np.float64))
+    windows = -(-n // 64)
+    head, tail = array((windows, columns), c), array((windows, columns), c)
+    ordered, flag = index[order], np.zeros(1, i32)
+    grid, lanes = lanes_of(rng, windows, columns, 16 // size(name))
+    sizes = (i64(n), i64(count), i32(columns))
+    args = (updates, ordered, order, out, head, tail, flag, *sizes, i64(ld), i64(ld), i32(lanes))
+    launch("index", f"index_add_{name}", grid, 256, *args)
+    args = (ordered, head, tail, out, *sizes, i64(ld), i32(lanes))
+    launch("index", f"index_add_fold_{name}", grid, 256, *args)
+    near(out[:, :columns], want, name, n, 4 + np.abs(want))
+    assert flag[0] == 0
+
+
+def test_index_add_is_sequential_in_a_window_and_leaves_out_what_is_outside() -> None:
+    updates = np.array([[1e8], [1.0], [-1e8], [2.0], [4.0]], np.float32)
+    ordered, out, flag = np.array([-1, 0, 0, 0, 2]), np.zeros((2, 1), np.float32), np.zeros(1, i32)
+    head, tail = array((1, 1), np.float32), array((1, 1), np.float32)
+    order = np.array([4, 0, 1, 2, 3])
+    args = (updates, ordered, order, out, head, tail, flag, i64(5), i64(2), i32(1))
+    launch("index", "index_add_f32", (1,), 256, *args, i64(1), i64(1), i32(1))
+    first = np.float32(1e8) + np.float32(1) - np.float32(1e8)
+    assert out[:, 0].tolist() == [first, 0]
+    assert flag[0] == np.iinfo(i32).max
+    identity = (None, out, head, tail, flag, i64(5), i64(2), i32(1), i64(1), i64(1), i32(1))
+    out[...], ordered[...] = 0, [0, 0, 1, 1, 1]
+    launch("index", "index_add_f32", (1,), 256, updates, ordered, *identity)
+    assert out[1, 0] == np.float32(-1e8) + np.float32(2) + np.float32(4)
+
+
+@pytest.mark.parametrize("name", ["f32", "f64"])
+def test_index_add_atomic(rng: np.random.Generator, name: str) -> None:
+    n, count, columns = 100, 7, 33
+    index, flag = rng.integers(0, count, n), np.zeros(1, i32)
+    updates = rng.standard_normal((n, columns)).astype(DTYPES[name])
+    out = np.zeros((count, columns), DTYPES[name])
+    grid, lanes = lanes_of(rng, n, columns, 1)
+    args = (updates, index, out, flag, i64(n), i64(count), i32(columns))
+    tail = (i64(columns), i64(columns), i32(lanes))
+    launch("index", f"index_add_atomic_{name}", grid, 256, *args, *tail, schedules=["random"])
+    want = np.zeros(out.shape)
+    np.add.at(want, index, updates.astype(np.float64))
+    near(out, want, name, n, 10)
+
+
+def test_gather_beyond_2_to_the_31_elements() -> None:
+    table, out, row, ld = np.arange(8, dtype=np.uint32), array(8, np.uint32), 2**20 + 3, 2**12
+    far = int(table.ctypes.data) - row * ld * 4
+    args = (far, np.array([row]), out, np.zeros(1, i32), i64(1), i64(2**21), i32(8), i64(ld))
+    module("index").get_function("gather_rows_4")((1,), (256,), (*args, i64(8), i32(2)))
+    assert out.tolist() == table.tolist()
+
+
+# -- running sums, products, maxima, minima ----------------------------------------------------
+
+RUNNING = {
+    "cumsum": np.cumsum,
+    "cumprod": np.cumprod,
+    "cummax": np.maximum.accumulate,
+    "cummin": np.minimum.accumulate,
+}
+
+
+def reference(op: str, x: Any, axis: int, reverse: bool) -> Any:
+    wide = x if x.dtype.kind == "i" else x.astype(np.float64)
+    wide = np.flip(wide, axis) if reverse else wide
+    found = RUNNING[op](wide, axis=axis)
+    return np.flip(found, axis) if reverse else found
+
+
+def values(rng: np.random.Generator, op: str, shape: Any, dtype: Any) -> Any:
+    if dtype == np.int64:
+        return rng.integers(-(2**62), 2**62, shape)
+    found = rng.standard_normal(shape)
+    if op == "cumprod":
+        found = np.sign(found) * np.exp(0.02 * found)
+    if op in ("cummax", "cummin") and found.size > 5:
+        found.flat[found.size // 2] = np.nan
+    return found
+
+
+def agree(op: str, got: Any, x: Any, axis: int, reverse: bool, name: str) -> None:
+    want = reference(op, x, axis, reverse)
+    if name == "i64" or op in ("cummax", "cummin"):
+        assert np.array_equal(got.astype(want.dtype), want, equal_nan=name != "i64")
+        return
+    n = x.shape[axis]
+    size = reference("cumsum", np.abs(x.astype(np.float64)), axis, reverse)
+    near(got, want, name, 4 + n**0.5 if op == "cumsum" else 2 + n, None if op != "cumsum" else size)
+
+
+@pytest.mark.parametrize("name", [*DTYPES, "i64"])
+@pytest.mark.parametrize("op", RUNNING)
+@pytest.mark.parametrize("n", [0, 1, 5, 130, 1025, 4200])
+def test_cumulative_rows(rng: np.random.Generator, op: str, name: str, n: int) -> None:
+    dtype = DTYPES.get(name, np.dtype(np.int64))
+    rows, ld, reverse = int(rng.integers(1, 3)), n + int(rng.integers(9)), bool(rng.integers(2))
+    x = array((rows, ld), dtype, int(rng.integers(3)))
+    x[:, :n] = values(rng, op, (rows, n), dtype)
+    given = x[:, :n].copy()
+    out = x if rng.integers(2) else array((rows, ld), dtype)
+    args = (x, out, i64(n), i64(ld), i64(ld), i32(reverse))
+    launch("cumulative", f"{op}_rows_{name}", (rows,), 256, *args)
+    agree(op, out[:, :n], given, 1, reverse, name)
+
+
+@pytest.mark.parametrize("name", [*DTYPES, "i64"])
+@pytest.mark.parametrize("op", RUNNING)
+def test_cumulative_columns(rng: np.random.Generator, op: str, name: str) -> None:
+    dtype = DTYPES.get(name, np.dtype(np.int64))
+    shape = tuple(int(k) for k in rng.integers(1, 20, 3))
+    x, out = array(shape, dtype, fill=values(rng, op, shape, dtype)), array(shape, dtype)
+    args = (x, out, *map(i64, shape), i32(1))
+    launch("cumulative", f"{op}_columns_{name}", (2,), 256, *args)
+    agree(op, out, x, 1, True, name)
+
+
+def test_cumulative_keeps_the_sign_of_zero() -> None:
+    x = np.array([-0.0, -0.0, 0.0], ml_dtypes.bfloat16)
+    launch("cumulative", "cumsum_rows_bf16", (1,), 256, x, x, i64(3), i64(3), i64(3), i32(0))
+    assert np.signbit(x).tolist() == [True, True, False]
