@@ -218,10 +218,10 @@ template <class T> TG_FN T tg_square(T x) {
 template <class T> TG_FN T tg_sign(T x) {
     return x > T(0) ? T(1) : x < T(0) ? static_cast<T>(-1) : x == T(0) ? T(0) : x;
 }
-template <class T> TG_FN T tg_maximum(T a, T b) { return a >= b || tg_isnan(a) ? a : b; }
-template <class T> TG_FN T tg_minimum(T a, T b) { return a <= b || tg_isnan(a) ? a : b; }
-template <class T> TG_FN T tg_fmax(T a, T b) { return a >= b || tg_isnan(b) ? a : b; }
-template <class T> TG_FN T tg_fmin(T a, T b) { return a <= b || tg_isnan(b) ? a : b; }
+template <class T> TG_FN T tg_maximum(T a, T b) { return a > b || tg_isnan(a) ? a : b; }
+template <class T> TG_FN T tg_minimum(T a, T b) { return a < b || tg_isnan(a) ? a : b; }
+template <class T> TG_FN T tg_fmax(T a, T b) { return a > b || tg_isnan(b) ? a : b; }
+template <class T> TG_FN T tg_fmin(T a, T b) { return a < b || tg_isnan(b) ? a : b; }
 template <class T> TG_FN T tg_relu(T x) { return x <= T(0) ? T(0) : x; }
 
 template <class T> TG_FN T tg_floor(T x) { return x; }

@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from tensorgrad import dtypes
+from tensorgrad.codegen.cuda_body import number
 from tensorgrad.codegen.rows_plan import integer, root
-from tensorgrad.codegen.typed import bound, is_float
+from tensorgrad.codegen.typed import is_float
 from tensorgrad.expr.ir import Expr
 from tensorgrad.expr.leaf import find_leaf
-
-MEMORY = {
-    "bool": "bool", "int8": "signed char", "int16": "short", "int32": "int", "int64": "i64",
-    "uint8": "unsigned char", "uint16": "unsigned short", "uint32": "unsigned int",
-    "uint64": "u64", "float16": "__half", "bfloat16": "__nv_bfloat16", "float32": "float",
-    "float64": "double",
-}  # fmt: skip
-"""What the elements of an array are in CUDA C++, by the name of their dtype."""
 
 _SIGNS = {
     "add": "+", "sub": "-", "mul": "*", "div": "/", "lt": "<", "le": "<=", "eq": "==",
@@ -60,22 +52,12 @@ class Nodes:
         """The C type of a value."""
         return {"f": self.real, "i": "i64", "b": "bool"}[e.kind]
 
-    def number(self, value: float) -> str:
-        """A real constant, exactly."""
-        x = bound(value, self.double)
-        if math.isnan(x):
-            return f"tg_nan<{self.real}>()"
-        if math.isinf(x):
-            return f"{'-' if x < 0 else ''}tg_inf<{self.real}>()"
-        text = x.hex() + ("" if self.double else "f")
-        return f"({text})" if text.startswith("-") else text
-
     def literal(self, constant: Expr, user: Expr) -> str:
         """A constant as an argument of `user`."""
         if constant.kind == "b":
             return "true" if constant.value else "false"
         if not integer(user):
-            return self.number(constant.value)
+            return number(constant.value, self.double)
         return f"i64({constant.value})"
 
     def arguments(self, e: Expr, value: Callable[[Expr], str]) -> list[str]:

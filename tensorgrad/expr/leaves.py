@@ -112,7 +112,11 @@ def _circular() -> None:
     _two("atan2", "atan2({0}, {1})", _d_atan2, (_ANY, _POSITIVE), "arctan2")
     degree = math.pi / 180
     _one("deg2rad", "({0} * ({T})0.017453292519943295)", lambda x, y: (degree,))
-    _one("rad2deg", "({0} * ({T})57.29577951308232)", lambda x, y: (1 / degree,))
+    _one(
+        "rad2deg",
+        "({0} * (({T})180 / ({T})3.141592653589793))",  # NumPy divides in the type itself
+        lambda x, y: (1 / degree,),
+    )
 
 
 def _root_1_minus_square(x: Expr) -> Expr:

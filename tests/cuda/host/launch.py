@@ -133,6 +133,8 @@ class Function:
     def _value(self, index: int, given: Any, parameter: _Argument) -> Any:
         if parameter.code == b"p":
             return ctypes.c_void_p(self._address(index, given, parameter))
+        if isinstance(given, np.ndarray) and given.shape == ():
+            given = given[()]
         if not isinstance(given, np.generic):
             raise self._refusal(index, f"{type(given).__name__} {given!r}", parameter)
         if given.dtype.itemsize != parameter.size or parameter.code not in _codes(given.dtype):
