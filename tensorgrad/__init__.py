@@ -45,7 +45,7 @@ from tensorgrad.transforms import checkpoint, fuse, grad, jvp, show, value_and_g
 
 __version__ = "0.1.0"
 
-PACKAGES = ("cli", "data", "examples", "io", "nn", "optim", "testing", "train")
+PACKAGES = ("cli", "cuda", "data", "examples", "io", "nn", "optim", "testing", "train")
 """Imported when first used, so that `import tensorgrad` stays cheap."""
 
 globals().update({name: operation.function for name, operation in OPERATIONS.items()})

@@ -3,6 +3,7 @@
 from typing import Any
 
 from tensorgrad import cli as cli
+from tensorgrad import cuda as cuda
 from tensorgrad import data as data
 from tensorgrad import dtypes as dtypes
 from tensorgrad import examples as examples

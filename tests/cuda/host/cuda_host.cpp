@@ -113,20 +113,10 @@ asm(R"(
 .globl cuda_host_switch
 .type cuda_host_switch,@function
 cuda_host_switch:
-  pushq %rbp
-  pushq %rbx
-  pushq %r12
-  pushq %r13
-  pushq %r14
-  pushq %r15
+  pushq %rbp; pushq %rbx; pushq %r12; pushq %r13; pushq %r14; pushq %r15
   movq %rsp, (%rdi)
   movq %rsi, %rsp
-  popq %r15
-  popq %r14
-  popq %r13
-  popq %r12
-  popq %rbx
-  popq %rbp
+  popq %r15; popq %r14; popq %r13; popq %r12; popq %rbx; popq %rbp
   ret
 .size cuda_host_switch,.-cuda_host_switch
 )");
@@ -176,10 +166,7 @@ void fiber_main() {
 }
 
 void renew(Fiber* fiber, bool new_stack = false) {
-    if (new_stack && fiber->stack) {
-        munmap(fiber->stack, stack_bytes);
-        fiber->stack = nullptr;
-    }
+    if (new_stack && fiber->stack) munmap(fiber->stack, stack_bytes), fiber->stack = nullptr;
     if (!fiber->stack) {
         void* memory = mmap(nullptr, stack_bytes, PROT_READ | PROT_WRITE,
                             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -232,7 +219,7 @@ void report(const char* format, ...) {
 
 sigjmp_buf after_signal;
 void on_signal(int number, siginfo_t* info, void*) {
-    report("%s at address %p: an access outside the arrays, a misaligned one, or a division by zero",
+    report("%s at address %p: a misaligned access, one outside the arrays, or a division by 0",
            number == SIGFPE ? "SIGFPE" : number == SIGBUS ? "SIGBUS" : "SIGSEGV", info->si_addr);
     siglongjmp(after_signal, 1);
 }
@@ -286,8 +273,6 @@ void report_deadlock() {
 
 // ------------------------------------------------------------------ releasing those who wait
 
-void let_go(Fiber* fiber) { fiber->state = ready; }
-
 bool complete(unsigned first, unsigned end, unsigned mask, Kind kind) {
     for (unsigned i = first; i < end; i++) {
         const Fiber& f = fibers[i];
@@ -308,12 +293,13 @@ void release_lanes(unsigned first, unsigned end, unsigned mask) {
         t.result = votes;
         if (t.kind != shuffle) continue;
         const unsigned from = first + (t.source < 0 ? t.lane : static_cast<unsigned>(t.source));
-        const bool part = from < end && ((mask >> (from - first)) & 1) && fibers[from].state != done;
-        if (part) memcpy(t.taken, fibers[from].seen.given, sizeof t.taken);
+        const bool named = from < end && ((mask >> (from - first)) & 1);
+        if (named && fibers[from].state != done)
+            memcpy(t.taken, fibers[from].seen.given, sizeof t.taken);
         else memset(t.taken, 0xff, sizeof t.taken);
     }
     for (unsigned i = first; i < end; i++)
-        if (((mask >> (i - first)) & 1) && fibers[i].state == waiting) let_go(&fibers[i]);
+        if (((mask >> (i - first)) & 1) && fibers[i].state == waiting) fibers[i].state = ready;
 }
 
 // Releases what can be released in the warp; whether some lane can run.
@@ -339,10 +325,8 @@ bool release_block() {
             return false;
         yes += f.seen.predicate != 0;
     }
-    for (unsigned i = 0; i < n_threads; i++) {
-        fibers[i].seen.result = yes;
-        let_go(&fibers[i]);
-    }
+    for (unsigned i = 0; i < n_threads; i++)
+        fibers[i].seen.result = yes, fibers[i].state = ready;
     return true;
 }
 

@@ -85,7 +85,8 @@ const char* run(const Launch* launch, void (*body)(void*), void* context, char* 
 
 namespace cuda_host {
 
-CUDA_HOST_QUIET inline void arrive(Kind kind, const char* file, int line, unsigned mask = 0xffffffffu) {
+CUDA_HOST_QUIET inline void arrive(Kind kind, const char* file, int line,
+                                   unsigned mask = 0xffffffffu) {
     current->kind = kind;
     current->mask = mask;
     current->file = file;
@@ -155,8 +156,8 @@ CUDA_HOST_QUIET T exchange(unsigned mask, T value, int source, const char* file,
 
 template <class T>
 T __shfl_sync(unsigned mask, T value, int from, int width = 32, CUDA_HOST_SITE) {
-    const int lane = cuda_host::current->lane;
-    return cuda_host::exchange(mask, value, (lane & ~(width - 1)) | (from & (width - 1)), file, line);
+    const int base = static_cast<int>(cuda_host::current->lane) & ~(width - 1);
+    return cuda_host::exchange(mask, value, base | (from & (width - 1)), file, line);
 }
 template <class T>
 T __shfl_xor_sync(unsigned mask, T value, int bits, int width = 32, CUDA_HOST_SITE) {

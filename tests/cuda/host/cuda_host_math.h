@@ -107,9 +107,9 @@ namespace cuda_host {
 template <class I, class F> I to_integer(F x) {
     if (x != x) return 0;
     const F below = static_cast<F>(I(1) << (8 * sizeof(I) - 2)) * (std::is_signed_v<I> ? 2 : 4);
-    if (x >= below) return static_cast<I>(~(std::is_signed_v<I> ? I(1) << (8 * sizeof(I) - 1) : I(0)));
-    if (std::is_signed_v<I> ? x < -below : x <= F(-1))
-        return std::is_signed_v<I> ? static_cast<I>(I(1) << (8 * sizeof(I) - 1)) : I(0);
+    const I least = std::is_signed_v<I> ? static_cast<I>(I(1) << (8 * sizeof(I) - 1)) : I(0);
+    if (x >= below) return static_cast<I>(~least);
+    if (std::is_signed_v<I> ? x < -below : x <= F(-1)) return least;
     return static_cast<I>(x);
 }
 

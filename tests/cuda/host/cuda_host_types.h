@@ -1,4 +1,4 @@
-// CUDA's vector types, and __half and __nv_bfloat16 with their conversions, rounded to nearest even.
+// CUDA's vector types, and __half and __nv_bfloat16 with their conversions, rounded to even.
 #pragma once
 
 struct uint3 {
