@@ -48,8 +48,16 @@ class Backend(Protocol):
         """The kernel of a reduce formula: `f(*arrays, axis, shape, out=None)`; `order` as above."""
         ...
 
+    def near(self, array: Array) -> Backend:
+        """The backend of the device that an array lives on."""
+        ...
+
     def asarray(self, value: Any, dtype: Any = None) -> Array:
         """A value as an array of this backend, not copied where it already is one."""
+        ...
+
+    def constant(self, value: Any, dtype: Any) -> Array:
+        """A number as a 0-d array that nobody writes to."""
         ...
 
     def to_numpy(self, array: Array) -> Any:
@@ -95,36 +103,52 @@ def register(backend: Backend) -> None:
 
 def of(array: Array) -> Backend:
     """The backend of an array; raises `DTypeError` for what is none."""
-    return of_type(type(array))
+    return of_type(type(array)).near(array)
 
 
 def of_type(array_type: type) -> Backend:
     """The backend of a type of arrays (or of one that the type derives from)."""
-    for kind in array_type.__mro__:
-        if kind in _BACKENDS:
-            return _BACKENDS[kind]
+    found = known(array_type)
+    if found is not None:
+        return found
     raise DTypeError(
         f"tensorgrad: got {array_type.__name__}, expected a NumPy array, a number or a nested "
         "list of numbers; try numpy.asarray(x)"
     )
 
 
+def known(array_type: type) -> Backend | None:
+    """The backend of a type, if it has one; that of CuPy's arrays is loaded when one is met."""
+    for kind in array_type.__mro__:
+        if kind in _BACKENDS:
+            return _BACKENDS[kind]
+        if kind.__module__ == "cupy" and kind.__name__ == "ndarray":
+            from tensorgrad.backend.cuda import backend  # late: for import time
+
+            register(backend.ANY)
+            return backend.ANY
+    return None
+
+
 def on(device: Any = None) -> Backend:
     """The backend of a device, or of the default one; raises `DeviceError` if there is none."""
     device = _config.default_device.get() if device is None else str(device)
-    for backend in _BACKENDS.values():
-        if backend.device == device:
-            return backend
-    known = ", ".join(backend.device for backend in _BACKENDS.values())
-    raise DeviceError(f"device: got {device!r}, expected one of {known}; try device='cpu'")
+    if device == "cpu":
+        return next(iter(_BACKENDS.values()))
+    if device.partition(":")[0] == "cuda":
+        from tensorgrad.backend.cuda.device import index  # late: CuPy need not be there
+
+        number = index(device)
+        from tensorgrad.backend.cuda.backend import backend  # late: it imports CuPy
+
+        return backend(number)
+    raise DeviceError(f"device: got {device!r}, expected cpu, cuda or cuda:N; try device='cpu'")
 
 
 def asarray(value: Any, dtype: Any = None) -> Array:
     """A value as an array: of its own backend if it is an array, else of the CPU's."""
-    for kind in type(value).__mro__:
-        if kind in _BACKENDS:
-            return _BACKENDS[kind].asarray(value, dtype)
-    return on().asarray(value, dtype)
+    found = known(type(value))
+    return (on() if found is None else found.near(value)).asarray(value, dtype)
 
 
 def to_numpy(array: Array, dtype: Any = None, copy: bool | None = None) -> Any:

@@ -65,6 +65,14 @@ class NumpyBackend:
     def reduce(self, formula: Formula, order: int) -> Callable[..., Any]:
         return ReduceKernel(formula, order)
 
+    def near(self, array: Array) -> NumpyBackend:
+        return self
+
+    def constant(self, value: Any, dtype: Any) -> Array:
+        found = np.asarray(value, dtype)
+        found.flags.writeable = False
+        return found
+
     def asarray(self, value: Any, dtype: Any = None) -> Array:
         try:
             found = np.asarray(value, None if dtype is None else dtypes.dtype(dtype))

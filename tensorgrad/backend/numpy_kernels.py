@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from tensorgrad import dtypes, shapes
+from tensorgrad.backend import base
 
 Array = np.ndarray[Any, Any]
 
@@ -51,6 +52,21 @@ def astype(x: Array, *, dtype: Any, out: Array | None = None) -> Any:
         return x.astype(dtype)
     np.copyto(out, x, casting="unsafe")  # what a cast is, as in x.astype
     return out
+
+
+def transfer(x: Array, *, source: str, target: str) -> Any:
+    """A copy on another device."""
+    return base.on(target).asarray(x)
+
+
+def nonzero(x: Array) -> Any:
+    """The indices of what is not zero, an array per axis."""
+    return x.nonzero()
+
+
+def scale(x: Array, factor: float) -> None:
+    """x ← factor x."""
+    x *= np.asarray(factor, x.dtype)
 
 
 def copy(x: Array, *, out: Array | None = None) -> Any:

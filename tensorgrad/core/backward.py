@@ -50,10 +50,14 @@ class Arrays:
         _config.recording.reset(self._token)
 
     def add(self, a: Any, b: Any) -> Any:
-        return self.backend.add(a, b)
+        return self.home(a).add(a, b)
 
     def conform(self, ct: Any, node: Node) -> Any:
-        return self.backend.conform(ct, node.shape, node.dtype)
+        return self.home(ct).conform(ct, node.shape, node.dtype)
+
+    def home(self, array: Array) -> base.Backend:
+        """The backend of a cotangent: another one's where a tensor was moved between devices."""
+        return self.backend if type(array) is self.kind else base.known(type(array)) or self.backend
 
 
 class Tensors:
@@ -230,7 +234,7 @@ def backward(
         if value is leaf.into and leaf.grad is None and not leaf.hooks:
             leaf.grad = make(value)
         else:
-            accumulate_array(leaf, value, mode.backend, taken)
+            accumulate_array(leaf, value, mode.home(value), taken)
 
     with mode:
         propagate([(node, ct.data)], mode, accumulate, free=free, at_once=True)

@@ -15,7 +15,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from tensorgrad import _config, dtypes
-from tensorgrad._errors import TensorgradError
+from tensorgrad._errors import DeviceError, TensorgradError
 from tensorgrad.backend import base
 from tensorgrad.core.levels import interpret
 from tensorgrad.core.tape import INSIDE, ROOT, Array, Node, next_seq
@@ -46,8 +46,13 @@ _SCALARS: dict[Any, Tensor] = {}
 _PLAIN = frozenset((bool, int, float, complex))
 
 
-def operand(value: Any, others: Iterable[Any] = (), op: str = "tensor") -> Tensor:
-    """A value as a tensor; a Python number takes the dtype that NumPy 2 gives it beside others."""
+def operand(
+    value: Any, others: Iterable[Any] = (), op: str = "tensor", near: Tensor | None = None
+) -> Tensor:
+    """A value as a tensor; a Python number takes the dtype that NumPy 2 gives it beside others.
+
+    What is no array goes to the device of `near`, or else of the first of the others.
+    """
     if isinstance(value, Tensor):
         return value
     if type(value) in _PLAIN:
@@ -59,13 +64,18 @@ def operand(value: Any, others: Iterable[Any] = (), op: str = "tensor") -> Tenso
         raise TypeError(
             f"{op}: got {value!r}, expected a tensor, an array or a number; try tg.tensor(x)"
         )
+    if base.known(type(value)) is None:
+        near = next((x for x in others if isinstance(x, Tensor)), None) if near is None else near
+        if near is not None:
+            return make(base.of(near.value()).asarray(value))
     return make(base.asarray(value))
 
 
 def operands(values: tuple[Any, ...], op: str) -> tuple[Tensor, ...]:
     """Values as tensors; Python numbers last, since they take their dtype from the others."""
+    near = next((x for x in values if isinstance(x, Tensor)), None)
     found = [
-        x if isinstance(x, Tensor) else x if type(x) in _PLAIN else operand(x, (), op)
+        x if isinstance(x, Tensor) else x if type(x) in _PLAIN else operand(x, (), op, near)
         for x in values
     ]
     strong = [x for x in found if isinstance(x, Tensor)]
@@ -84,11 +94,11 @@ def beside(value: Any, other: Tensor) -> Tensor:
     """
     kind = type(value)
     zero = kind is float and not value and math.copysign(1.0, value)  # -0.0 is an equal key
-    key = (value, kind, zero, other.data.dtype, type(other.data))
+    home = base.of(other.value())
+    key = (value, kind, zero, other.data.dtype, home)
     found = _SCALARS.get(key)
     if found is None:
-        array = base.of(other.value()).asarray(value, dtypes.weak(value, other.dtype))
-        array.flags.writeable = False
+        array = home.constant(value, dtypes.weak(value, other.dtype))
         if len(_SCALARS) > 4096:
             _SCALARS.clear()
         found = _SCALARS[key] = make(array)
@@ -96,14 +106,23 @@ def beside(value: Any, other: Tensor) -> Tensor:
 
 
 def restore(value: Any, like: type) -> Array:
-    """A NumPy scalar, which is what NumPy makes of results without axes, as an array again."""
-    return base.of_type(like).asarray(value)
+    """A NumPy scalar, which is what NumPy makes of results without axes, as an array again.
+
+    An array of another device, the result of a transfer, is one already.
+    """
+    return value if base.known(type(value)) else base.of_type(like).asarray(value)
 
 
 def explain(op: Primitive, inputs: Sequence[Tensor], params: Params, error: Exception) -> Exception:
     """The error to raise for a kernel that failed: the op's own rule says it best."""
     if isinstance(error, TensorgradError):
         return error
+    devices = {t.device: None for t in inputs}
+    if len(devices) > 1:
+        return DeviceError(
+            f"{op.name}: got tensors on {', '.join(devices)}, expected all on one device; "
+            f"try x.to({next(iter(devices))!r})"
+        )
     try:
         op.spec(*(Spec(t.shape, t.dtype) for t in inputs), **params)
     except TensorgradError as better:

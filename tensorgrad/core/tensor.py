@@ -183,11 +183,11 @@ class Tensor:
     def item(self) -> Any:
         """The only element as a Python number (allowed on the tape: it is a constant)."""
         need(self.size == 1, "item", x=self, want="exactly one element", fix="x[0].item()")
-        return self.value().item()
+        return _on_host(self.value()).item()
 
     def tolist(self) -> Any:
         """The values as nested lists of Python numbers."""
-        return self.value().tolist()
+        return _on_host(self.value()).tolist()
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         if self.node is not None or self.level:
@@ -199,16 +199,16 @@ class Tensor:
         return base.to_numpy(self.data, dtype, copy)
 
     def __float__(self) -> float:
-        return float(self._off_tape("float"))
+        return float(_on_host(self._off_tape("float")))
 
     def __int__(self) -> int:
-        return int(self._off_tape("int"))
+        return int(_on_host(self._off_tape("int")))
 
     def __complex__(self) -> complex:
-        return complex(self._off_tape("complex"))
+        return complex(_on_host(self._off_tape("complex")))
 
     def __index__(self) -> int:
-        return int(self._off_tape("index").__index__())
+        return int(_on_host(self._off_tape("index")).__index__())
 
     def __bool__(self) -> bool:
         if self.size != 1:
@@ -221,7 +221,7 @@ class Tensor:
                 "bool: got a value with a batch hidden in it, expected one number; "
                 "try where(c, a, b) instead of `if c`"
             )
-        return bool(self.value())
+        return bool(_on_host(self.value()))
 
     def _payloads(self) -> Iterator[Any]:
         data = self.data
@@ -259,6 +259,11 @@ class Tensor:
                 "constant; try x.detach() first"
             )
         return type(self), (self.data, None, self.node is not None)
+
+
+def _on_host(array: Array) -> Any:
+    """An array as NumPy's: the one door through which numbers leave a device."""
+    return base.of(array).to_numpy(array)
 
 
 class Payload:

@@ -16,7 +16,8 @@ from tensorgrad.ops.shape import astype, reshape
 
 
 def _along(op: str, a: Any, indices: Any, axis: int | None) -> tuple[Any, Any, int]:
-    a, index = operand(a), index_tensor(op, indices)
+    a = operand(a)
+    index = index_tensor(op, indices, a)
     need(index.dtype.kind != "b", op, indices=index, want="integers", fix="nonzero(mask)",
          error=DTypeError)  # fmt: skip
     if axis is None:

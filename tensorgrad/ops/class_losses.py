@@ -8,10 +8,11 @@ from typing import Any
 
 from tensorgrad import dtypes, shapes
 from tensorgrad._errors import DTypeError, need
+from tensorgrad.backend import base
 from tensorgrad.core.formula import Reduce
 from tensorgrad.core.primitive import Spec, operand
 from tensorgrad.core.registry import fused, known, operation, primitive
-from tensorgrad.core.tensor import Tensor
+from tensorgrad.core.tensor import Tensor, make
 from tensorgrad.expr import (
     COLUMN,
     ELEMENT,
@@ -155,15 +156,19 @@ softmax_xent_p = fused(
 """The mean cross entropy of integer labels, forward and gradient in one kernel each."""
 
 
-@lru_cache(maxsize=64)
-def _constant(value: int) -> Tensor:
+def _constant(value: int, x: Tensor) -> Tensor:
     """An integer as a 0-d int64 tensor: beside the logits alone it would become a float."""
-    return operand(int(value))
+    return _held(int(value), x.device)
+
+
+@lru_cache(maxsize=64)
+def _held(value: int, device: str) -> Tensor:
+    return make(base.on(device).constant(value, dtypes.int64))
 
 
 def _classes(op: str, x: Any, target: Any) -> tuple[Any, int, int]:
     """(labels, class axis, number of classes) with the shapes and dtype checked."""
-    target = operand(target, (), op)
+    target = operand(target, (), op, x)
     axis = 0 if x.ndim == 1 else 1
     rows = x.shape[:axis] + x.shape[axis + 1 :]
     if target.dtype.kind not in "iu" or target.shape != rows or not x.shape or not x.shape[axis]:
@@ -208,7 +213,7 @@ def _refuse(op: str, x: Any, target: Any, axis: int, rows: shapes.Shape) -> None
 def _class_weight(op: str, x: Any, weight: Any, classes: int) -> Any:
     """One weight per class; ones where none is given."""
     if weight is None:
-        return _ones(classes, x.dtype)
+        return _ones(classes, x)
     weight = operand(weight, (x,), op)
     need(
         weight.shape == (classes,),
@@ -220,9 +225,9 @@ def _class_weight(op: str, x: Any, weight: Any, classes: int) -> Any:
     return weight
 
 
-def _ones(count: int, dtype: Any) -> Tensor:
-    """A constant vector of ones, of the dtype that a loss on `dtype` has."""
-    return operand(1.0).astype(dtypes.inexact(dtype)).broadcast_to((count,))
+def _ones(count: int, x: Tensor) -> Tensor:
+    """A constant vector of ones, of the dtype that a loss on `x` has."""
+    return operand(1.0, near=x).astype(dtypes.inexact(x.dtype)).broadcast_to((count,))
 
 
 def _averaged(loss: Any, weights: Any, reduction: str) -> Any:
@@ -251,17 +256,18 @@ def cross_entropy(
     tensor(0.69314718)
     """
     op = "cross_entropy"
-    x, target = operand(input, (), op), operand(target, (), op)
+    x = operand(input, (), op)
+    target = operand(target, (), op, x)
     mean = weight is None and reduction == "mean" and not label_smoothing
     if mean and _fit(x, target):
-        return softmax_xent_p.bind(x, target, _constant(ignore_index), axis=1)  # type: ignore[no-any-return]
+        return softmax_xent_p.bind(x, target, _constant(ignore_index, x), axis=1)  # type: ignore[no-any-return]
     check_reduction(op, reduction)
     if not 0 <= label_smoothing <= 1:
         need(False, op, label_smoothing=label_smoothing, want="0 to 1", fix="0.1")
     if dtypes.is_float(target.dtype):
         return _soft(x, target, weight, reduction, label_smoothing)
     target, axis, classes = _classes(op, x, target)
-    ignore = _constant(ignore_index)
+    ignore = _constant(ignore_index, x)
     if mean and dtypes.is_float(x.dtype):
         return softmax_xent_p.bind(x, target, ignore, axis=axis)  # type: ignore[no-any-return]
     view: Any = {"axis": (axis,), "shape": x.shape}
@@ -311,7 +317,9 @@ def nll_loss(
     x = operand(input, (), "nll_loss")
     target, axis, classes = _classes("nll_loss", x, target)
     weight = _class_weight("nll_loss", x, weight, classes)
-    loss, own = _nll_p.bind(x, target, _constant(ignore_index), weight, axis=(axis,), shape=x.shape)
+    loss, own = _nll_p.bind(
+        x, target, _constant(ignore_index, x), weight, axis=(axis,), shape=x.shape
+    )
     return _averaged(loss, own, reduction)  # type: ignore[no-any-return]
 
 

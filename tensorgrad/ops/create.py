@@ -77,7 +77,10 @@ def tensor(
             "tensor: got a tensor on the tape, expected a value without a past; "
             "try x.detach() for a constant, or tg.asarray(x) to keep the gradient"
         )
-    found: Tensor = asarray(data, dtype, device=device)
+    if device is not None and hasattr(data, "dtype"):
+        found: Tensor = asarray(data, dtype).to(device)
+    else:
+        found = asarray(data, dtype, device=device)
     if found.level:
         return found
     given = data.data if isinstance(data, Tensor) else data
@@ -99,8 +102,10 @@ def asarray(
         a = _nested(a)
     if isinstance(a, Tensor):
         found: Any = a if dtype is None else a.astype(dtype)
-    else:
+    elif device is None or hasattr(a, "dtype"):
         found = make(base.asarray(a, dtype))
+    else:
+        found = make(base.on(device).asarray(a, dtype))
     need(
         device is None or found.device == base.on(device).device,
         "asarray",

@@ -30,7 +30,7 @@ def _rows(index: Any, size: int, stacked: bool) -> Any:
     moved = transpose(index, order)
     if not stacked:
         return moved
-    numbers = reshape(operand(list(range(size))), (1, size, *(1,) * (moved.ndim - 2)))
+    numbers = reshape(operand(list(range(size)), near=index), (1, size, *(1,) * (moved.ndim - 2)))
     return concatenate((broadcast_to(numbers, (1, *moved.shape[1:])), moved))
 
 
@@ -163,7 +163,7 @@ last_along_p: Primitive = primitive(
 
 
 def _put_ct(ct: Any, out: Any, x: Any, index: Any, values: Any, *, axis: int) -> Any:
-    zero = astype(reshape(operand(0.0), (1,) * ct.ndim), ct.dtype)
+    zero = astype(reshape(operand(0.0, near=ct), (1,) * ct.ndim), ct.dtype)
     return put_along_p.bind(ct, index, zero, axis=axis)
 
 

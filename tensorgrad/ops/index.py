@@ -12,6 +12,7 @@ import numpy as np
 
 from tensorgrad import dtypes, shapes
 from tensorgrad._errors import GradientError, ShapeError, need
+from tensorgrad.backend import base
 from tensorgrad.core.primitive import operand
 from tensorgrad.core.registry import operation
 from tensorgrad.core.tensor import Payload, Tensor, make
@@ -38,9 +39,9 @@ def concrete(op: str, x: Tensor) -> Any:
     return data
 
 
-def index_tensor(op: str, k: Any) -> Any:
+def index_tensor(op: str, k: Any, near: Any = None) -> Any:
     """An index array as an integer or bool tensor; an empty list is an integer one."""
-    found: Any = k if isinstance(k, Tensor) else operand(k, (), op)
+    found: Any = k if isinstance(k, Tensor) else operand(k, (), op, near)
     if not isinstance(k, Tensor) and not found.size and found.dtype.kind == "f":
         found = astype(found, dtypes.int64)
     if found.node is not None:
@@ -72,12 +73,12 @@ def stack_index(arrays: list[Any]) -> Any:
 # -- x[key] ------------------------------------------------------------------------------------
 
 
-def plain_key(key: Any) -> Any:
+def plain_key(key: Any, near: Any = None) -> Any:
     """A key without tensors: arrays and numbers in their place, for a write."""
     parts = key if type(key) is tuple else (key,)
     if all(type(k) in BASIC for k in parts):
         return key
-    found = [k if type(k) in BASIC else index_tensor("setitem", k) for k in parts]
+    found = [k if type(k) in BASIC else index_tensor("setitem", k, near) for k in parts]
     for k in found:
         if type(k) is Tensor and k.level:
             raise ShapeError(
@@ -93,14 +94,14 @@ class Advanced(NamedTuple):
     new: bool = False
 
 
-def _parts(key: Key) -> list[Any]:
+def _parts(key: Key, near: Any) -> list[Any]:
     """The key's parts: basic ones as they are, all others as tensors, 0-d integers as numbers."""
     parts: list[Any] = []
     for k in key:
         if type(k) in BASIC:
             parts.append(k)
             continue
-        k = index_tensor("getitem", k)
+        k = index_tensor("getitem", k, near)
         number = not k.ndim and k.dtype.kind != "b" and not k.level
         parts.append(int(k) if number else k)
     return parts
@@ -113,15 +114,15 @@ def _consumed(k: Any) -> int:
     return 0 if k is None or k is Ellipsis else 1
 
 
-def _resolved(parts: list[Any], shape: shapes.Shape) -> list[Any]:
+def _resolved(parts: list[Any], x: Any) -> list[Any]:
     """The parts with integers, arrays and masks (as the places of True) made `Advanced`."""
-    used = sum(_consumed(k) for k in parts)
+    used, shape = sum(_consumed(k) for k in parts), x.shape
     found: list[Any] = []
     axis = 0
     for k in parts:
         size = max(len(shape) - used, 0) if k is Ellipsis else _consumed(k)
         if type(k) is int:
-            found.append(Advanced(operand(k)))
+            found.append(Advanced(operand(k, near=x)))
         elif type(k) is not Tensor:
             found.append(k)
         elif k.dtype.kind != "b":
@@ -129,11 +130,16 @@ def _resolved(parts: list[Any], shape: shapes.Shape) -> list[Any]:
         else:
             _check_mask(k, shape[axis : axis + size])
             true = concrete("getitem", k)
-            found += [Advanced(make(one)) for one in true.nonzero()] if k.ndim else [
-                Advanced(astype([0] if true else [], dtypes.int64), new=True)
+            found += [Advanced(make(one)) for one in _places(true)] if k.ndim else [
+                Advanced(astype(operand([0] if true else [], near=k), dtypes.int64), new=True)
             ]  # fmt: skip
         axis += size
     return found
+
+
+def _places(array: Any) -> Any:
+    """The indices of what is not zero, an array per axis."""
+    return base.of(array).kernel("nonzero")(array)
 
 
 def _check_mask(mask: Tensor, shape: shapes.Shape) -> None:
@@ -146,10 +152,10 @@ def _check_mask(mask: Tensor, shape: shapes.Shape) -> None:
 
 def _advanced(x: Any, key: Key) -> Any:
     """x[key] with arrays in the key: a basic index, then a gather along the axes of the arrays."""
-    parts = _parts(key)
+    parts = _parts(key, x)
     if all(type(k) is not Tensor for k in parts):
         return index_p.bind(x, key=tuple(parts))
-    parts = _resolved(parts, x.shape)
+    parts = _resolved(parts, x)
     places = [n for n, k in enumerate(parts) if type(k) is Advanced]
     together = places[-1] - places[0] == len(places) - 1
     basic = [_basic(k) for k in parts]
@@ -169,7 +175,7 @@ def _single(x: Any, key: Any) -> Any:
     """x[key] for a key of one part; rows by an array of integers are one gather."""
     if type(key) in BASIC:
         return index_p.bind(x, key=(key,))
-    found = index_tensor("getitem", key)
+    found = index_tensor("getitem", key, x)
     if found.dtype.kind == "b" or not found.ndim or not x.ndim:
         return _advanced(x, (found,))
     return gather_p.bind(x, stack_index([found]), axes=(0,), at=0)
@@ -232,7 +238,8 @@ def take(a: Any, indices: Any, axis: int | None = None, *, mode: str = "raise") 
     >>> take([1.0, 2.0, 3.0], [0, 0, 2])
     tensor([1., 1., 3.])
     """
-    a, index = operand(a), index_tensor("take", indices)
+    a = operand(a)
+    index = index_tensor("take", indices, a)
     need(mode == "raise", "take", mode=mode, want="mode 'raise'", fix="indices % size")
     if axis is None:
         a, axis = reshape(a, (a.size,)), 0
@@ -295,7 +302,7 @@ def nonzero(a: Any) -> Any:
     """The indices of the elements that are not zero, one integer tensor per axis; constants."""
     a = operand(a)
     need(a.ndim, "nonzero", a=a, want="one axis at least", fix="atleast_1d(a)")
-    return tuple([make(one) for one in concrete("nonzero", a).nonzero()])
+    return tuple([make(one) for one in _places(concrete("nonzero", a))])
 
 
 @operation(numpy="flatnonzero", oracle="flatnonzero", samples=_masked, orders=0)

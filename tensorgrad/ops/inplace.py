@@ -93,7 +93,7 @@ def setitem(x: Tensor, key: Any, value: Any) -> None:
     array = _writable(x, wrong, "x = tg.where(mask, v, x)")
     given = _constant(value, x, wrong, "x = tg.where(mask, v, x)")
     try:
-        part = base.of(array).kernel("assign")(array, given, key=plain_key(key))
+        part = base.of(array).kernel("assign")(array, given, key=plain_key(key, x))
     except (IndexError, TypeError, ValueError) as error:
         raise _refused("setitem", x, given, error) from None
     WRITES.note(array, base.bounds(part))

@@ -8,6 +8,7 @@ from typing import Any
 from tensorgrad import _config, dtypes
 from tensorgrad.backend import base
 from tensorgrad.core.backward import backward
+from tensorgrad.core.primitive import Primitive
 from tensorgrad.core.registry import OPERATIONS
 from tensorgrad.core.tensor import Tensor
 from tensorgrad.ops import inplace, protocols
@@ -32,8 +33,21 @@ def to(x: Tensor, target: Any = None, *, dtype: Any = None, device: Any = None) 
     elif target is not None:
         dtype = target
     if device is not None:
-        base.on(device)  # one device so far: x is there, or the device does not exist
+        wanted = base.on(device).device
+        if wanted != x.device:
+            x = transfer_p.bind(x, source=x.device, target=wanted)
     return x if dtype is None or dtypes.dtype(dtype) == x.dtype else x.astype(dtype)
+
+
+transfer_p: Primitive = Primitive(
+    "transfer",
+    nin=1,
+    spec=lambda x, *, source, target: x,
+    vjp=(lambda ct, out, x, *, source, target: transfer_p.bind(ct, source=target, target=source),),
+    linear=(0,),
+    batch=lambda inputs, batched, **params: transfer_p.bind(*inputs, **params),
+)
+"""A copy on another device; its cotangent comes back."""
 
 
 OTHERS: dict[str, Callable[..., Any]] = {

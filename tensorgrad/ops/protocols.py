@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from tensorgrad._errors import InPlaceError, NotDifferentiable
+from tensorgrad.backend import base
 from tensorgrad.core.primitive import operand
 from tensorgrad.core.registry import OPERATIONS
 from tensorgrad.core.tensor import Tensor, make
@@ -189,7 +190,7 @@ def _bare(name: str, function: Callable[..., Any], args: Any, kwargs: Any) -> An
 
 
 def _wrap(value: Any) -> Any:
-    if isinstance(value, np.ndarray) and value.dtype != object:
+    if base.known(type(value)) and value.dtype != object:
         return make(value)
     if isinstance(value, tuple) and not hasattr(value, "_fields"):
         return tuple(_wrap(v) for v in value)

@@ -260,7 +260,8 @@ def permutation(x: Any, *, device: str | None = None, generator: Generator | Non
     count = int(x.__index__()) if number else len(array)
     source = default_generator if generator is None else generator
     key, counter = source.take("permutation", count)
-    order = make(base.on(device).kernel("permutation")(key, counter, count))
+    home = base.on(device) if array is None else base.of(array.value())
+    order = make(home.kernel("permutation")(key, counter, count))
     return order if array is None else array[order]
 
 

@@ -145,7 +145,7 @@ def _joined(*parts: Any) -> Any:
 
 
 def _prod_jvp(t: Any, out: Any, x: Any, *, axis: shapes.Shape, keepdims: bool) -> Any:
-    ones = astype(reshape(operand(1.0), (1,) * out.ndim), x.dtype)
+    ones = astype(reshape(operand(1.0, near=x), (1,) * out.ndim), x.dtype)
     others = _prod_others(x, broadcast_to(ones, out.shape), axis, keepdims)
     if others is None:
         return None

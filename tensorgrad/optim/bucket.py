@@ -26,19 +26,29 @@ _steps = attrgetter("steps")
 def write(target: Array, value: Any) -> None:
     """Copy a value into an array, on record: a backward that still needs the old one raises."""
     WRITES.note(target, bounds(target))
-    target[...] = value
+    of(target).assign(target, value)
 
 
 def multiply(target: Array, factor: float) -> None:
     """target ← factor · target, on record."""
     WRITES.note(target, bounds(target))
     with quiet(target):
-        target *= tg.tensor(factor, dtype=target.dtype).data
+        kernel(target, "scale")(target, factor)
 
 
 def quiet(array: Array) -> Any:
     """A context in which arithmetic on such arrays does not warn."""
     return of(array).quiet()
+
+
+def on_device(array: Array) -> bool:
+    """Whether an array lives elsewhere than in the memory of the host."""
+    return of(array).device != "cpu"
+
+
+def kernel(array: Array, name: str) -> Callable[..., Any]:
+    """The kernel of that name for such arrays."""
+    return of(array).kernel(name)
 
 
 def extent(array: Array) -> tuple[int, int]:

@@ -9,7 +9,7 @@ from functools import cache
 from typing import Any
 
 import tensorgrad as tg
-from tensorgrad.optim.bucket import quiet
+from tensorgrad.optim.bucket import kernel, on_device, quiet
 
 Array = Any
 BLOCK = 4096  # elements: shorter than what a BLAS hands to threads, few enough to lose no digits
@@ -52,6 +52,8 @@ def _norm(flat: Array) -> float:
 
 def _squares(flat: Array) -> float:
     size, total = flat.size, 0.0
+    if on_device(flat):
+        return float(kernel(flat, "squares")(flat))
     whole = size - size % BLOCK if size > FEW * BLOCK else 0
     if whole:  # products of rows by columns, a call for all
         rows = flat[:whole].reshape(-1, 1, BLOCK)

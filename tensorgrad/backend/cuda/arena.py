@@ -58,25 +58,27 @@ class Block:
     """The memory of one live array; when the array dies it goes back to where it came from."""
 
     LARGE = LARGE  # an attribute outlives the module when the process ends
-    __slots__ = ("_arena", "_home", "_key", "_raw")
+    __slots__ = ("_arena", "_home", "_key", "_place")
 
-    def __init__(self, arena: Arena, home: Arena | Region, key: Key, raw: Any) -> None:
+    def __init__(self, arena: Arena, home: Arena | Region, key: Key, place: int) -> None:
         self._arena = arena
         self._home = home
         self._key = key
-        self._raw = raw
+        self._place = place
 
     def __del__(self) -> None:
         size = self._key[1]
         self._arena.used -= size
         if size >= self.LARGE:
-            self._arena.large.pop(self._raw.ptr, None)
+            self._arena.large.pop(self._place, None)
+        # The arena holds it: in a cycle of dead arrays it would be finalized along with this block.
+        raw = self._arena.live.pop(self._place)
         spare = self._home.spare
         found = spare.get(self._key)
         if found is None:
-            spare[self._key] = [self._raw]
+            spare[self._key] = [raw]
         else:
-            found.append(self._raw)
+            found.append(raw)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +106,7 @@ class Arena:
         self.index = index
         self.spare: Spare = {}
         self.large: dict[int, tuple[int, Place]] = {}
+        self.live: dict[int, Any] = {}
         self.used = 0
         self.peak = 0
         self.capturing = 0
@@ -135,7 +138,8 @@ class Arena:
             self.peak = self.used
         if size >= LARGE:
             self.large[raw.ptr] = (size, calling_place())
-        block = Block(self, home, key, raw)
+        self.live[raw.ptr] = raw
+        block = Block(self, home, key, raw.ptr)
         return self._pointer(self._memory(raw.ptr, size, block, self.index), 0)
 
     def _fresh(self, size: int) -> Any:

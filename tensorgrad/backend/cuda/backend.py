@@ -1,0 +1,176 @@
+"""The CUDA backend: CuPy arrays, formulas as generated kernels, products by cuBLASLt.
+
+Imported when a GPU is first asked for. CuPy arranges arrays; what computes is generated, stands in
+`kernels/`, or is NVIDIA's; the rest goes through CuPy's own functions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from functools import cache
+from typing import Any
+
+import cupy
+import numpy as np
+
+from tensorgrad import dtypes
+from tensorgrad._errors import DeviceError
+from tensorgrad.backend import base
+from tensorgrad.backend.cuda import (
+    arena,
+    complex,
+    create,
+    device,
+    index,
+    kernels,
+    losses,
+    products,
+    pulls,
+    random,
+    reduce,
+)
+from tensorgrad.backend.cuda.faults import faults
+from tensorgrad.backend.cuda.formula import ElementwiseKernel, bounds
+from tensorgrad.backend.cuda.staged import ReduceKernel
+from tensorgrad.expr import Formula
+
+Array = Any
+KERNEL_MODULES = (kernels, reduce, index, products, losses, complex, random, create)
+
+_current: Callable[[], int] = cupy.cuda.runtime.getDevice
+
+
+class CudaBackend:
+    """Arrays of CuPy in the memory of GPU number `number`, or of the current one (None)."""
+
+    name = "cuda"
+    array_type: type = cupy.ndarray
+
+    def __init__(self, number: int | None = None) -> None:
+        self._number = number
+        self.device = "cuda" if number is None else device.name_of(number)
+
+    def near(self, array: Array) -> CudaBackend:
+        """The backend of the GPU that an array lives on."""
+        number = array.data.device_id
+        return self if number == self._number else backend(number)
+
+    def kernel(self, name: str) -> Callable[..., Any]:
+        for module in KERNEL_MODULES:
+            found = getattr(module, name, None)
+            if found is not None:
+                return self._placed(name, found)
+        raise LookupError(f"{name}: got no kernel of this name in the CUDA backend, expected one")
+
+    def pull(self, name: str) -> Callable[..., Any] | None:
+        found = getattr(pulls, name, None)
+        # A list: a generator would run on another device, once that is the current one again.
+        return None if found is None else self._placed(name, lambda *given: list(found(*given)))
+
+    def elementwise(self, formula: Formula, order: int) -> Callable[..., Any]:
+        return self._placed(formula.name, ElementwiseKernel(formula))
+
+    def reduce(self, formula: Formula, order: int) -> Callable[..., Any]:
+        return self._placed(formula.name, ReduceKernel(formula))
+
+    def _placed(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        """A function run on the GPU of its arrays; one without arrays on this backend's own."""
+        poll, own = faults().poll, self._number
+
+        def run(*given: Any, **params: Any) -> Any:
+            poll()
+            number = own
+            arrays = 0
+            for x in given:
+                if type(x) is cupy.ndarray:
+                    if not arrays:
+                        number = x.data.device_id
+                    elif x.data.device_id != number:
+                        raise _mixed(name, given)
+                    arrays += 1
+                elif type(x) is np.ndarray:
+                    raise _mixed(name, given)
+            if number is None or number == _current():
+                return function(*given, **params)
+            with device.using(number):
+                return function(*given, **params)
+
+        return run
+
+    def asarray(self, value: Any, dtype: Any = None) -> Array:
+        wanted = None if dtype is None else dtypes.dtype(dtype)
+        if isinstance(value, cupy.ndarray):
+            return value if wanted is None or value.dtype == wanted else kernels.cast(value, wanted)
+        host = base.on("cpu").asarray(value, wanted)
+        with self._here():
+            return create.upload(host)
+
+    def constant(self, value: Any, dtype: Any) -> Array:
+        """A number as a 0-d array, made by a kernel: nothing is copied from the host."""
+        with self._here():
+            return create.constant(value, dtypes.dtype(dtype))
+
+    def to_numpy(self, array: Array) -> Any:
+        """A copy on the host, of values that nothing was wrong with."""
+        with device.using(array.data.device_id):
+            found = kernels.bits(array).get()
+            faults().poll()
+        return found.view(array.dtype)
+
+    def full(self, shape: tuple[int, ...], value: Any, dtype: Any) -> Array:
+        with self._here():
+            return kernels.full(shape, value, dtypes.dtype(dtype))
+
+    def add(self, a: Array, b: Array) -> Array:
+        return _ADD(a, b)
+
+    def conj(self, a: Array) -> Array:
+        with device.using(a.data.device_id):
+            return cupy.conjugate(a)
+
+    def conform(self, ct: Array, shape: tuple[int, ...], dtype: Any) -> Array:
+        with device.using(ct.data.device_id):
+            if ct.dtype.kind == "c" and np.dtype(dtype).kind != "c":
+                ct = ct.real
+            if ct.shape != shape:
+                ct = reduce.sum_to(ct, shape=shape)
+            return ct if ct.dtype == dtype else kernels.cast(ct, dtype)
+
+    def assign(self, target: Array, value: Array) -> None:
+        with device.using(target.data.device_id):
+            create.stored(target, value)
+
+    def bounds(self, array: Array) -> tuple[int, int]:
+        return bounds(array)
+
+    def quiet(self) -> Any:
+        return nullcontext()
+
+    def _here(self) -> Any:
+        return nullcontext() if self._number is None else device.using(self._number)
+
+
+def _mixed(name: str, given: tuple[Any, ...]) -> DeviceError:
+    """The error for arrays of several devices."""
+    devices = [
+        device.name_of(x.data.device_id) if type(x) is cupy.ndarray else "cpu"
+        for x in given
+        if type(x) in (cupy.ndarray, np.ndarray)
+    ]
+    return DeviceError(
+        f"{name}: got arrays on {', '.join(devices)}, expected all on one device; "
+        f"try x.to({devices[0]!r})"
+    )
+
+
+@cache
+def backend(number: int) -> CudaBackend:
+    """The backend of GPU number `number`."""
+    return CudaBackend(number)
+
+
+arena.install()
+ANY = CudaBackend()
+_ADD = ANY._placed("add", products.ADD)
+base.register(ANY)

@@ -1,0 +1,134 @@
+"""CuPy arrays made from numbers and from class labels, one plain function per way."""
+
+from __future__ import annotations
+
+import weakref
+from typing import Any
+
+import cupy
+import numpy as np
+
+from tensorgrad import dtypes
+from tensorgrad.backend.cuda import device, launch
+from tensorgrad.backend.cuda.faults import faults
+from tensorgrad.backend.cuda.index import check
+from tensorgrad.backend.cuda.kernels import bits, cast, full, moved, written
+
+Array = Any
+
+COUNTERS = 1024  # threads of the kernels that count labels
+
+
+def zeroed(shape: Any, dtype: Any) -> Array:
+    return cupy.zeros(shape, dtype)
+
+
+def copied(x: Array) -> Array:
+    return moved(lambda b: b.copy(), x)
+
+
+def upload(host: Any) -> Array:
+    """A NumPy array on the current device."""
+    if host.dtype.name == "bfloat16":
+        return cupy.asarray(host.view(np.uint16)).view(host.dtype)
+    return cupy.asarray(host)
+
+
+def arange(start: Any, stop: Any, step: Any, dtype: Any) -> Array:
+    if np.dtype(dtype).kind in "iu" and {type(start), type(stop), type(step)} <= {int}:
+        return cupy.arange(start, stop, step, dtype)
+    host: Any = np.arange(start, stop, step, dtype)  # type: ignore[call-overload]
+    return upload(host)  # the same roundings as on the CPU
+
+
+def linspace(start: Any, stop: Any, num: int, endpoint: bool, dtype: Any) -> Array:
+    return upload(np.linspace(start, stop, num, endpoint, dtype=dtype))
+
+
+def tri(n: int, m: int, k: int, dtype: Any) -> Array:
+    return _cast(cupy.tri(n, m, k, np.bool_), dtype)
+
+
+def eye(n: int, m: int, k: int, dtype: Any) -> Array:
+    return _cast(cupy.eye(n, m, k, np.bool_), dtype)
+
+
+def _cast(found: Array, dtype: Any) -> Array:
+    return found if found.dtype == dtype else cast(found, dtype)
+
+
+def transfer(x: Array, *, source: str, target: str) -> Any:
+    """A copy on another device, or on the host."""
+    if target == "cpu":
+        found = bits(x).get()
+        faults().poll()
+        return found.view(x.dtype)
+    with device.using(device.index(target)):
+        return moved(lambda b: b.copy(), x)
+
+
+# -- constants ---------------------------------------------------------------------------------
+
+_VALUES: dict[int, tuple[Any, Any]] = {}
+
+
+def constant(value: Any, dtype: Any) -> Array:
+    """A number as a 0-d array; the host remembers it, so that it need not ask the device."""
+    found = full((), value, dtype)
+    key = id(found)
+    _VALUES[key] = weakref.ref(found, lambda _: _VALUES.pop(key, None)), value
+    return found
+
+
+def host_value(array: Array) -> Any:
+    """The number in a 0-d array: remembered, or else read from the device, which waits for it."""
+    known = _VALUES.get(id(array))
+    return known[1] if known is not None and known[0]() is array else array.item()
+
+
+# -- class labels ------------------------------------------------------------------------------
+
+
+def one_hot(x: Array, *, classes: int, dtype: Any, out: Array | None = None) -> Any:
+    """1 at each label, 0 elsewhere, the classes on a new last axis; labels are range-checked."""
+    check("one_hot", x, classes)
+    return written(_cast(x[..., None] == cupy.arange(classes), dtype), out)
+
+
+def counted(
+    labels: Array, ignore: int, dtype: Any, ct: Array | None = None, scale: Array | None = None
+) -> Array:
+    """How many labels are not `ignore`, as a number of `dtype`; `scale` is set to ct / count."""
+    count = cupy.empty((), dtype)
+    target = cupy.empty((), dtype) if scale is None else scale
+    launch.kernel("softmax_xent", f"softmax_xent_scale_{launch.SUFFIX[np.dtype(dtype).name]}")(
+        (1,), (COUNTERS,), launch.address(labels), launch.address(ct), launch.address(count),
+        launch.address(target), np.int64(labels.size),
+        np.int64(ignore),
+    )  # fmt: skip
+    return count
+
+
+def mean_of(loss: Array, count: Array, dtype: Any) -> Array:
+    """Σ loss / count in `dtype`, NaN for a count of 0; loss and count in its compute dtype."""
+    found = cupy.empty((), dtype)
+    launch.kernel("softmax_xent", f"softmax_xent_mean_{launch.SUFFIX[np.dtype(dtype).name]}")(
+        (1,), (COUNTERS,), launch.address(loss), launch.address(count), launch.address(found),
+        np.int64(loss.size),
+    )  # fmt: skip
+    return found
+
+
+def mean_counted(loss: Array, labels: Array, ignore: Array, out: Array | None = None) -> Any:
+    """Σ loss / n over the n rows whose label is not `ignore`; NaN where there is none."""
+    wide = dtypes.compute(loss.dtype)
+    given = launch.contiguous(loss if loss.dtype == wide else cast(loss, wide))
+    flat = launch.contiguous(labels.astype(np.int64, copy=False))
+    count = counted(flat, host_value(ignore), wide)
+    return written(mean_of(given, count, loss.dtype), out)
+
+
+def stored(target: Array, value: Array) -> None:
+    """Copy `value` into `target`, cast and broadcast."""
+    same = target.dtype == value.dtype
+    bits(target)[...] = bits(value if same else cast(value, target.dtype))

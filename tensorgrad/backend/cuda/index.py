@@ -1,0 +1,381 @@
+"""Indexing of CuPy arrays: gathers, their adjoints, and assignment.
+
+CuPy itself takes an index out of range modulo the size; here such an index is a fault, reported as
+`faults` says. Sums into rows have a fixed order: positions are sorted first. Every function takes
+`out=`: None, or an array of the result's shape and dtype to write into.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cupy
+import cupyx
+import numpy as np
+
+from tensorgrad import dtypes, shapes
+from tensorgrad._errors import DeviceError
+from tensorgrad.backend.cuda import launch
+from tensorgrad.backend.cuda.faults import Fault, faults
+from tensorgrad.backend.cuda.kernels import bits, written
+
+Array = Any
+
+BLOCK, WINDOW, MOST_BLOCKS = 256, 64, 2**30
+OUTSIDE = -(2**62)
+"""A position that no table has."""
+
+
+def _named(op: str, x: Array, error: Exception) -> IndexError:
+    """An IndexError with the operation and the array in its text."""
+    return IndexError(
+        f"{op}: got an index into {x.dtype}{x.shape}: {error}, expected one inside the array; "
+        "try -size <= index < size on every axis"
+    )
+
+
+# -- basic -------------------------------------------------------------------------------------
+
+
+def index(x: Array, *, key: tuple[Any, ...], out: Array | None = None) -> Any:
+    try:
+        return written(x[key], out)
+    except IndexError as error:
+        raise _named("getitem", x, error) from None
+
+
+def unindex(
+    ct: Array, *, key: tuple[Any, ...], shape: shapes.Shape, out: Array | None = None
+) -> Any:
+    found = cupy.zeros(shape, ct.dtype) if out is None else out
+    if out is not None:
+        bits(out).fill(0)
+    bits(found)[key] = bits(ct)
+    return found
+
+
+def assign(x: Array, value: Array, *, key: Any) -> Array:
+    """x[key] = value; returns the part of x that was written, or x where that is no view.
+
+    Of equal indices the last one wins, as in NumPy.
+    """
+    keys = key if type(key) is tuple else (key,)
+    if any(type(k) is np.ndarray for k in keys):
+        raise DeviceError(
+            "setitem: got a NumPy array as index of a tensor on a GPU, expected one on its device; "
+            f"try index.to({f'cuda:{x.data.device_id}'!r})"
+        )
+    value = value if value.dtype == x.dtype else value.astype(x.dtype)
+    if all(isinstance(k, int | slice | None | type(...)) and not isinstance(k, bool) for k in keys):
+        try:
+            part = x[(*keys, ...) if Ellipsis not in keys else keys]
+        except IndexError as error:
+            raise _named("setitem", x, error) from None
+        bits(part)[...] = bits(value)
+        return part
+    if all(getattr(k, "dtype", None) in (None, np.dtype(bool)) for k in keys):
+        bits(x)[key] = bits(value)  # a mask names no element twice
+        return x
+    _check_key(x, keys)
+    places = cupy.arange(x.size).reshape(x.shape)[key]
+    given = launch.contiguous(cupy.broadcast_to(bits(value), places.shape))
+    flat = cupy.ascontiguousarray(bits(x)).reshape(-1)
+    _put(flat, places.reshape(-1), given.reshape(-1))
+    if not x.flags.c_contiguous:
+        bits(x)[...] = flat.reshape(x.shape)
+    return x
+
+
+def _check_key(x: Array, keys: tuple[Any, ...]) -> None:
+    """Raise for an index array that leaves its axis; this waits for the device."""
+    used = sum(k.ndim if _is_mask(k) else k is not None and k is not Ellipsis for k in keys)
+    axis = 0
+    for k in keys:
+        if k is Ellipsis:
+            axis += x.ndim - used
+        elif k is not None:
+            if hasattr(k, "dtype") and not _is_mask(k) and k.size:
+                size = x.shape[axis]
+                if bool(((k < -size) | (k >= size)).any()):
+                    error = IndexError(
+                        f"an index is out of bounds for axis {axis} with size {size}"
+                    )
+                    raise _named("setitem", x, error)
+            axis += k.ndim if _is_mask(k) else 1
+
+
+def _is_mask(k: Any) -> bool:
+    return getattr(k, "dtype", None) == np.bool_
+
+
+def _put(flat: Array, places: Array, values: Array) -> None:
+    """flat[places] = values, the last of equal places winning."""
+    if places.size:
+        last = _last(places, flat.size)
+        flat[places] = values[last[places]]
+
+
+def _last(places: Array, size: int) -> Array:
+    """For every position the number of the last place that names it, -1 for none."""
+    last = cupy.zeros(size, np.uint64)  # CuPy's maximum has no signed 64-bit form
+    cupyx.scatter_max(last, places, cupy.arange(1, places.size + 1, dtype=np.uint64))
+    return last.view(np.int64) - 1
+
+
+def check(op: str, labels: Array, count: int) -> None:
+    """Report whole numbers outside 0 .. count - 1, without waiting: a gather from a table."""
+    if labels.size:
+        places = cupy.where((labels < 0) | (labels >= count), OUTSIDE, labels).astype(np.int64)
+        rows(op, cupy.empty((count, 1), np.uint8), launch.contiguous(places).reshape(-1), count)
+
+
+# -- rows of a table ---------------------------------------------------------------------------
+
+
+def _shape_of(shape: shapes.Shape, axes: shapes.Shape) -> tuple[int, int, int] | None:
+    """(outer, count, inner) where the indexed axes are next to each other, else None."""
+    if axes != tuple(range(axes[0], axes[-1] + 1)):
+        return None
+    indexed = shape[axes[0] : axes[-1] + 1]
+    outer, inner = shapes.size(shape[: axes[0]]), shapes.size(shape[axes[-1] + 1 :])
+    return outer, shapes.size(indexed), inner
+
+
+def _positions(index: Array, sizes: shapes.Shape, checked: bool) -> Array:
+    """Row-major positions from one index per axis; negative ones count from the end.
+
+    An index out of range makes a position `OUTSIDE`; one axis alone is `checked` by the kernel.
+    """
+    if len(sizes) == 1 and checked:
+        return index[0]
+    found: Any = 0
+    bad: Any = None
+    for one, size in zip(index, sizes):
+        wrong = (one < -size) | (one >= size)
+        bad = wrong if bad is None else bad | wrong
+        found = found * size + cupy.where(one < 0, one + size, one)
+    return cupy.where(bad, OUTSIDE, found)
+
+
+def _spread(positions: Array, outer: int, count: int) -> Array:
+    """Positions in each of `outer` tables of `count` rows that lie one after the other."""
+    flat = positions.reshape(-1)
+    if outer == 1:
+        return launch.contiguous(flat)
+    starts = cupy.arange(outer, dtype=np.int64)[:, None] * count
+    return cupy.where(flat == OUTSIDE, flat, flat + starts).reshape(-1)
+
+
+def _lanes(columns: int, vector: int) -> int:
+    """Threads that share a row: a power of two, at most 32."""
+    lanes = 1
+    while lanes < 32 and lanes * vector < columns:
+        lanes *= 2
+    return lanes
+
+
+def _grid(items: int, lanes: int, columns: int, vector: int) -> tuple[int, int]:
+    groups = -(-columns // (lanes * vector))
+    return (launch.blocks(items * lanes, BLOCK, MOST_BLOCKS), min(max(groups, 1), 64))
+
+
+def _word(op: str, size: int) -> int:
+    return faults().word(Fault(op, "an index", size, "indices of the axis", 0, signed=True))
+
+
+def rows(op: str, table: Array, positions: Array, limit: int) -> Array:
+    """table[positions] for a contiguous (count, columns) table; `limit` is for the error's text."""
+    size = table.itemsize
+    columns = table.shape[1] * (2 if size == 16 else 1)
+    size = min(size, 8)
+    found = cupy.empty((positions.size, table.shape[1]), table.dtype)
+    if not found.size:
+        return found
+    vector = 16 // size
+    lanes = _lanes(columns, vector)
+    run = launch.kernel("index", f"gather_rows_{size}")
+    run(
+        _grid(positions.size, lanes, columns, vector),
+        (BLOCK,),
+        launch.address(table),
+        launch.address(positions),
+        launch.address(found),
+        _word(op, limit),
+        np.int64(positions.size),
+        np.int64(table.shape[0]),
+        np.int32(columns),
+        np.int64(columns),
+        np.int64(columns),
+        np.int32(lanes),
+    )
+    return found
+
+
+def add_rows(op: str, updates: Array, positions: Array, count: int, limit: int) -> Array:
+    """Zeros (count, columns) to which contiguous rows are added, in the order of their numbers."""
+    total = cupy.zeros((count, updates.shape[1]), updates.dtype)
+    if not updates.size:
+        return total
+    real = dtypes.real(updates.dtype)
+    if real.name not in launch.SUFFIX:
+        return _add_whole(total, updates, positions)
+    order = cupy.argsort(positions)  # stable, as always in CuPy
+    ordered = positions[order]
+    wide = dtypes.compute(real)
+    columns = updates.shape[1] * (updates.itemsize // real.itemsize)
+    windows = -(-positions.size // WINDOW)
+    head, tail = (cupy.empty((windows, columns), wide) for _ in range(2))
+    lanes = _lanes(columns, 16 // real.itemsize)
+    grid = _grid(windows, lanes, columns, 16 // real.itemsize)
+    suffix = launch.SUFFIX[real.name]
+    sizes = (np.int64(positions.size), np.int64(count), np.int32(columns))
+    ends = (launch.address(head), launch.address(tail))
+    launch.kernel("index", f"index_add_{suffix}")(
+        grid, (BLOCK,), launch.address(updates), launch.address(ordered), launch.address(order),
+        launch.address(total), *ends, _word(op, limit), *sizes, np.int64(columns),
+        np.int64(columns), np.int32(lanes),
+    )  # fmt: skip
+    launch.kernel("index", f"index_add_fold_{suffix}")(
+        grid, (BLOCK,), launch.address(ordered), *ends, launch.address(total), *sizes,
+        np.int64(columns), np.int32(lanes),
+    )  # fmt: skip
+    return total
+
+
+def _add_whole(total: Array, updates: Array, positions: Array) -> Array:
+    """Whole numbers, whose sum has no order; CuPy adds unsigned words of 64 bits."""
+    wide = total.astype(np.int64).view(np.uint64)
+    cupyx.scatter_add(wide, positions, updates.astype(np.int64).view(np.uint64))
+    return wide.view(np.int64).astype(total.dtype)
+
+
+# -- gather and its adjoint --------------------------------------------------------------------
+
+
+def _natural(axes: shapes.Shape) -> int:
+    """Where the axes of the index come to lie: at the first one if they are next to each other."""
+    return axes[0] if axes[-1] - axes[0] == len(axes) - 1 else 0
+
+
+def _block(ndim: int, width: int, source: int, target: int) -> list[int]:
+    """The order of axes that moves `width` axes from position `source` to `target`."""
+    block = list(range(source, source + width))
+    rest = [k for k in range(ndim) if k not in block]
+    return rest[:target] + block + rest[target:]
+
+
+def gather(x: Array, index: Array, *, axes: shapes.Shape, at: int, out: Array | None = None) -> Any:
+    source, natural = x, _natural(axes)
+    parts = _shape_of(x.shape, axes)
+    if parts is None:
+        kept = [k for k in range(x.ndim) if k not in axes]
+        source = x.transpose([*axes, *kept])
+        natural, axes = 0, tuple(range(len(axes)))
+        parts = _shape_of(source.shape, axes)
+    outer, count, inner = parts  # type: ignore[misc]
+    sizes = tuple([source.shape[k] for k in axes])
+    _check_empty("take", x, index, sizes)
+    positions = _spread(_positions(index, sizes, outer == 1), outer, count)
+    table = launch.contiguous(source).reshape(outer * count, inner)
+    shape = (*source.shape[: axes[0]], *index.shape[1:], *source.shape[axes[-1] + 1 :])
+    found = rows("take", table, positions, sizes[0]).reshape(shape)
+    if at != natural and index.ndim > 1:
+        found = found.transpose(_block(found.ndim, index.ndim - 1, natural, at))
+    return written(found, out)
+
+
+def _check_empty(op: str, x: Array, index: Array, sizes: shapes.Shape) -> None:
+    if index.size and not shapes.size(sizes):
+        raise _named(op, x, IndexError("the axis is empty"))
+
+
+def scatter_add(
+    ct: Array,
+    index: Array,
+    *,
+    axes: shapes.Shape,
+    at: int,
+    shape: shapes.Shape,
+    out: Array | None = None,
+) -> Any:
+    """Zeros of `shape` to which ct is added where `gather` read; repeated indices accumulate."""
+    width = index.ndim - 1
+    kept = [k for k in range(len(shape)) if k not in axes]
+    sizes = tuple([shape[k] for k in axes])
+    places = _positions(index, sizes, False).reshape(-1)
+    columns = shapes.size(tuple([shape[k] for k in kept]))
+    updates = ct.transpose(_block(ct.ndim, width, at, 0)).reshape(places.size, columns)
+    count = shapes.size(sizes)
+    total = add_rows("take", launch.contiguous(updates), places, count, sizes[0])
+    order = [*axes, *kept]
+    total = total.reshape([shape[k] for k in order])
+    turned = order != sorted(order)
+    return written(total.transpose(np.argsort(order).tolist()) if turned else total, out)
+
+
+# -- one index per element ---------------------------------------------------------------------
+
+
+def _along(index: Array, axis: int, shape: shapes.Shape) -> Array:
+    """Row-major positions in an array of `shape` of what an index along `axis` names."""
+    positions: Any = 0
+    for k, size in enumerate(shape):
+        if k == axis:
+            one = cupy.where(index < 0, index + size, index)
+        else:
+            one = cupy.arange(size).reshape([-1 if j == k else 1 for j in range(len(shape))])
+        positions = positions * size + one
+    size = shape[axis]
+    return cupy.where((index < -size) | (index >= size), OUTSIDE, positions)
+
+
+def take_along_axis(x: Array, index: Array, *, axis: int, out: Array | None = None) -> Any:
+    rest = [n for k, n in enumerate(x.shape) if k != axis]
+    met = shapes.broadcast(
+        tuple(rest),
+        tuple([n for k, n in enumerate(index.shape) if k != axis]),
+        op="take_along_axis",
+    )
+    wide = (*met[:axis], x.shape[axis], *met[axis:])
+    table = launch.contiguous(cupy.broadcast_to(x, wide))
+    _check_empty("take_along_axis", x, index, x.shape[axis : axis + 1])
+    places = _along(index, axis, wide)
+    found = rows("take_along_axis", table.reshape(-1, 1), places.reshape(-1), x.shape[axis])
+    return written(found.reshape(places.shape), out)
+
+
+def add_along_axis(
+    ct: Array, index: Array, *, axis: int, shape: shapes.Shape, out: Array | None = None
+) -> Any:
+    """Zeros of `shape` to which ct is added where `take_along_axis` read."""
+    places = cupy.broadcast_to(_along(index, axis, shape), ct.shape).reshape(-1)
+    updates = launch.contiguous(ct).reshape(-1, 1)
+    total = add_rows("take_along_axis", updates, places, shapes.size(shape), shape[axis])
+    return written(total.reshape(shape), out)
+
+
+def put_along_axis(
+    x: Array, index: Array, values: Array, *, axis: int, out: Array | None = None
+) -> Any:
+    found = bits(x).copy(order="C")
+    places = _checked(_along(index, axis, x.shape), "put_along_axis", x)
+    given = cupy.broadcast_to(bits(values), places.shape)
+    _put(found.reshape(-1), places.reshape(-1), launch.contiguous(given).reshape(-1))
+    return written(found.view(x.dtype), out)
+
+
+def _checked(places: Array, op: str, x: Array) -> Array:
+    """Places that all lie in the array; this waits for the device."""
+    if places.size and bool((places < 0).any()):
+        raise _named(op, x, IndexError("an index is out of bounds"))
+    return places
+
+
+def last_along_axis(
+    index: Array, *, axis: int, shape: shapes.Shape, out: Array | None = None
+) -> Any:
+    """True where `put_along_axis` leaves the value of this index: the last of equal ones."""
+    places = _checked(_along(index, axis, shape), "put_along_axis", index).reshape(-1)
+    numbers = cupy.arange(places.size)
+    last = _last(places, shapes.size(shape))
+    return written((last[places] == numbers).reshape(index.shape), out)

@@ -1,0 +1,48 @@
+"""The kernels of `kernels/*.cu` and of generated texts, ready to be launched, and how they are."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import cupy
+
+from tensorgrad.backend.cuda.module import load, source
+from tensorgrad.codegen.cuda import OPTIONS
+
+Array = Any
+
+SUFFIX = {"float32": "f32", "float64": "f64", "float16": "f16", "bfloat16": "bf16"}
+"""How the floating dtypes are named in the kernels of `kernels/`."""
+
+
+@cache
+def kernel(file: str, name: str) -> Any:
+    """The launcher of one kernel of `kernels/<file>.cu`, by its exported name."""
+    return load(source(file), (name,), OPTIONS)[name]
+
+
+@cache
+def generated(text: str, name: str) -> Any:
+    """The launcher of one kernel of a generated text."""
+    return load(text, (name,), OPTIONS)[name]
+
+
+def stream() -> int:
+    """The address of the current stream."""
+    return int(cupy.cuda.get_current_stream().ptr)
+
+
+def blocks(count: int, per_block: int, most: int = 2**20) -> int:
+    """Blocks for `count` items; the kernels walk on where there are fewer."""
+    return max(1, min(-(-count // per_block), most))
+
+
+def contiguous(x: Array) -> Array:
+    """x itself where it lies in C order, else a copy that does; never of another shape."""
+    return x if x.flags.c_contiguous else cupy.ascontiguousarray(x).reshape(x.shape)
+
+
+def address(x: Array | None) -> int:
+    """Where an array begins in the memory of its device, 0 for none."""
+    return 0 if x is None else int(x.data.ptr)

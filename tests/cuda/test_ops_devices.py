@@ -1,0 +1,180 @@
+"""Devices of the CUDA backend: where results live, what is refused, faults, capture."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from ops_tools import gpus, here, there
+
+import tensorgrad as tg
+from tensorgrad.core.primitive import PRIMITIVES
+
+
+@pytest.fixture(scope="module")
+def gpu() -> Iterator[Any]:
+    with gpus(devices=2) as machine:
+        yield machine
+
+
+def test_results_live_where_their_arrays_do(gpu: Any, rng: np.random.Generator) -> None:
+    x = there(rng.standard_normal((4, 3)), "cuda:1")
+    found = tg.softmax(tg.linear(x, x) * 2 + 1)[[0, 1]].sum(0)
+    assert found.device == "cuda:1"
+    assert x.device == "cuda:1"
+    assert tg.zeros((2,), device="cuda").device == "cuda:0"
+    with tg.device("cuda:1"):
+        assert tg.tensor([1.0, 2.0]).device == "cuda:1"
+        assert tg.rand(3).device == "cuda:1"
+
+
+def test_gradients_come_back_through_a_move(gpu: Any, rng: np.random.Generator) -> None:
+    value = rng.standard_normal(5)
+    x = tg.tensor(value, requires_grad=True)
+    y = x.to("cuda:0") * 2
+    z = (y.to("cuda:1") ** 2).sum()
+    assert (y.device, z.device) == ("cuda:0", "cuda:1")
+    z.to("cpu").backward()
+    assert x.grad is not None
+    assert x.grad.device == "cpu"
+    np.testing.assert_allclose(here(x.grad), 8 * value)
+
+
+def test_mixed_devices_are_refused(gpu: Any) -> None:
+    here_, first, second = (tg.ones((3,), device=d) for d in ("cpu", "cuda:0", "cuda:1"))
+    for x, y in ((first, second), (here_, first), (first, here_), (second, first)):
+        for call in (tg.add, tg.matmul, lambda a, b: tg.where(a > 0, a, b)):
+            with pytest.raises(tg.DeviceError, match=r"expected all on one device; try x.to\("):
+                call(x, y)
+    with pytest.raises(tg.DeviceError, match="cuda:9"):
+        tg.zeros((2,), device="cuda:9")
+
+
+def test_numbers_and_lists_go_where_the_array_is(gpu: Any, rng: np.random.Generator) -> None:
+    x = there(rng.standard_normal((3, 4)), "cuda:1")
+    for found in (x + 1, 2.0 * x, x[[0, 2]], x[[True, False, True]], tg.take(x, [1, 1], 1),
+                  tg.cross_entropy(x, [0, 1, 3]), x + np.float64(1)):  # fmt: skip
+        assert found.device == "cuda:1"
+
+
+def test_host_values(gpu: Any) -> None:
+    x = there(np.array([1.5]))
+    assert (x.item(), float(x[0]), int(x[0]), bool(x[0])) == (1.5, 1.5, 1, True)
+    assert x.tolist() == [1.5]
+    assert "1.5" in repr(x)
+    np.testing.assert_array_equal(np.asarray(x), [1.5])
+
+
+# -- what kernels find wrong ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("bad", [7, -8])
+def test_an_index_out_of_range_is_told_before_a_value_is_read(bad: int, gpu: Any) -> None:
+    x = there(np.arange(7.0))
+    found = x[there(np.array([0, bad, 3]))]
+    with pytest.raises(IndexError, match=r"take: got an index out of range in row 1, expected -7"):
+        found.numpy()
+    assert x[[6, -7]].tolist() == [6.0, 0.0]  # the process goes on
+
+
+def test_labels_out_of_range(gpu: Any, rng: np.random.Generator) -> None:
+    x, wrong = there(rng.standard_normal((4, 3))), there(np.array([0, 1, 5, 2]))
+    for call in (lambda: tg.cross_entropy(x, wrong),
+                 lambda: tg.cross_entropy(x, wrong, reduction="sum"),
+                 lambda: tg.nll_loss(x, wrong), lambda: tg.one_hot(wrong, 3)):  # fmt: skip
+        with pytest.raises(IndexError, match=r"out of range in row 2, expected 0 <= label < 3|"
+                                             r"out of range in row 2, expected -3"):  # fmt: skip
+            call().numpy()
+
+
+def test_more_ranges_than_words(gpu: Any) -> None:
+    from tensorgrad.backend.cuda import faults
+
+    for size in range(1, faults.WORDS + 10):
+        faults.faults().word(faults.Fault("take", "an index", size, "x", 0))
+    x = there(np.arange(4321.0))
+    with pytest.raises(IndexError, match="take: got an index out of range in row 0"):
+        x[there(np.array([4321]))].numpy()
+
+
+def test_writes_out_of_range_are_refused_at_once(gpu: Any) -> None:
+    x, far = there(np.zeros((3, 4))), there(np.array([0, 4]))
+    for write in (lambda: x.__setitem__((0, far), 1.0), lambda: x.__setitem__(9, 1.0),
+                  lambda: tg.put_along_axis(x, there(np.array([[4]])), there(np.ones((1, 1))), 1),
+                  ):  # fmt: skip
+        with pytest.raises(IndexError):
+            write()
+    np.testing.assert_array_equal(here(x), np.zeros((3, 4)))
+
+
+# -- capture -------------------------------------------------------------------------------------
+
+
+def test_a_training_step_is_captured(gpu: Any, rng: np.random.Generator) -> None:
+    from tensorgrad.backend.cuda.graph import capture
+
+    x, y = there(rng.standard_normal((16, 6)).astype("f4")), there(rng.integers(0, 3, 16))
+    first = [rng.standard_normal(s).astype("f4") / 3 for s in ((8, 6), (8,), (3, 8), (3,))]
+
+    def program() -> Any:
+        params = [tg.nn.Parameter(there(a)) for a in first]
+        optimizer = tg.optim.SGD(params, lr=0.1)
+
+        def step(inputs: Any, labels: Any) -> Any:
+            w1, b1, w2, b2 = params
+            hidden = tg.linear_relu(tg.Tensor(inputs), w1, b1)
+            loss = tg.cross_entropy(tg.linear(hidden, w2, b2), tg.Tensor(labels))
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            return loss.data
+
+        return step
+
+    eager = program()
+    losses = [here(eager(x.data, y.data)) for _ in range(5)]
+    captured = capture(program(), (x.data, y.data))  # two steps are its warm-up
+    replayed = [here(captured(x.data, y.data)) for _ in range(3)]
+    np.testing.assert_array_equal(replayed, losses[2:])
+    captured.close()
+
+
+# -- every kernel --------------------------------------------------------------------------------
+
+
+def test_every_primitive_writes_into_out(gpu: Any, rng: np.random.Generator) -> None:
+    import cupy
+    from test_registry import Spy, leaves, samples
+
+    from tensorgrad.core.registry import OPERATIONS
+
+    class CudaSpy(Spy):
+        def check_out(
+            self, primitive: Any, kernel: Any, arrays: Any, params: Any, outs: Any
+        ) -> None:
+            if primitive.name == "dropout" or any(type(o) is not cupy.ndarray for o in outs):
+                return
+            targets = tuple(cupy.empty(o.shape, o.dtype) for o in outs)
+            kernel(*arrays, **params, out=targets if len(targets) > 1 else targets[0])
+            for target, out in zip(targets, outs):
+                np.testing.assert_array_equal(here(target), here(out), err_msg=primitive.name)
+
+        def check_spec(self, primitive: Any, arrays: Any, params: Any, outs: Any) -> None:
+            pass
+
+    watcher = CudaSpy()
+    names = rng.permutation(sorted(OPERATIONS))[:40]
+    kept = {p: p.kernels[cupy.ndarray] for p in PRIMITIVES.values()}
+    for primitive, kernel in kept.items():
+        primitive.kernels[cupy.ndarray] = watcher.around(primitive, kernel)
+    try:
+        for name in names:
+            args, options = samples(name, rng)[int(rng.integers(0, 8))]
+            if not any(isinstance(a, np.ndarray) and a.dtype.kind == "c" for a in args):
+                leaves(OPERATIONS[name].function(*there(args), **there(options)))
+    finally:
+        for primitive, kernel in kept.items():
+            primitive.kernels[cupy.ndarray] = kernel
+    assert watcher.seen
