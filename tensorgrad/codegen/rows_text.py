@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 from tensorgrad.codegen.llvm import FLAGS
 from tensorgrad.codegen.rows_lanes import Lanes, Nodes
 from tensorgrad.codegen.rows_plan import Plan, root, split
@@ -18,7 +20,7 @@ HEAD = (
 _LATE = frozenset({"const", "rsum", "rmax", "isum", "at"})
 
 
-class Emitter:
+class Emitter(ABC):
     """Writes one function; a subclass writes its loops.
 
     The function computes the rows from `start` up to `stop` (there is at least one row and one
@@ -49,9 +51,9 @@ class Emitter:
         self.base: list[str] = []
         self.once: dict[Expr, str] = {}
 
+    @abstractmethod
     def write(self) -> str:
         """The body of the function."""
-        raise NotImplementedError
 
     # -- text ----------------------------------------------------------------------------------
 

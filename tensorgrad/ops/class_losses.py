@@ -158,12 +158,13 @@ softmax_xent_p = fused(
 
 def _constant(value: int, x: Tensor) -> Tensor:
     """An integer as a 0-d int64 tensor: beside the logits alone it would become a float."""
-    return _held(int(value), x.device)
+    home: Any = base.of(x.value())
+    return _held(int(value), home)
 
 
 @lru_cache(maxsize=64)
-def _held(value: int, device: str) -> Tensor:
-    return make(base.on(device).constant(value, dtypes.int64))
+def _held(value: int, home: base.Backend) -> Tensor:
+    return make(home.constant(value, dtypes.int64))
 
 
 def _classes(op: str, x: Any, target: Any) -> tuple[Any, int, int]:

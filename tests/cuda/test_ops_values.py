@@ -153,6 +153,25 @@ def test_a_formula_beyond_one_kernel_runs_in_parts(gpu: Any, rng: np.random.Gene
     np.testing.assert_allclose(got, want, rtol=1e-12)
 
 
+def test_generated_kernels_can_be_turned_off(
+    gpu: Any, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TG_KERNELS", "0")
+
+    @tg.fuse
+    def fresh(a: Any, b: Any) -> Any:
+        return tg.where(a > b, tg.softplus(a), tg.sigmoid(b) * 3.5) + tg.clip(a, -1, 1)
+
+    before = dict(launches())
+    want, got = both(fresh, *rng.standard_normal((2, 7, 5)))
+    np.testing.assert_allclose(got, want, rtol=1e-14)
+    moved = there(rng.standard_normal((6, 4)).astype("f4"))
+    labels = there(rng.integers(0, 4, 6))
+    loss = tg.cross_entropy(moved, labels, reduction="none").sum()
+    assert np.isfinite(loss.item())
+    assert dict(launches()) == before
+
+
 # -- draws ---------------------------------------------------------------------------------------
 
 

@@ -272,8 +272,8 @@ def _labels() -> dict[int, Label]:
 
 
 def _label(found: dict[int, Label], array: Any, how: str, node: Any) -> None:
-    memory = getattr(getattr(array, "data", None), "mem", None)
-    if memory is not None:
+    if isinstance(array, device.cupy().ndarray):  # NumPy refuses `data` of a bfloat16 array
+        memory = array.data.mem
         what = f"{array.dtype}{array.shape}"
         if node is not None:
             what += f" {how} {'a leaf' if node.primitive is None else node.primitive.name}"

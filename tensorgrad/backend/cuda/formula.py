@@ -6,6 +6,7 @@ is worked out at the first call with arrays that lie so, and remembered.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any
@@ -65,6 +66,8 @@ class ElementwiseKernel:
         if self._direct is not None and not any(map(dtypes.is_inexact, given)):
             return _Direct(self._direct)
         names = [d.name for d in given]
+        if not launch.generating():
+            return _Written(_Interpreted(self.formula, self._result(given), shape))
         if cuda.supports(self.formula, names):
             made, direct = self._kernel(arrays, shape), None
             if made is not None and outs and _like(outs, made):
@@ -88,15 +91,16 @@ class ElementwiseKernel:
         return dtypes.inexact(found) if self._traits.inexact else found
 
 
-class Made:
+class Made(ABC):
     """A way to compute a formula: the dtypes of new outputs, and what fills given ones."""
 
     shape: shapes.Shape
     dtypes: Sequence[Any]
     order = "C"
 
+    @abstractmethod
     def __call__(self, arrays: Sequence[Array], outs: Sequence[Array]) -> None:
-        raise NotImplementedError
+        """Fill the outputs."""
 
 
 class _Written:

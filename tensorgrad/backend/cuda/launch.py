@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import cache
 from typing import Any
 
@@ -26,6 +27,11 @@ def kernel(file: str, name: str) -> Any:
 def generated(text: str, name: str) -> Any:
     """The launcher of one kernel of a generated text."""
     return load(text, (name,), OPTIONS)[name]
+
+
+def generating() -> bool:
+    """Whether formulas run as generated kernels: not where the environment says TG_KERNELS=0."""
+    return os.environ.get("TG_KERNELS") != "0"
 
 
 def stream() -> int:

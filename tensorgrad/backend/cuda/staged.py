@@ -76,7 +76,7 @@ def _generated(layout: Layout) -> _Generated | None:
     """The formula as generated kernels, None where there are none."""
     rows, columns = layout.extent
     names = tuple([d.name for d in layout.given])
-    if not rows or not 0 < columns <= cuda_rows.COLUMNS:
+    if not launch.generating() or not rows or not 0 < columns <= cuda_rows.COLUMNS:
         return None
     if not cuda_rows.supports(layout.formula, names):
         return None
