@@ -91,7 +91,7 @@ def test_parts_compute_what_the_formula_does(rng: np.random.Generator) -> None:
     for size in (3, 10, 40, 200):
         for _ in range(5):
             whole = random_formula(rng, size)
-            check(whole, rng, (12, 8, 4))
+            check(whole, rng, (30, 8, 4))  # room for any node and what is computed again for it
             check(whole, rng, (60, 8, 6))
             check(whole, rng, (10**6, 10**6, 10**6))
 
