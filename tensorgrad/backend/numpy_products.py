@@ -7,20 +7,18 @@ scalar, and those of bfloat16 round every partial sum.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from tensorgrad import dtypes
+from tensorgrad.backend import contraction, formulas
 from tensorgrad.backend.blas import DOOR
+from tensorgrad.backend.contraction import Labels
 from tensorgrad.backend.numpy_formula import ElementwiseKernel
 from tensorgrad.backend.numpy_kernels import written
-from tensorgrad.expr import Formula, call, where
-from tensorgrad.expr import input as variable
 
 Array = np.ndarray[Any, Any]
-Labels = tuple[int, ...]
 
 
 def matmul(x: Array, y: Array, out: Array | None = None) -> Any:
@@ -60,56 +58,15 @@ def linear_relu(
     return RELU(found, found), found
 
 
-_X, _Y, _CT = (variable(name) for name in ("x", "y", "ct"))
-RELU = ElementwiseKernel(Formula.trace("relu", lambda x: call("relu", x), [_X]), order=0)
-RELU_VJP = ElementwiseKernel(
-    Formula.trace("relu_vjp", lambda y, ct: where(y <= 0, 0, ct), [_Y, _CT]), order=1
-)
-
-
-class _Plan(NamedTuple):
-    """How two labelled arrays meet: the axes of each in the order batch, own, contracted."""
-
-    left: Labels
-    right: Labels
-    counts: tuple[int, int, int, int]  # axes: batch, left's own, right's own, contracted
-    order: Labels | None
-
-
-@lru_cache(maxsize=1024)
-def _plan(left: Labels, right: Labels, out: Labels) -> _Plan:
-    both = [k for k in left if k in right]
-    batch = [k for k in both if k in out]
-    summed = [k for k in both if k not in out]
-    mine = [k for k in left if k not in right]
-    yours = [k for k in right if k not in left]
-    made = batch + mine + yours
-    order = tuple(made.index(k) for k in out)
-    return _Plan(
-        tuple(left.index(k) for k in batch + mine + summed),
-        tuple(right.index(k) for k in batch + summed + yours),
-        (len(batch), len(mine), len(yours), len(summed)),
-        None if order == tuple(range(len(order))) else order,
-    )
+RELU = ElementwiseKernel(formulas.RELU, order=0)
+RELU_VJP = ElementwiseKernel(formulas.RELU_VJP, order=1)
 
 
 def contract(
     x: Array, y: Array, *, left: Labels, right: Labels, result: Labels, out: Array | None = None
 ) -> Any:
     """Σ over the labels that `result` lacks of x y; each label is in two of the three at least."""
-    plan = _plan(left, right, result)
-    batch, mine, yours, summed = plan.counts
-    x, y = x.transpose(plan.left), y.transpose(plan.right)
-    if not summed:
-        x = x.reshape(x.shape + (1,) * yours)
-        y = y.reshape(y.shape[:batch] + (1,) * mine + y.shape[batch:])
-        found = np.multiply(x, y)
-    else:
-        lead, own, other = x.shape[:batch], x.shape[batch : batch + mine], y.shape[batch + summed :]
-        inner = int(np.prod(x.shape[batch + mine :]))
-        a = x.reshape((*lead, int(np.prod(own)), inner))
-        b = y.reshape((*lead, inner, int(np.prod(other))))
-        found = np.asarray(matmul(a, b)).reshape(lead + own + other)
-    if plan.order is not None:
-        found = found.transpose(plan.order)
-    return written(found, out)
+    labels = (left, right, result)
+    return written(
+        contraction.contract(x, y, labels, np.multiply, lambda a, b: np.asarray(matmul(a, b))), out
+    )

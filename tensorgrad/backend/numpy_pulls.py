@@ -14,16 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from tensorgrad.backend import numpy_losses, numpy_products, numpy_reduce
+from tensorgrad.backend import formulas, numpy_losses, numpy_products, numpy_reduce
 from tensorgrad.backend.blas import DOOR
+from tensorgrad.backend.numpy_reduce import WIDE
 from tensorgrad.backend.numpy_staged import DONE, PART, ReduceKernel
-from tensorgrad.expr import ELEMENT, Formula, isum
-from tensorgrad.expr import input as variable
 
 Array = np.ndarray[Any, Any]
 Into = Callable[[int], Any]
 Saved = Sequence[Array] | dict[int, Array]
-WIDE = frozenset((np.dtype(np.float32), np.dtype(np.float64)))
 
 
 def sum(
@@ -99,13 +97,12 @@ class _Codes(dict[Any, Any]):
     def __missing__(self, dtype: Any) -> Any:
         from tensorgrad.codegen.rows import reduction  # late: for import time
 
-        code = self[dtype] = reduction(_FORMULA, dtype, False)
+        code = self[dtype] = reduction(formulas.SUM_ROWS, dtype, False)
         return code
 
 
-_FORMULA = Formula.trace("sum_rows", isum, [variable("x", "f", ELEMENT)])
 _CODES = _Codes()
-_SUM = ReduceKernel(_FORMULA, order=1)
+_SUM = ReduceKernel(formulas.SUM_ROWS, order=1)
 
 
 def _linear(

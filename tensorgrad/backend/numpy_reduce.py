@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 
 from tensorgrad import dtypes, shapes
+from tensorgrad.backend import formulas
 from tensorgrad.backend.numpy_kernels import total, written
 from tensorgrad.backend.numpy_staged import ReduceKernel
-from tensorgrad.expr import ELEMENT, ROW, Formula, call, cast, equal, iota, rmax, rsum, where
-from tensorgrad.expr import input as variable
 
 Array = np.ndarray[Any, Any]
 Axes = shapes.Shape
@@ -26,10 +25,9 @@ _or: Any = np.logical_or
 _and: Any = np.logical_and
 
 
-_X = variable("x", "f", ELEMENT)
 SUM, MAX, MIN = (
-    ReduceKernel(Formula.trace(name, formula, [_X]), order=1)  # warnings are the caller's
-    for name, formula in (("sum", rsum), ("max", rmax), ("min", lambda x: -rmax(-x)))
+    ReduceKernel(formula, order=1)  # warnings are the caller's
+    for formula in (formulas.SUM, formulas.MAX, formulas.MIN)
 )
 
 
@@ -80,11 +78,6 @@ def count_nonzero(x: Array, *, axis: Axes, keepdims: bool, out: Array | None = N
     return written(np.count_nonzero(x, axis, keepdims=keepdims), out)
 
 
-def _hit(x: Any, extreme: Any) -> Any:
-    """Where x is the extreme one; where that is NaN, every NaN is."""
-    return equal(x, extreme) | (call("isnan", x) & call("isnan", extreme))
-
-
 def argmax(x: Array, *, axis: int | None, keepdims: bool, out: Array | None = None) -> Any:
     if _strided(x, axis):
         return written(_reduced(_LARGEST, x, axis, keepdims, None).astype(np.int64), out)
@@ -110,14 +103,8 @@ def _strided(x: Array, axis: int | None) -> bool:
     )
 
 
-def _place(x: Any) -> Any:
-    """The first column that holds the largest element; a NaN is larger than all."""
-    hit = _hit(x, rmax(x))
-    return -rmax(where(hit, -cast(iota(), "f"), -float("inf")))
-
-
-_LARGEST = ReduceKernel(Formula.trace("argmax", _place, [_X]), order=1)
-_SMALLEST = ReduceKernel(Formula.trace("argmin", lambda x: _place(-x), [_X]), order=1)
+_LARGEST = ReduceKernel(formulas.ARGMAX, order=1)
+_SMALLEST = ReduceKernel(formulas.ARGMIN, order=1)
 
 
 def cumsum(x: Array, *, axis: int, out: Array | None = None) -> Any:
@@ -126,14 +113,8 @@ def cumsum(x: Array, *, axis: int, out: Array | None = None) -> Any:
     return written(np.cumsum(x, axis, np.float32).astype(x.dtype), out)
 
 
-def _share(x: Any, extreme: Any, ct: Any) -> Any:
-    hit = _hit(x, extreme)
-    return where(hit, ct / rsum(where(hit, 1.0, 0.0)), 0)
-
-
-_M, _CT = variable("extreme", "f", ROW), variable("ct", "f", ROW)
-_SHARES = ReduceKernel(Formula.trace("tie_shares", lambda x, m: _share(x, m, 1), [_X, _M]), order=1)
-_SHARED = ReduceKernel(Formula.trace("extreme_vjp", _share, [_X, _M, _CT]), order=1)
+_SHARES = ReduceKernel(formulas.TIE_SHARES, order=1)
+_SHARED = ReduceKernel(formulas.EXTREME_VJP, order=1)
 
 
 def tie_shares(x: Array, extreme: Array, *, axis: Axes, out: Array | None = None) -> Any:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tensorgrad.codegen.cuda_rows_writer import Writer
+from tensorgrad.codegen.cuda_rows_writer import Writer, used
 from tensorgrad.codegen.cuda_types import MEMORY
 from tensorgrad.codegen.rows_plan import root, value
 from tensorgrad.expr.ir import COLUMN, ELEMENT, ROW, Expr
@@ -24,6 +24,25 @@ _OPERATIONS = {"rsum": "tg_plus()", "rmax": "tg_larger()"}
 class Kernel(Writer):
     """Writes one kernel: the passes over a row, and what becomes of their results."""
 
+    def write(self, name: str) -> str:
+        """The text of the function."""
+        t = self.t
+        # Told no number of blocks, ptxas spills a register or two to make room for one more.
+        self.begin(name, f"{t.threads}, {t.blocks}")
+        self._enter()
+        rows, parts = ("1", "1") if self.once else ("rows", "parts")
+        self.open(f"for (i64 number = blockIdx.x; number < {parts}; number += gridDim.x)")
+        self.put("const i64 first = number * part;")
+        self.put(f"const i64 last = first + part < {rows} ? first + part : {rows};")
+        self._sums()
+        self.open(f"for (i64 base = first; base < last; base += {t.group})")
+        self.write_row()
+        self.close()
+        self._fold()
+        self.close()
+        self.close()
+        return "\n".join(used(self.lines))
+
     # -- a row -----------------------------------------------------------------------------------
 
     def write_row(self) -> None:
@@ -35,10 +54,10 @@ class Kernel(Writer):
             kind = "i64" if t.wide else "u32"
             self.put(f"const i64 outer = static_cast<{kind}>(row) / static_cast<{kind}>(inner);")
             self.put("const i64 place = outer * inner * (columns - 1) + row;")
-        used = {self.place[e] for e in plan.order if e.op == "input"}
-        used |= {k for k, o in plan.outputs if o.op != "isum"}
+        reached = {self.place[e] for e in plan.order if e.op == "input"}
+        reached |= {k for k, o in plan.outputs if o.op != "isum"}
         for k, o in enumerate(self.operands):
-            if o.index & ROW and k in used:
+            if o.index & ROW and k in reached:
                 constant = "const " if k < len(self.formula.inputs) else ""
                 start = "row" if o.index == ROW else "place" if t.leading else "row * columns"
                 kind = MEMORY[self.stored[k].name]

@@ -90,29 +90,6 @@ class Writer:
 
     # -- the kernel ----------------------------------------------------------------------------
 
-    def write(self, name: str) -> str:
-        """The text of the function."""
-        t = self.t
-        # Told no number of blocks, ptxas spills a register or two to make room for one more.
-        self.begin(name, f"{t.threads}, {t.blocks}")
-        self._enter()
-        rows, parts = ("1", "1") if self.once else ("rows", "parts")
-        self.open(f"for (i64 number = blockIdx.x; number < {parts}; number += gridDim.x)")
-        self.put("const i64 first = number * part;")
-        self.put(f"const i64 last = first + part < {rows} ? first + part : {rows};")
-        self._sums()
-        self.open(f"for (i64 base = first; base < last; base += {t.group})")
-        self.write_row()
-        self.close()
-        self._fold()
-        self.close()
-        self.close()
-        return "\n".join(used(self.lines))
-
-    def write_row(self) -> None:
-        """The body of the loop over rows."""
-        raise NotImplementedError
-
     def begin(self, name: str, bounds: str) -> None:
         """The signature, the same for every kernel of a formula."""
         self.put(f'extern "C" __global__ void __launch_bounds__({bounds}) {name}(')

@@ -5,13 +5,14 @@ The 16-bit floats are multiplied and summed in float32 and rounded once.
 
 from __future__ import annotations
 
-from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import cupy
 import numpy as np
 
 from tensorgrad import dtypes, shapes
+from tensorgrad.backend import contraction, formulas
+from tensorgrad.backend.contraction import Labels
 from tensorgrad.backend.cuda import launch
 from tensorgrad.backend.cuda.formula import ElementwiseKernel, overlap
 from tensorgrad.backend.cuda.kernels import cast, full, written
@@ -19,19 +20,16 @@ from tensorgrad.backend.cuda.layout import matmul_plan
 from tensorgrad.backend.cuda.lt import WORKSPACE, Lt
 from tensorgrad.backend.cuda.module import launches
 from tensorgrad.backend.cuda.plan import OUTPUTS, NeedsCopy
-from tensorgrad.expr import Formula, call, where
+from tensorgrad.expr import Formula
 from tensorgrad.expr import input as variable
 
 Array = Any
-Labels = tuple[int, ...]
 
-_X, _Y, _CT = (variable(name) for name in ("x", "y", "ct"))
+_X, _Y = variable("x"), variable("y")
 ADD = ElementwiseKernel(Formula.trace("add", lambda x, y: x + y, [_X, _Y]))
 MULTIPLY = ElementwiseKernel(Formula.trace("multiply", lambda x, y: x * y, [_X, _Y]))
-RELU = ElementwiseKernel(Formula.trace("relu", lambda x: call("relu", x), [_X]))
-RELU_VJP = ElementwiseKernel(
-    Formula.trace("relu_vjp", lambda y, ct: where(y <= 0, 0, ct), [_Y, _CT])
-)
+RELU = ElementwiseKernel(formulas.RELU)
+RELU_VJP = ElementwiseKernel(formulas.RELU_VJP)
 
 WITH_BIAS = frozenset({"float16", "bfloat16", "float32"})
 """Dtypes in which cuBLASLt adds a bias within the product."""
@@ -165,49 +163,9 @@ def linear_relu(
 # -- tensors -----------------------------------------------------------------------------------
 
 
-class _Plan(NamedTuple):
-    """How two labelled arrays meet: the axes of each in the order batch, own, contracted."""
-
-    left: Labels
-    right: Labels
-    counts: tuple[int, int, int, int]  # axes: batch, left's own, right's own, contracted
-    order: Labels | None
-
-
-@lru_cache(maxsize=1024)
-def _plan(left: Labels, right: Labels, out: Labels) -> _Plan:
-    both = [k for k in left if k in right]
-    batch = [k for k in both if k in out]
-    summed = [k for k in both if k not in out]
-    mine = [k for k in left if k not in right]
-    yours = [k for k in right if k not in left]
-    made = batch + mine + yours
-    order = tuple(made.index(k) for k in out)
-    return _Plan(
-        tuple(left.index(k) for k in batch + mine + summed),
-        tuple(right.index(k) for k in batch + summed + yours),
-        (len(batch), len(mine), len(yours), len(summed)),
-        None if order == tuple(range(len(order))) else order,
-    )
-
-
 def contract(
     x: Array, y: Array, *, left: Labels, right: Labels, result: Labels, out: Array | None = None
 ) -> Any:
     """Σ over the labels that `result` lacks of x y; each label is in two of the three at least."""
-    plan = _plan(left, right, result)
-    batch, mine, yours, summed = plan.counts
-    x, y = x.transpose(plan.left), y.transpose(plan.right)
-    if not summed:
-        x = x.reshape(x.shape + (1,) * yours)
-        y = y.reshape(y.shape[:batch] + (1,) * mine + y.shape[batch:])
-        found = MULTIPLY(x, y)
-    else:
-        lead, own, other = x.shape[:batch], x.shape[batch : batch + mine], y.shape[batch + summed :]
-        inner = shapes.size(x.shape[batch + mine :])
-        a = x.reshape((*lead, shapes.size(own), inner))
-        b = y.reshape((*lead, inner, shapes.size(other)))
-        found = multiply(a, b).reshape(lead + own + other)
-    if plan.order is not None:
-        found = found.transpose(plan.order)
-    return written(found, out)
+    labels = (left, right, result)
+    return written(contraction.contract(x, y, labels, MULTIPLY, multiply), out)

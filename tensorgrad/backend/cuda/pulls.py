@@ -12,11 +12,10 @@ from typing import Any
 
 import cupy
 
+from tensorgrad.backend import formulas
 from tensorgrad.backend.cuda import losses, products, reduce
 from tensorgrad.backend.cuda.products import MULTIPLY, multiply
 from tensorgrad.backend.cuda.staged import ReduceKernel
-from tensorgrad.expr import ELEMENT, Formula, isum
-from tensorgrad.expr import input as variable
 
 Array = Any
 Into = Callable[[int], Any]
@@ -77,7 +76,7 @@ def linear_relu(
     return linear(products.RELU_VJP(saved[3], ct), wanted, into, saved, node)
 
 
-_SUM = ReduceKernel(Formula.trace("sum_rows", isum, [variable("x", "f", ELEMENT)]))
+_SUM = ReduceKernel(formulas.SUM_ROWS)
 
 
 def sum_rows(x: Array, out: Array | None) -> Any:

@@ -12,20 +12,15 @@ import cupy
 import numpy as np
 
 from tensorgrad import dtypes, shapes
+from tensorgrad.backend import formulas
 from tensorgrad.backend.cuda import launch
 from tensorgrad.backend.cuda.kernels import cast, total, written
 from tensorgrad.backend.cuda.staged import ReduceKernel
-from tensorgrad.expr import ELEMENT, ROW, Formula, call, equal, rmax, rsum, where
-from tensorgrad.expr import input as variable
 
 Array = Any
 Axes = shapes.Shape
 
-_X = variable("x", "f", ELEMENT)
-SUM, MAX, MIN = (
-    ReduceKernel(Formula.trace(name, formula, [_X]))
-    for name, formula in (("sum", rsum), ("max", rmax), ("min", lambda x: -rmax(-x)))
-)
+SUM, MAX, MIN = (ReduceKernel(formula) for formula in (formulas.SUM, formulas.MAX, formulas.MIN))
 
 
 def staged(x: Array, axis: Axes) -> bool:
@@ -133,14 +128,8 @@ def _scan(name: str, x: Array, found: Array, axis: int) -> None:
 # -- ties --------------------------------------------------------------------------------------
 
 
-def _share(x: Any, extreme: Any, ct: Any) -> Any:
-    hit = equal(x, extreme) | (call("isnan", x) & call("isnan", extreme))
-    return where(hit, ct / rsum(where(hit, 1.0, 0.0)), 0)
-
-
-_M, _CT = variable("extreme", "f", ROW), variable("ct", "f", ROW)
-_SHARES = ReduceKernel(Formula.trace("tie_shares", lambda x, m: _share(x, m, 1), [_X, _M]))
-_SHARED = ReduceKernel(Formula.trace("extreme_vjp", _share, [_X, _M, _CT]))
+_SHARES = ReduceKernel(formulas.TIE_SHARES)
+_SHARED = ReduceKernel(formulas.EXTREME_VJP)
 
 
 def tie_shares(x: Array, extreme: Array, *, axis: Axes, out: Array | None = None) -> Any:
