@@ -45,10 +45,14 @@ from tensorgrad.transforms import checkpoint, fuse, grad, jvp, show, value_and_g
 
 __version__ = "0.1.0"
 
-PACKAGES = ("cli", "cuda", "data", "examples", "io", "nn", "optim", "testing", "train")
+PACKAGES = (
+    *("cli", "cuda", "data", "examples", "io", "nn", "optim", "testing", "train"),
+    *ops.NAMESPACES,
+)
 """Imported when first used, so that `import tensorgrad` stays cheap."""
 
-globals().update({name: operation.function for name, operation in OPERATIONS.items()})
+_own = {name: operation.function for name, operation in OPERATIONS.items() if "." not in name}
+globals().update(_own)
 globals().update({name: OPERATIONS[called].function for name, called in ALIASES.items()})
 
 __all__ = [
@@ -90,7 +94,7 @@ __all__ = [
     "vjp",
     "vmap",
 ]
-__all__.extend(sorted({*ALIASES, *OPERATIONS}))
+__all__.extend(sorted({*ALIASES, *_own}))
 
 
 def __getattr__(name: str) -> Any:

@@ -7,10 +7,15 @@ from tensorgrad import cuda as cuda
 from tensorgrad import data as data
 from tensorgrad import dtypes as dtypes
 from tensorgrad import examples as examples
+from tensorgrad import fft as fft
 from tensorgrad import io as io
+from tensorgrad import linalg as linalg
 from tensorgrad import nn as nn
 from tensorgrad import ops as ops
 from tensorgrad import optim as optim
+from tensorgrad import signal as signal
+from tensorgrad import special as special
+from tensorgrad import stats as stats
 from tensorgrad import testing as testing
 from tensorgrad import train as train
 from tensorgrad._config import device as device

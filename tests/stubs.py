@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import re
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import tensorgrad as tg
+from tensorgrad.core import registry
 from tensorgrad.core.registry import OPERATIONS
 from tensorgrad.core.tensor import Tensor
 from tensorgrad.ops import methods
-from tensorgrad.ops.operators import ALIASES
 
 ROOT = Path(tg.__file__).parent
 HEADER = '"""Generated from the registry by tests/stubs.py; do not edit."""\n\n'
@@ -54,7 +56,8 @@ def parameters(function: Callable[..., Any], method: bool) -> list[str]:
 def define(name: str, function: Callable[..., Any], method: bool = False) -> str:
     """One `def` line."""
     result = annotation(inspect.signature(function).return_annotation, "Any")
-    if result == "Any" and ALIASES.get(name, name) in OPERATIONS:
+    known = {o.function for o in OPERATIONS.values()}
+    if result == "Any" and function in known:
         result = "Tensor"
     listed = ", ".join(parameters(function, method))
     return f"def {name}({listed}) -> {result}: ..."
@@ -116,7 +119,20 @@ def package_stub() -> str:
     return "\n".join(lines) + "\n"
 
 
-STUBS = {ROOT / "core" / "tensor.pyi": tensor_stub, ROOT / "__init__.pyi": package_stub}
+def namespace_stub(namespace: str) -> str:
+    """linalg.pyi and its like: the operations of a namespace."""
+    importlib.import_module(f"tensorgrad.{namespace}")
+    names = registry.names_in(namespace)
+    lines = [HEADER + "from typing import Any\n\nfrom tensorgrad.core.tensor import Tensor\n"]
+    lines += [define(name, names[name]) for name in sorted(names)]
+    return "\n".join(lines) + "\n"
+
+
+STUBS = {
+    ROOT / "core" / "tensor.pyi": tensor_stub,
+    ROOT / "__init__.pyi": package_stub,
+    **{ROOT / f"{n}.pyi": partial(namespace_stub, n) for n in tg.ops.NAMESPACES},
+}
 
 
 def formatted(text: str) -> str:

@@ -14,11 +14,16 @@ LIST = Path(__file__).with_name("public_names.txt")
 PACKAGES = (
     "tensorgrad",
     "tensorgrad.data",
+    "tensorgrad.fft",
     "tensorgrad.io",
+    "tensorgrad.linalg",
     "tensorgrad.nn",
     "tensorgrad.nn.functional",
     "tensorgrad.nn.init",
     "tensorgrad.optim",
+    "tensorgrad.signal",
+    "tensorgrad.special",
+    "tensorgrad.stats",
     "tensorgrad.testing",
     "tensorgrad.train",
 )

@@ -23,7 +23,9 @@ class Operation:
     """One public operation.
 
     function: what users call; arrays first, then axes and options, named as NumPy names them
-    numpy: dotted names of the NumPy functions that mean it ("sum", "linalg.norm")
+    name: dotted where it is not of the package itself ("linalg.solve": tg.linalg.solve)
+    numpy: dotted names of the NumPy functions that mean it ("sum", "linalg.norm"), and of SciPy's
+        ufuncs ("scipy.special.gammaln")
     methods: names under which a Tensor has it
     oracle: the same on NumPy arrays, by other means; for tests only
     samples: samples(draw) yields (arguments, options) for tests, at least eight layouts
@@ -46,6 +48,21 @@ class Operation:
 
 
 OPERATIONS: dict[str, Operation] = {}
+SECOND: dict[str, dict[str, str]] = {}
+"""Further names in a namespace, of operations that stand elsewhere: {"special": {"expit": ...}}."""
+
+
+def also(namespace: str, **names: str) -> None:
+    """Give operations that stand elsewhere a name in a namespace: `also("special", expit=...)`."""
+    SECOND.setdefault(namespace, {}).update(names)
+
+
+def names_in(namespace: str) -> dict[str, Callable[..., Any]]:
+    """The operations of a namespace by their names in it."""
+    lead = f"{namespace}."
+    found = {n.removeprefix(lead): o.function for n, o in OPERATIONS.items() if n.startswith(lead)}
+    second = {name: OPERATIONS[of].function for name, of in SECOND.get(namespace, {}).items()}
+    return {**second, **found}
 
 
 def primitive(name: str, **rules: Any) -> Primitive:
@@ -74,11 +91,15 @@ def operation(
     methods: str = "",
     orders: int = 3,
     name: str | None = None,
+    namespace: str = "",
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Make a function a public operation (a decorator); `numpy` and `methods` are words."""
+    """Make a function a public operation (a decorator); `numpy` and `methods` are words.
+
+    `namespace="linalg"`: it is `tg.linalg.NAME`, and stands as "linalg.NAME" in the registry.
+    """
 
     def enter(function: Callable[..., Any]) -> Callable[..., Any]:
-        called = name or function.__name__
+        called = dotted(namespace, name or function.__name__)
         family = function.__module__.rsplit(".", 1)[-1]
         _enter(called, function, numpy, methods, oracle, samples, orders, family)
         return function
@@ -98,12 +119,18 @@ def elementwise(
     kinds: str | None = None,
     orders: int = 3,
     family: str = "elementwise",
+    namespace: str = "",
 ) -> Callable[..., Any]:
     """Define an elementwise operation by its formula: kernels, derivatives and tests follow."""
     found = known(Elementwise.trace(name, fn, kinds, differentiable=orders > 0))
     function = public(found, doc, inspect.signature(fn).parameters)
-    _enter(name, function, numpy, methods, oracle, samples, orders, family)
+    _enter(dotted(namespace, name), function, numpy, methods, oracle, samples, orders, family)
     return function
+
+
+def dotted(namespace: str, name: str) -> str:
+    """The name under which an operation stands in the registry."""
+    return f"{namespace}.{name}" if namespace else name
 
 
 def public(found: Primitive, doc: str, names: Iterable[str]) -> Callable[..., Any]:

@@ -1,4 +1,7 @@
-"""The operations, one file a family. Importing this package fills the registry."""
+"""The operations, one file a family. Importing this package fills the registry.
+
+A namespace (`tg.linalg`, `tg.special` ...) is a folder of families, imported when first met.
+"""
 
 from tensorgrad.ops import (
     activations,
@@ -18,12 +21,12 @@ from tensorgrad.ops import (
     index,
     inplace,
     join,
-    linalg,
     loss_cases,
     losses,
     methods,
     norm,
     operators,
+    products,
     protocols,
     random,
     reduce,
@@ -32,10 +35,20 @@ from tensorgrad.ops import (
     softmax,
 )
 
+NAMESPACES = protocols.NAMESPACES
+
 methods.attach()
 protocols.build()
 
+
+def load() -> None:
+    """Fill the registry with the operations of every namespace, which are else loaded when met."""
+    for namespace in NAMESPACES:
+        protocols.load(namespace)
+
+
 __all__ = [
+    "NAMESPACES",
     "activations",
     "along",
     "axes",
@@ -53,12 +66,13 @@ __all__ = [
     "index",
     "inplace",
     "join",
-    "linalg",
+    "load",
     "loss_cases",
     "losses",
     "methods",
     "norm",
     "operators",
+    "products",
     "protocols",
     "random",
     "reduce",

@@ -52,14 +52,14 @@ sigmoid = leaf(
     "sigmoid",
     "1 / (1 + exp(-x)).",
     oracle="scipy.special.expit",
-    numpy="",
+    numpy="scipy.special.expit",
     methods="sigmoid",
 )
 log_sigmoid = leaf(
     "log_sigmoid",
     "log(1 / (1 + exp(-x))) without overflow.",
     oracle="scipy.special.log_expit",
-    numpy="",
+    numpy="scipy.special.log_expit",
 )
 relu = elementwise(
     "relu",

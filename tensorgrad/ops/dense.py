@@ -14,7 +14,7 @@ from tensorgrad.core.registry import fused, operation, primitive
 from tensorgrad.core.tensor import Tensor
 from tensorgrad.ops.activations import relu
 from tensorgrad.ops.complex import conj
-from tensorgrad.ops.linalg import matmul, turned
+from tensorgrad.ops.products import matmul, turned
 
 
 def _linear_spec(x: Spec, weight: Spec, bias: Spec | None = None) -> Spec:

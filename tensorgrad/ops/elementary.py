@@ -50,8 +50,13 @@ arcsinh = leaf("arcsinh", "The inverse hyperbolic sine of x.", "asinh")
 arccosh = leaf("arccosh", "The inverse hyperbolic cosine of x, for x at least 1.", "acosh")
 arctanh = leaf("arctanh", "The inverse hyperbolic tangent of x, for |x| below 1.", "atanh")
 
-erf = leaf("erf", "2/√π ∫₀ˣ exp(-t²) dt.", oracle="scipy.special.erf", numpy="")
-erfc = leaf("erfc", "1 - erf(x), accurate for large x.", oracle="scipy.special.erfc", numpy="")
+erf = leaf("erf", "2/√π ∫₀ˣ exp(-t²) dt.", oracle="scipy.special.erf", numpy="scipy.special.erf")
+erfc = leaf(
+    "erfc",
+    "1 - erf(x), accurate for large x.",
+    oracle="scipy.special.erfc",
+    numpy="scipy.special.erfc",
+)
 
 
 def _angle_samples(r: Any) -> Any:

@@ -7,6 +7,7 @@ cut in silence.
 
 from __future__ import annotations
 
+import importlib
 import inspect
 from collections.abc import Callable
 from typing import Any
@@ -42,6 +43,10 @@ REDUCE = {
 }
 ACCUMULATE = {"add": "cumsum"}
 
+NAMESPACES = ("fft", "linalg", "signal", "special", "stats")
+"""Packages of operations that are loaded when they are first met, to keep the import light."""
+
+_LOADED: set[str] = set()
 _UFUNCS: dict[Any, Callable[..., Any]] = {}
 _FUNCTIONS: dict[Any, Callable[..., Any]] = {}
 _BY_NAME: dict[str, Callable[..., Any]] = {}
@@ -51,6 +56,9 @@ def build() -> None:
     """Fill the tables from the registry. SciPy's ufuncs are known by name, so SciPy can wait."""
     for operation in OPERATIONS.values():
         for dotted in operation.numpy:
+            if dotted.startswith("scipy."):
+                _BY_NAME[dotted.rpartition(".")[2]] = operation.function
+                continue
             found: Any = np
             for part in dotted.split("."):
                 found = getattr(found, part, None)
@@ -58,8 +66,34 @@ def build() -> None:
                 _UFUNCS[found] = operation.function
             elif found is not None:
                 _FUNCTIONS[found] = operation.function
-        if isinstance(operation.oracle, str) and operation.oracle.startswith("scipy.special."):
-            _BY_NAME[operation.oracle.rpartition(".")[2]] = operation.function
+
+
+def load(namespace: str) -> None:
+    """Fill the registry and the tables with the operations of a namespace."""
+    if namespace not in _LOADED:
+        _LOADED.add(namespace)
+        importlib.import_module(f"tensorgrad.ops.{namespace}")
+        build()
+
+
+def _function(function: Any) -> Callable[..., Any] | None:
+    """The operation that one of NumPy's functions means."""
+    found = _FUNCTIONS.get(function)
+    if found is None:
+        namespace = (getattr(function, "__module__", "") or "").removeprefix("numpy.")
+        if namespace in NAMESPACES and namespace not in _LOADED:
+            load(namespace)
+            found = _FUNCTIONS.get(function)
+    return found
+
+
+def _named(ufunc: Any) -> Callable[..., Any] | None:
+    """The operation that a ufunc means, one of SciPy's by its name."""
+    found = _UFUNCS.get(ufunc)
+    if found is None and getattr(np, ufunc.__name__, None) is not ufunc:
+        load("special")
+        found = _BY_NAME.get(ufunc.__name__)
+    return found
 
 
 def array_ufunc(self: Tensor, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
@@ -77,7 +111,7 @@ def _ufunc(ufunc: Any, method: str, inputs: tuple[Any, ...], options: dict[str, 
     out = options.pop("out", None)
     call: Callable[..., Any] | None = None
     if method == "__call__":
-        call = _UFUNCS.get(ufunc) or _BY_NAME.get(name)
+        call = _named(ufunc)
     elif method in ("reduce", "accumulate"):
         mapped = (REDUCE if method == "reduce" else ACCUMULATE).get(name)
         call = OPERATIONS[mapped].function if mapped else None
@@ -125,7 +159,7 @@ def _into(name: str, result: Any, out: Any) -> Any:
 
 def array_function(self: Tensor, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
     """`np.sum(tensor)` and the like; see the NumPy protocol of that name."""
-    mapped = _FUNCTIONS.get(function)
+    mapped = _function(function)
     if mapped is None:
         return _bare(_dotted(function), function, args, kwargs)
     out = kwargs.pop("out", None)

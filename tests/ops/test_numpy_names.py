@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from tensorgrad import dtypes
 from tensorgrad.core.registry import OPERATIONS
 from tensorgrad.core.tensor import Tensor
 
+tg.ops.load()
 PAIRS = sorted((name, dotted) for name, op in OPERATIONS.items() for dotted in op.numpy)
 STANDARD = """
 abs acos acosh add all any arange argmax argmin argsort asarray asin asinh astype atan atan2 atanh
@@ -30,6 +32,9 @@ var vecdot where zeros zeros_like
 
 
 def numpy_function(dotted: str) -> Any:
+    if dotted.startswith("scipy."):
+        module, _, name = dotted.rpartition(".")
+        return getattr(importlib.import_module(module), name)
     found: Any = np
     for part in dotted.split("."):
         found = getattr(found, part)

@@ -22,6 +22,7 @@ from tensorgrad.core.tensor import Tensor
 from tensorgrad.testing import check_grad
 
 Array = np.ndarray[Any, Any]
+tg.ops.load()
 NAMES = sorted(OPERATIONS)
 SMOOTH = [name for name in NAMES if OPERATIONS[name].orders]
 COUNT = 8

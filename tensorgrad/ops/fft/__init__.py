@@ -1,0 +1,1 @@
+"""Discrete Fourier transforms: the operations of `tg.fft`."""

@@ -1,0 +1,1 @@
+"""Signals: the operations of `tg.signal`."""

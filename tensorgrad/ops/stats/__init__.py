@@ -1,0 +1,1 @@
+"""Distributions: the operations of `tg.stats`."""

@@ -1,0 +1,1 @@
+"""Generated from the registry by tests/stubs.py; do not edit."""
