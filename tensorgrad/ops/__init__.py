@@ -33,6 +33,7 @@ from tensorgrad.ops import (
     shape,
     slicing,
     softmax,
+    ufuncs,
 )
 
 NAMESPACES = protocols.NAMESPACES
@@ -79,4 +80,5 @@ __all__ = [
     "shape",
     "slicing",
     "softmax",
+    "ufuncs",
 ]

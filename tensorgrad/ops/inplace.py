@@ -35,7 +35,7 @@ AUGMENTED = {
 """Augmented operators: the primitive of each, and its sign for messages."""
 
 
-def _writable(x: Tensor, wrong: str, right: str) -> Any:
+def writable(x: Tensor, wrong: str, right: str) -> Any:
     """The array of `x`, if a write to it can harm no gradient; else `InPlaceError`."""
     if x.level:
         raise InPlaceError(
@@ -54,7 +54,7 @@ def _writable(x: Tensor, wrong: str, right: str) -> Any:
     return x.data
 
 
-def _constant(value: Any, x: Tensor, wrong: str, right: str) -> Any:
+def constant(value: Any, x: Tensor, wrong: str, right: str) -> Any:
     """What is written, as an array; a value whose gradient would be cut raises."""
     found = operand(value, (x,), "setitem")
     if found.level or (found.node is not None and _config.is_recording()):
@@ -90,8 +90,8 @@ def setitem(x: Tensor, key: Any, value: Any) -> None:
     value; `IndexError` out of range.
     """
     wrong = "x[key] = v"
-    array = _writable(x, wrong, "x = tg.where(mask, v, x)")
-    given = _constant(value, x, wrong, "x = tg.where(mask, v, x)")
+    array = writable(x, wrong, "x = tg.where(mask, v, x)")
+    given = constant(value, x, wrong, "x = tg.where(mask, v, x)")
     try:
         part = base.of(array).kernel("assign")(array, given, key=plain_key(key, x))
     except (IndexError, TypeError, ValueError) as error:
@@ -101,8 +101,8 @@ def setitem(x: Tensor, key: Any, value: Any) -> None:
 
 def _augmented(name: str, sign: str) -> Callable[[Tensor, Any], Tensor]:
     def write(x: Tensor, value: Any) -> Tensor:
-        array = _writable(x, f"x {sign}= v", f"x = x {sign} v")
-        given = _constant(value, x, f"x {sign}= v", f"x = x {sign} v")
+        array = writable(x, f"x {sign}= v", f"x = x {sign} v")
+        given = constant(value, x, f"x {sign}= v", f"x = x {sign} v")
         kernel = PRIMITIVES[name].kernels[type(array)]
         try:
             kernel(array, given, out=array)

@@ -11,7 +11,7 @@ from tensorgrad.core.backward import backward
 from tensorgrad.core.primitive import Primitive
 from tensorgrad.core.registry import OPERATIONS
 from tensorgrad.core.tensor import Tensor
-from tensorgrad.ops import inplace, protocols
+from tensorgrad.ops import inplace, protocols, ufuncs
 from tensorgrad.ops.operators import OPERATORS
 
 PROPERTIES = {"T": "transpose", "mT": "matrix_transpose", "real": "real", "imag": "imag"}
@@ -53,7 +53,7 @@ transfer_p: Primitive = Primitive(
 OTHERS: dict[str, Callable[..., Any]] = {
     "backward": backward,
     "to": to,
-    "__array_ufunc__": protocols.array_ufunc,
+    "__array_ufunc__": ufuncs.array_ufunc,
     "__array_function__": protocols.array_function,
 }
 """Methods that are no operations."""

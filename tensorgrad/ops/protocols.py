@@ -14,15 +14,15 @@ from typing import Any
 
 import numpy as np
 
+from tensorgrad import shapes
 from tensorgrad._errors import InPlaceError, NotDifferentiable
 from tensorgrad.backend import base
-from tensorgrad.core.primitive import operand
 from tensorgrad.core.registry import OPERATIONS
 from tensorgrad.core.tensor import Tensor, make
 
 CONSTANT = frozenset(
     """
-    shape ndim size result_type can_cast common_type min_scalar_type iscomplexobj isrealobj
+    result_type can_cast common_type min_scalar_type iscomplexobj isrealobj
     iscomplex isreal shares_memory may_share_memory array_equal array_equiv allclose isclose
     array_repr array_str array2string argsort argpartition lexsort searchsorted digitize histogram
     bincount argwhere isin unravel_index ravel_multi_index nanargmax nanargmin matrix_rank
@@ -33,22 +33,20 @@ CONSTANT = frozenset(
 WRITES = frozenset("copyto fill_diagonal place put put_along_axis putmask".split())
 """Functions that write into their first argument, behind the tape's back."""
 
-REDUCE = {
-    "add": "sum",
-    "multiply": "prod",
-    "maximum": "max",
-    "minimum": "min",
-    "logical_and": "all",
-    "logical_or": "any",
-}
-ACCUMULATE = {"add": "cumsum"}
-
 NAMESPACES = ("fft", "linalg", "signal", "special", "stats")
 """Packages of operations that are loaded when they are first met, to keep the import light."""
 
+UFUNCS: dict[Any, Callable[..., Any]] = {}
+"""The operation that each of NumPy's ufuncs means."""
+
 _LOADED: set[str] = set()
-_UFUNCS: dict[Any, Callable[..., Any]] = {}
-_FUNCTIONS: dict[Any, Callable[..., Any]] = {}
+_FUNCTIONS: dict[Any, Callable[..., Any]] = {
+    np.shape: lambda a: a.shape,
+    np.ndim: lambda a: a.ndim,
+    np.size: lambda a, axis=None: shapes.size(
+        tuple([a.shape[k] for k in shapes.axes(axis, a.ndim, "size")])
+    ),
+}
 _BY_NAME: dict[str, Callable[..., Any]] = {}
 
 
@@ -63,7 +61,7 @@ def build() -> None:
             for part in dotted.split("."):
                 found = getattr(found, part, None)
             if isinstance(found, np.ufunc):
-                _UFUNCS[found] = operation.function
+                UFUNCS[found] = operation.function
             elif found is not None:
                 _FUNCTIONS[found] = operation.function
 
@@ -87,65 +85,16 @@ def _function(function: Any) -> Callable[..., Any] | None:
     return found
 
 
-def _named(ufunc: Any) -> Callable[..., Any] | None:
+def named(ufunc: Any) -> Callable[..., Any] | None:
     """The operation that a ufunc means, one of SciPy's by its name."""
-    found = _UFUNCS.get(ufunc)
+    found = UFUNCS.get(ufunc)
     if found is None and getattr(np, ufunc.__name__, None) is not ufunc:
         load("special")
         found = _BY_NAME.get(ufunc.__name__)
     return found
 
 
-def array_ufunc(self: Tensor, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
-    """`np.sin(tensor)` and the like; see the NumPy protocol of that name."""
-    if method == "__call__" and not options:
-        function = _UFUNCS.get(ufunc)
-        if function is not None:
-            return function(*inputs)
-    return _ufunc(ufunc, method, inputs, options)
-
-
-def _ufunc(ufunc: Any, method: str, inputs: tuple[Any, ...], options: dict[str, Any]) -> Any:
-    name = ufunc.__name__
-    dtype = options.pop("dtype", None)
-    out = options.pop("out", None)
-    call: Callable[..., Any] | None = None
-    if method == "__call__":
-        call = _named(ufunc)
-    elif method in ("reduce", "accumulate"):
-        mapped = (REDUCE if method == "reduce" else ACCUMULATE).get(name)
-        call = OPERATIONS[mapped].function if mapped else None
-        # A ufunc's own default is the first axis, the function's is all of them.
-        options.setdefault("axis", inputs[1] if len(inputs) > 1 else 0)
-        inputs = inputs[:1]
-    elif method == "outer" and ufunc in _UFUNCS:
-        x, y = inputs
-        tail = (1,) * np.ndim(y)
-        return _UFUNCS[ufunc](operand(x).reshape((*np.shape(x), *tail)), y)
-    shown = f"np.{name}" + ("" if method == "__call__" else f".{method}")
-    if method == "at":
-        _refuse_write(shown)
-    if call is None:
-        return _bare(shown, getattr(ufunc, method), inputs, _with(options, dtype, out))
-    plain = method == "__call__" and ufunc.signature is None
-    unknown = sorted(k for k in options if plain or k not in ("axis", "keepdims"))
-    if unknown:
-        raise TypeError(
-            f"{shown}: got {unknown[0]}=, expected a call without it on tensors; "
-            "try np.where(mask, f(x), x), or .detach().numpy() for a constant"
-        )
-    result = call(*inputs, **options)
-    if dtype is not None:
-        result = result.astype(dtype)
-    return result if out is None else _into(shown, result, out)
-
-
-def _with(options: dict[str, Any], dtype: Any, out: Any) -> dict[str, Any]:
-    given = {"dtype": dtype, "out": out}
-    return options | {k: v for k, v in given.items() if v is not None}
-
-
-def _into(name: str, result: Any, out: Any) -> Any:
+def into(name: str, result: Any, out: Any) -> Any:
     """A result written to `out=`, as an assignment in place is."""
     target = out[0] if isinstance(out, tuple) else out
     if not isinstance(target, Tensor):
@@ -161,14 +110,14 @@ def array_function(self: Tensor, function: Any, types: Any, args: Any, kwargs: A
     """`np.sum(tensor)` and the like; see the NumPy protocol of that name."""
     mapped = _function(function)
     if mapped is None:
-        return _bare(_dotted(function), function, args, kwargs)
+        return bare(_dotted(function), function, args, kwargs)
     out = kwargs.pop("out", None)
     try:
         result = mapped(*args, **kwargs)
     except TypeError:
         _check_call(_dotted(function), mapped, args, kwargs)
         raise
-    return result if out is None else _into(_dotted(function), result, out)
+    return result if out is None else into(_dotted(function), result, out)
 
 
 def _check_call(name: str, function: Callable[..., Any], args: Any, kwargs: Any) -> None:
@@ -196,7 +145,7 @@ def _dotted(function: Any) -> str:
     return f"{module}.{function.__name__}"
 
 
-def _bare(name: str, function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+def bare(name: str, function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
     """An unmapped function on the arrays behind the tensors: for constants alone."""
     if function.__name__ in WRITES and args and isinstance(args[0], Tensor):
         _refuse_write(name)
@@ -220,7 +169,7 @@ def _bare(name: str, function: Callable[..., Any], args: Any, kwargs: Any) -> An
             "try tensorgrad's operations, or x.detach() where a constant is meant"
         )
     result = _wrap(function(*args, **kwargs))
-    return result if out is None else _into(name, result, out)
+    return result if out is None else into(name, result, out)
 
 
 def _wrap(value: Any) -> Any:

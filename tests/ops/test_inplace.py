@@ -147,7 +147,6 @@ def test_writes_that_numpy_refuses() -> None:
         lambda x: np.place(x, np.array([True, False, True]), [2.0]),
         lambda x: np.putmask(x, np.array([True, False, True]), 2.0),
         lambda x: np.put_along_axis(x, np.array([0]), 2.0, 0),
-        lambda x: np.add.at(x, [0], 2.0),
     ],
 )
 def test_numpy_functions_that_write_are_refused_by_name(write: Callable[[tg.Tensor], Any]) -> None:
