@@ -6,7 +6,9 @@ a reduce formula, conversion, and the few array operations that backward itself 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import importlib
+import importlib.util
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from tensorgrad import _config, dtypes
@@ -143,6 +145,16 @@ def on(device: Any = None) -> Backend:
 
         return backend(number)
     raise DeviceError(f"device: got {device!r}, expected cpu, cuda or cuda:N; try device='cpu'")
+
+
+def later(lead: str, families: Sequence[str], name: str) -> Kernel:
+    """A kernel out of modules that are imported now: `lead` and the family are a module's name."""
+    for family in families:
+        if importlib.util.find_spec(lead + family) is not None:
+            found = getattr(importlib.import_module(lead + family), name, None)
+            if found is not None:
+                return found  # type: ignore[no-any-return]
+    raise LookupError(f"{name}: got no kernel of this name in {lead}*, expected one")
 
 
 def asarray(value: Any, dtype: Any = None) -> Array:

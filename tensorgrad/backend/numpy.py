@@ -11,6 +11,7 @@ import numpy as np
 from tensorgrad import dtypes
 from tensorgrad._errors import DTypeError, ShapeError
 from tensorgrad.backend import (
+    base,
     memory,
     numpy_complex,
     numpy_create,
@@ -38,6 +39,9 @@ KERNEL_MODULES = (
     numpy_random,
     numpy_create,
 )
+LATER = ("fft", "linalg", "decompositions", "special", "signal")
+"""Families whose kernels (`numpy_fft` ...) are imported when one of them is first asked for."""
+
 _KNOWN = frozenset(np.dtype(name) for name in dtypes.NAMES if name != "bfloat16")
 
 
@@ -53,7 +57,7 @@ class NumpyBackend:
             found = getattr(module, name, None)
             if found is not None:
                 return found  # type: ignore[no-any-return]
-        raise LookupError(f"{name}: got no kernel of this name in the NumPy backend, expected one")
+        return base.later(f"{__name__}_", LATER, name)
 
     def pull(self, name: str) -> Callable[..., Any] | None:
         return getattr(numpy_pulls, name, None)

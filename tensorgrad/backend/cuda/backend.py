@@ -22,9 +22,12 @@ from tensorgrad.backend.cuda import (
     complex,
     create,
     device,
+    gradients,
     index,
     kernels,
     losses,
+    norm,
+    numbers,
     products,
     pulls,
     random,
@@ -32,11 +35,24 @@ from tensorgrad.backend.cuda import (
 )
 from tensorgrad.backend.cuda.faults import faults
 from tensorgrad.backend.cuda.formula import ElementwiseKernel, bounds
-from tensorgrad.backend.cuda.staged import ReduceKernel
 from tensorgrad.expr import Formula
 
 Array = Any
-KERNEL_MODULES = (kernels, reduce, index, products, losses, complex, random, create)
+LATER = ("fft", "linalg", "decompositions", "special", "signal")
+"""Families whose kernels are imported when one of them is first asked for."""
+
+KERNEL_MODULES = (
+    kernels,
+    reduce,
+    index,
+    products,
+    losses,
+    complex,
+    random,
+    create,
+    numbers,
+    gradients,
+)
 
 _current: Callable[[], int] = cupy.cuda.runtime.getDevice
 
@@ -61,7 +77,7 @@ class CudaBackend:
             found = getattr(module, name, None)
             if found is not None:
                 return self._placed(name, found)
-        raise LookupError(f"{name}: got no kernel of this name in the CUDA backend, expected one")
+        return self._placed(name, base.later("tensorgrad.backend.cuda.", LATER, name))
 
     def pull(self, name: str) -> Callable[..., Any] | None:
         found = getattr(pulls, name, None)
@@ -72,7 +88,7 @@ class CudaBackend:
         return self._placed(formula.name, ElementwiseKernel(formula))
 
     def reduce(self, formula: Formula, order: int) -> Callable[..., Any]:
-        return self._placed(formula.name, ReduceKernel(formula))
+        return self._placed(formula.name, norm.kernel(formula))
 
     def _placed(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         """A function run on the GPU of its arrays; one without arrays on this backend's own."""
