@@ -93,6 +93,11 @@ def real(dt: DType) -> DType:
     return dt if dt.kind != "c" else float32 if dt.itemsize == 8 else float64
 
 
+def eps(dt: DType) -> float:
+    """The distance from 1 to the next number of a floating dtype."""
+    return 2.0**-7 if dt.kind == "V" else float(np.finfo(dt).eps)
+
+
 def result_type(*operands: Any) -> DType:
     """NumPy 2's promotion of dtypes and Python scalars (which are weak).
 

@@ -17,7 +17,6 @@ from tensorgrad.core.tensor import Tensor
 from tensorgrad.expr import COLUMN, ELEMENT, SCALAR, call, ncols, rmax, rsum, where
 from tensorgrad.ops.reduce import with_kept
 
-_EPSILON = {"float16": 2**-10, "bfloat16": 2**-7, "float32": 2**-23, "float64": 2**-52}
 
 Names = tuple[str, ...]
 """Which of weight and bias a normalisation has, in this order."""
@@ -162,7 +161,7 @@ def rms_norm(x: Any, normalized_shape: Any, weight: Any = None, eps: float | Non
     """
     x = operand(x, (), "rms_norm")
     if eps is None:
-        eps = _EPSILON[dtypes.inexact(x.dtype).name]
+        eps = dtypes.eps(dtypes.inexact(x.dtype))
     return _normalised("rms_norm", _rms_norm, eps, x, normalized_shape, weight=weight)
 
 
