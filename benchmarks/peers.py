@@ -29,22 +29,8 @@ class Side(NamedTuple):
 
 
 def ours(f: Function, arrays: Sequence[Array], ct: Array | None, backward: bool = True) -> Side:
-    inputs: list[Any] = [tg.Tensor(a, requires_grad=True) for a in arrays]
-    seed = None if ct is None else tg.Tensor(ct)
-
-    def run() -> Any:
-        for x in inputs:
-            x.grad = None
-        y = f(*inputs)
-        if backward:
-            y.backward(seed)
-        return y
-
-    def values() -> list[Array]:
-        y = run().detach().numpy()
-        return [y, *[x.grad.numpy() for x in inputs if backward]]
-
-    return Side(run, values)
+    inputs = [tg.Tensor(a, requires_grad=True) for a in arrays]
+    return _taped(f, inputs, None if ct is None else tg.Tensor(ct), backward)
 
 
 def with_torch(
@@ -55,8 +41,12 @@ def with_torch(
     import torch
 
     torch.set_num_threads(1)
-    inputs: list[Any] = [torch.from_numpy(a.copy()).requires_grad_() for a in arrays]
-    seed = None if ct is None else torch.from_numpy(ct)
+    inputs = [torch.from_numpy(a.copy()).requires_grad_() for a in arrays]
+    return _taped(f, inputs, None if ct is None else torch.from_numpy(ct), backward)
+
+
+def _taped(f: Function, inputs: list[Any], seed: Any, backward: bool) -> Side:
+    """A library that records: its tensors hold their gradients."""
 
     def run() -> Any:
         for x in inputs:

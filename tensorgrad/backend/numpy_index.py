@@ -10,17 +10,10 @@ from typing import Any
 import numpy as np
 
 from tensorgrad import shapes
+from tensorgrad.backend.indexing import moved_block, natural_place, outside
 from tensorgrad.backend.numpy_kernels import written
 
 Array = np.ndarray[Any, Any]
-
-
-def _named(op: str, x: Array, error: IndexError) -> IndexError:
-    """NumPy's IndexError with the operation and the array in its text."""
-    return IndexError(
-        f"{op}: got an index into {x.dtype}{x.shape}: {error}, expected one inside the array; "
-        "try -size <= index < size on every axis"
-    )
 
 
 # -- basic -------------------------------------------------------------------------------------
@@ -30,7 +23,7 @@ def index(x: Array, *, key: tuple[Any, ...], out: Array | None = None) -> Any:
     try:
         return written(x[key], out)
     except IndexError as error:
-        raise _named("getitem", x, error) from None
+        raise outside("getitem", x, error) from None
 
 
 def unindex(
@@ -53,7 +46,7 @@ def assign(x: Array, value: Array, *, key: Any) -> Array:
     try:
         x[key] = value
     except IndexError as error:
-        raise _named("setitem", x, error) from None
+        raise outside("setitem", x, error) from None
     keys = key if type(key) is tuple else (key,)
     basic = all(isinstance(k, int | slice) and not isinstance(k, bool) for k in keys)
     return x[(*keys, ...)] if basic else x
@@ -70,26 +63,14 @@ def _key(index: Array, axes: shapes.Shape) -> tuple[Any, ...]:
     return tuple(key)
 
 
-def _natural(axes: shapes.Shape) -> int:
-    """Where NumPy puts the axes of the index: at the first one if they are next to each other."""
-    return axes[0] if axes[-1] - axes[0] == len(axes) - 1 else 0
-
-
-def _block(ndim: int, width: int, source: int, target: int) -> list[int]:
-    """The order of axes that moves `width` axes from position `source` to `target`."""
-    block = list(range(source, source + width))
-    rest = [k for k in range(ndim) if k not in block]
-    return rest[:target] + block + rest[target:]
-
-
 def gather(x: Array, index: Array, *, axes: shapes.Shape, at: int, out: Array | None = None) -> Any:
     try:
         found = x.take(index[0], axes[0]) if len(axes) == 1 else x[_key(index, axes)]
     except IndexError as error:
-        raise _named("take", x, error) from None
-    natural = _natural(axes)
+        raise outside("take", x, error) from None
+    natural = natural_place(axes)
     if at != natural and index.ndim > 1:
-        found = found.transpose(_block(found.ndim, index.ndim - 1, natural, at))
+        found = found.transpose(moved_block(found.ndim, index.ndim - 1, natural, at))
     return written(found, out)
 
 
@@ -106,7 +87,7 @@ def scatter_add(
     width = index.ndim - 1
     kept = [k for k in range(len(shape)) if k not in axes]
     rows = _positions(index, tuple(shape[k] for k in axes)).reshape(-1)
-    updates = ct.transpose(_block(ct.ndim, width, at, 0)).reshape(
+    updates = ct.transpose(moved_block(ct.ndim, width, at, 0)).reshape(
         rows.size, shapes.size(tuple(shape[k] for k in kept))
     )
     count = shapes.size(tuple(shape[k] for k in axes))
@@ -168,7 +149,7 @@ def take_along_axis(x: Array, index: Array, *, axis: int, out: Array | None = No
     try:
         return written(np.take_along_axis(x, index, axis), out)
     except IndexError as error:
-        raise _named("take_along_axis", x, error) from None
+        raise outside("take_along_axis", x, error) from None
 
 
 def add_along_axis(
@@ -187,7 +168,7 @@ def put_along_axis(
     try:
         np.put_along_axis(found, index, values, axis)
     except IndexError as error:
-        raise _named("put_along_axis", x, error) from None
+        raise outside("put_along_axis", x, error) from None
     return found
 
 

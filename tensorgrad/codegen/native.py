@@ -41,6 +41,23 @@ def numpy_table(name: str) -> Any:
     return ctypes.cast(found, ctypes.POINTER(ctypes.c_void_p))
 
 
+def loads(base: str, names: str, first: int = 0) -> str:
+    """LLVM text that loads the 8-byte words of `base`, from number `first` on, by name and kind.
+
+    >>> print(loads("table", "f count:i64"))
+      %f.at = getelementptr i64, ptr %table, i64 0
+      %f = load ptr, ptr %f.at
+      %count.at = getelementptr i64, ptr %table, i64 1
+      %count = load i64, ptr %count.at
+    """
+    lines = []
+    for k, word in enumerate(names.split(), first):
+        name, _, kind = word.partition(":")
+        lines.append(f"  %{name}.at = getelementptr i64, ptr %{base}, i64 {k}")
+        lines.append(f"  %{name} = load {kind or 'ptr'}, ptr %{name}.at")
+    return "\n".join(lines)
+
+
 def builtin(
     name: str, code: int, words: list[int], kept: Any = None, flags: int = FASTCALL
 ) -> Callable[..., Any]:

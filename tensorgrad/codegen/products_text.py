@@ -6,6 +6,7 @@ everything else to the slow way. `_WORDS` names, in order, what the table behind
 
 from __future__ import annotations
 
+from tensorgrad.codegen.native import loads
 from tensorgrad.codegen.products_parts import MATRIX, ROWS, transpose
 
 ROOM = 2**14
@@ -27,19 +28,18 @@ def text(bits: int, large: int) -> str:
 _WORDS = (
     "ndarray single double slow none new vectorcall save restore incref sgemm dgemm "
     "get_threads set_threads most"
-).split()
+)
 
 
-def _loads() -> str:
-    lines = ["  %table = getelementptr i8, ptr %self, i64 32"]
-    for k, name in enumerate(_WORDS):
-        lines += [f"  %{name}.at = getelementptr ptr, ptr %table, i64 {k}"]
-        lines += [f"  %{name} = load ptr, ptr %{name}.at"]
-    return "\n".join(lines)
-
+_SIDES = (
+    loads("A", "a.data m:i64 k:i64 lda:i64 ta:i64")
+    + "\n"
+    + loads("B", "b.data bk:i64 n:i64 ldb:i64 tb:i64")
+)
 
 _MAIN = """
 define ptr @KERNEL(ptr %self, ptr %args, i64 %nargs) {
+  %table = getelementptr i8, ptr %self, i64 32
 LOADS
   %A = alloca [6 x i64]
   %B = alloca [6 x i64]
@@ -72,24 +72,7 @@ second:
   %b.ok = call i1 @KERNEL.matrix(ptr %b, ptr %ndarray, ptr %descr, i64 %size, ptr %B)
   br i1 %b.ok, label %inner, label %slow
 inner:
-  %a.data = load ptr, ptr %A
-  %a.m.at = getelementptr i64, ptr %A, i64 1
-  %m = load i64, ptr %a.m.at
-  %a.k.at = getelementptr i64, ptr %A, i64 2
-  %k = load i64, ptr %a.k.at
-  %a.ld.at = getelementptr i64, ptr %A, i64 3
-  %lda = load i64, ptr %a.ld.at
-  %a.t.at = getelementptr i64, ptr %A, i64 4
-  %ta = load i64, ptr %a.t.at
-  %b.data = load ptr, ptr %B
-  %b.k.at = getelementptr i64, ptr %B, i64 1
-  %bk = load i64, ptr %b.k.at
-  %b.n.at = getelementptr i64, ptr %B, i64 2
-  %n = load i64, ptr %b.n.at
-  %b.ld.at = getelementptr i64, ptr %B, i64 3
-  %ldb = load i64, ptr %b.ld.at
-  %b.t.at = getelementptr i64, ptr %B, i64 4
-  %tb = load i64, ptr %b.t.at
+SIDES
   %meet = icmp eq i64 %k, %bk
   %area = mul i64 %m, %n
   %work = mul i64 %area, %k
@@ -303,5 +286,7 @@ _TEXT = (
     + ROWS.replace("TYPE", "float")
     + ROWS.replace("TYPE", "double")
     + transpose()
-    + _MAIN.replace("LOADS", _loads()).replace("%slow_call", "%slow.function")
+    + _MAIN.replace("LOADS", loads("table", _WORDS))
+    .replace("SIDES", _SIDES)
+    .replace("%slow_call", "%slow.function")
 ).replace("%slow = load", "%slow.function = load")

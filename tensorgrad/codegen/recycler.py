@@ -23,6 +23,7 @@ from tensorgrad.codegen.native import (
     address,
     builtin,
     forever,
+    loads,
     numpy_table,
     packed,
     prototype,
@@ -37,13 +38,7 @@ entry:
   %value = alloca ptr
   %trace = alloca ptr
   %words = getelementptr i8, ptr %self, i64 32
-  %function = load ptr, ptr %words
-  %w1 = getelementptr i64, ptr %words, i64 1
-  %vectorcall = load ptr, ptr %w1
-  %w2 = getelementptr i64, ptr %words, i64 2
-  %ndarray = load ptr, ptr %w2
-  %w3 = getelementptr i64, ptr %words, i64 3
-  %least = load i64, ptr %w3
+FIRST
   %always = icmp eq i64 %least, 0
   br i1 %always, label %hold, label %check
 check:
@@ -85,12 +80,7 @@ plain:
   %direct = call ptr %vectorcall(ptr %function, ptr %args, i64 %nargs, ptr %names)
   ret ptr %direct
 hold:
-  %w4 = getelementptr i64, ptr %words, i64 4
-  %set = load ptr, ptr %w4
-  %w5 = getelementptr i64, ptr %words, i64 5
-  %ours = load ptr, ptr %w5
-  %w6 = getelementptr i64, ptr %words, i64 6
-  %decref = load ptr, ptr %w6
+HELD
   %before = call ptr %set(ptr %ours)
   %refused = icmp eq ptr %before, null
   br i1 %refused, label %error, label %run
@@ -111,10 +101,7 @@ lost:
   ret ptr null
 raised:
   ; setting a variable is no thing to do while an error is on its way
-  %w7 = getelementptr i64, ptr %words, i64 7
-  %fetch = load ptr, ptr %w7
-  %w8 = getelementptr i64, ptr %words, i64 8
-  %restore = load ptr, ptr %w8
+RAISED
   call void %fetch(ptr %type, ptr %value, ptr %trace)
   %then = call ptr %set(ptr %before)
   call void %decref(ptr %before)
@@ -133,6 +120,11 @@ error:
   ret ptr null
 }
 """
+CALL = (
+    CALL.replace("FIRST", loads("words", "function vectorcall ndarray least:i64"))
+    .replace("HELD", loads("words", "set ours decref", 4))
+    .replace("RAISED", loads("words", "fetch restore", 7))
+)
 
 
 class Recycler:

@@ -11,7 +11,7 @@ import numpy as np
 
 from tensorgrad.codegen import native
 from tensorgrad.codegen.entry import LIMIT
-from tensorgrad.codegen.native import builtin
+from tensorgrad.codegen.native import builtin, loads
 from tensorgrad.expr.ir import COLUMN, ROW, Expr
 
 DONE, UNFIT, STARVED = -1, -2, -3
@@ -25,19 +25,7 @@ entry:
   %numbers = alloca [5 x i64]
   %pointers = alloca [32 x ptr]
   %table = getelementptr i8, ptr %self, i64 32
-  %kernel = load ptr, ptr %table
-  %t1 = getelementptr i64, ptr %table, i64 1
-  %count = load i64, ptr %t1
-  %t2 = getelementptr i64, ptr %table, i64 2
-  %ndarray = load ptr, ptr %t2
-  %t3 = getelementptr i64, ptr %table, i64 3
-  %aslong = load ptr, ptr %t3
-  %t4 = getelementptr i64, ptr %table, i64 4
-  %fromlong = load ptr, ptr %t4
-  %t5 = getelementptr i64, ptr %table, i64 5
-  %save = load ptr, ptr %t5
-  %t6 = getelementptr i64, ptr %table, i64 6
-  %restore = load ptr, ptr %t6
+WORDS
   %wanted = add i64 %count, 5
   %full = icmp eq i64 %nargs, %wanted
   br i1 %full, label %number, label %unfit
@@ -52,15 +40,7 @@ number:
   %n.more = icmp slt i64 %n.next, 5
   br i1 %n.more, label %number, label %numbered
 numbered:
-  %rows = load i64, ptr %numbers
-  %n1 = getelementptr i64, ptr %numbers, i64 1
-  %columns = load i64, ptr %n1
-  %n2 = getelementptr i64, ptr %numbers, i64 2
-  %start = load i64, ptr %n2
-  %n3 = getelementptr i64, ptr %numbers, i64 3
-  %stop = load i64, ptr %n3
-  %n4 = getelementptr i64, ptr %numbers, i64 4
-  %part = load i64, ptr %n4
+NUMBERS
   %above = icmp sge i64 %start, 0
   %below = icmp sle i64 %stop, %rows
   %some = icmp slt i64 %start, %stop
@@ -163,7 +143,12 @@ unfit:
   %u.result = call ptr %fromlong(i64 -2)
   ret ptr %u.result
 }
-""".replace("LIMIT", str(LIMIT))
+"""
+TEXT = (
+    TEXT.replace("LIMIT", str(LIMIT))
+    .replace("WORDS", loads("table", "kernel count:i64 ndarray aslong fromlong save restore"))
+    .replace("NUMBERS", loads("numbers", "rows:i64 columns:i64 start:i64 stop:i64 part:i64"))
+)
 
 
 class Operand:
