@@ -227,8 +227,8 @@ class Generated:
         cost = 0.05 * len(nodes) + 0.3 * sum(e.op == "call" for e in nodes)
         if not shared or self._rows * self._columns * cost < SPLIT:
             return 0
-        if self._folds:
-            return self._part
+        if any(o.op == "isum" for o in formula.outputs):  # one thread adds up a part
+            return self._part if self._folds else 0
         return 64 if self._part < self._rows else -(-16_384 // self._columns)
 
     def __call__(self, arrays: Sequence[Array]) -> Sequence[Array]:
