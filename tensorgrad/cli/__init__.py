@@ -46,6 +46,9 @@ def _run(args: Sequence[str] | None) -> NoReturn:
             raise
         _fail(str(error), FAILED)  # a run that diverged: nothing was wrong with the input
     except MemoryError as error:
+        if isinstance(error, tg.TensorgradError):  # of a GPU, with the list of what lies there
+            print("error:", error, file=sys.stderr, flush=True)
+            sys.exit(FAILED)
         got = str(error) or "none left"
         _fail(f"memory: got {got}, expected room for it; try smaller --layers", FAILED)
     except click.Abort:

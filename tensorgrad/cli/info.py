@@ -1,15 +1,15 @@
-"""`tensorgrad info`: versions, the library of matrix products, devices, and what is missing."""
+"""`tensorgrad info`: versions, the library of matrix products, GPUs, and what is missing."""
 
 from __future__ import annotations
 
 import os
 import platform
-import shutil
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 import click
+
+from tensorgrad.cli import gpu
 
 _NEEDED = ("numpy", "scipy", "ml_dtypes", "opt_einsum", "threadpoolctl", "safetensors", "optree")
 _EXTRA = {
@@ -53,21 +53,11 @@ def _lines() -> list[tuple[str, str]]:
         lines.append((name, _version(name) or f"missing, needed for {use}; try {command}"))
     lines.append(("blas", _blas()))
     lines.append(("cpu", f"{platform.machine()}, {os.cpu_count()} cores{_memory()}"))
-    lines.append(("cuda", _cuda()))
-    return lines
-
-
-def _cuda() -> str:
-    driver = Path("/proc/driver/nvidia/version").exists() or shutil.which("nvidia-smi")
-    if not driver:
-        return "no NVIDIA driver found; the cpu is used"
-    if not any(_version(name) for name in ("cupy-cuda12x", "cupy-cuda13x")):
-        return "a driver, but no CuPy; try pip install 'tensorgrad[cuda12]'"
-    return "a driver and CuPy; training runs on the cpu in this version"
+    return lines + gpu.lines()
 
 
 @click.command()
 def command() -> None:
     """Show versions, devices, and the command that mends what is missing."""
     for name, text in _lines():
-        click.echo(f"{name:<14} {text}")
+        click.echo(f"{name:<15} {text}")

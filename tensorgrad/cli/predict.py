@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import click
 
+from tensorgrad.train.config import OPTIONS
+
+DEVICE = OPTIONS["device"]
+
 
 @click.command()
 @click.argument("run")
 @click.argument("file")
 @click.option("--out", metavar="FILE.csv", help="where to write; must not exist [standard output]")
+@click.option("--device", metavar=DEVICE.metavar, help="where to compute [$TG_DEVICE, or cpu]")
 @click.option(
     "--layer",
     type=int,
     metavar="N",
     help="write the activations of hidden layer N, as features, instead of predictions",
 )
-def command(run: str, file: str, out: str | None, layer: int | None) -> None:
+def command(run: str, file: str, out: str | None, device: str | None, layer: int | None) -> None:
     """Predict the rows of FILE with the network of the folder RUN.
 
     Writes a label and the probability of each class, or the value of a regression, one line a
@@ -23,4 +28,5 @@ def command(run: str, file: str, out: str | None, layer: int | None) -> None:
     """
     from tensorgrad.train.predictions import predict_file, write_csv  # NumPy is not for --help
 
-    write_csv(predict_file(run, file, layer), out)
+    where = None if device is None else DEVICE.parse(device, "--device")
+    write_csv(predict_file(run, file, layer, where), out)

@@ -6,9 +6,15 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import tensorgrad as tg
 from tensorgrad.io import WriteError, atomic_write
 
 BLUE, ORANGE, GREEN, RED = "#1f6fb4", "#e07b00", "#2c8c3c", "#c23b3b"
+
+
+def placed(value: Any, device: str) -> Any:
+    """A number or array as a tensor of a GPU; as it is for the CPU."""
+    return value if device == "cpu" else tg.tensor(value, device=device)
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ WIDTH, ROWS, DEPTHS = 4, 1024, (1, 2, 4, 8, 16, 32)
 x = np.random.default_rng(0).standard_normal((ROWS, WIDTH))
 
 
-def loss(weights: Any) -> Any:
+def loss(weights: Any, x: Any = x) -> Any:
     """Σ h² / 2, h the output of tanh layers one after the other."""
     h = x
     for weight in weights:
@@ -25,38 +26,47 @@ def loss(weights: Any) -> Any:
     return np.sum(h * h) / 2
 
 
-def reverse(weights: Any) -> Any:
+def reverse(weights: Any, x: Any = x) -> Any:
     """The gradient by reverse mode: one pass forward, one back."""
-    return tg.grad(loss)(weights)
+    return tg.grad(loss)(weights, x)
 
 
-def forward(weights: Any) -> Any:
+def forward(weights: Any, x: Any = x, device: str = "cpu") -> Any:
     """The gradient by forward mode: one pass for every parameter, each along its own axis."""
-    gradient = np.zeros_like(weights)
+    gradient = np.zeros((len(weights), WIDTH, WIDTH))
     for place in np.ndindex(gradient.shape):
-        axis = np.zeros_like(weights)
+        axis = np.zeros_like(gradient)
         axis[place] = 1.0
-        gradient[place] = tg.jvp(loss, (weights,), (list(axis),))[1]
+        tangents = [_show.placed(a, device) for a in axis]
+        slope = tg.jvp(lambda weights: loss(weights, x), (weights,), (tangents,))[1]
+        gradient[place] = float(slope)
     return gradient
 
 
-def seconds(f: Callable[[Any], Any], weights: Any) -> float:
+def seconds(f: Callable[[], Any], device: str) -> float:
     """The quickest of two runs."""
     times = []
     for _ in range(2):
         start = time.perf_counter()
-        f(weights)
+        f()
+        if device != "cpu":
+            tg.cuda.synchronize(device)
         times.append(time.perf_counter() - start)
     return min(times)
 
 
-def main(out: Path | None = None) -> None:
+def main(out: Path | None = None, device: str = "cpu") -> None:
     """Measure both as the network deepens, print a table and save a picture."""
     rng = np.random.default_rng(0)
-    measured = []
+    rows, measured = _show.placed(x, device), []
     for depth in DEPTHS:
-        weights = list(rng.normal(0, 0.7, (depth, WIDTH, WIDTH)))
-        value, back, ahead = (seconds(f, weights) for f in (loss, reverse, forward))
+        weights = [_show.placed(w, device) for w in rng.normal(0, 0.7, (depth, WIDTH, WIDTH))]
+        ways: tuple[Callable[[], Any], ...] = (
+            partial(loss, weights, rows),
+            partial(reverse, weights, rows),
+            partial(forward, weights, rows, device),
+        )
+        value, back, ahead = (seconds(way, device) for way in ways)
         measured.append((depth, depth * WIDTH**2, value, back, ahead))
     _show.table(
         f"Gradients of a network of {WIDTH}-unit layers, milliseconds",

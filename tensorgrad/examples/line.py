@@ -17,27 +17,28 @@ y = 0.6 * x + 3 + np.random.default_rng(0).normal(0, 1, x.size)
 columns = np.column_stack([x, np.ones(x.size)])
 
 
-def cost(theta: Any) -> Any:
+def cost(theta: Any, columns: Any = columns, y: Any = y) -> Any:
     """(1/2m) ||X θ - y||², θ = (k, b), X with a column of ones."""
     return np.sum((columns @ theta - y) ** 2) / (2 * x.size)
 
 
-def descend() -> tuple[list[Any], Any]:
+def descend(device: str = "cpu") -> tuple[list[Any], Any]:
     """Every θ on the way and its cost, from (0, 0) until both slopes are below 1e-5."""
     step = tg.value_and_grad(cost)
-    theta, thetas, costs = np.zeros(2), [], []
+    theta, *data = (_show.placed(a, device) for a in (np.zeros(2), columns, y))
+    thetas, costs = [], []
     while True:
-        value, gradient = step(theta)
-        thetas.append(theta)
+        value, gradient = step(theta, *data)
+        thetas.append(np.asarray(theta))
         costs.append(float(value))
         if (np.abs(gradient) < SMALL).all():
             return thetas, np.array(costs)
         theta = theta - RATE * gradient
 
 
-def main(out: Path | None = None) -> None:
+def main(out: Path | None = None, device: str = "cpu") -> None:
     """Print the descent and the least-squares solution and save a picture of both."""
-    thetas, costs = descend()
+    thetas, costs = descend(device)
     last = len(thetas) - 1
     shown = [k for k in (0, 1, 10, 100, 1000) if k < last] + [last]
     exact = np.linalg.lstsq(columns, y, rcond=None)[0]

@@ -19,7 +19,7 @@ def f(x: Any) -> Any:
 slope = tg.grad(f)
 
 
-def descend(x: float, rate: float, steps: int, momentum: float = 0.0) -> list[float]:
+def descend(x: Any, rate: float, steps: int, momentum: float = 0.0) -> list[Any]:
     """The path x ← x + v, v ← momentum v - rate f'(x), the start included."""
     path, velocity = [x], 0.0
     for _ in range(steps):
@@ -43,9 +43,12 @@ FATES = (
 )
 
 
-def main(out: Path | None = None) -> None:
-    """Print the paths and save a picture of them."""
-    paths = {name: descend(**start) for name, start in PATHS.items()}
+def main(out: Path | None = None, device: str = "cpu") -> None:
+    """Print the paths, walked on a device, and save a picture of them."""
+    paths = {}
+    for name, start in PATHS.items():
+        path = descend(**{**start, "x": _show.placed(start["x"], device)})
+        paths[name] = [float(x) for x in path]
     first = paths["from the left"]
     _show.table(
         "From the left, step 0.4",

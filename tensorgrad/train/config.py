@@ -286,7 +286,14 @@ class Config:
     seed: int = option(
         0, "int", "of split, initialisation, order and dropout", group=_RUN, low=0, under=2**63
     )
-    device: str = option("cpu", "text", "where to train", group=_RUN, choices=("cpu",))
+    device: str | None = option(
+        None,
+        "text",
+        "where to train; without it $TG_DEVICE, or cpu",
+        "cuda",
+        group=_RUN,
+        choices=("cpu", "cuda", "cuda:N"),
+    )
     out: str | None = option(
         None, "text", "run folder, must not exist (runs/NAME-TIME)", "runs/mine", group=_RUN
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,11 +25,13 @@ from tensorgrad.train.loop import (
     Loop,
     Record,
     evaluate,
+    load_weights,
     predict,
 )
 from tensorgrad.train.network import Architecture, initialise
 from tensorgrad.train.objective import Part, labels
 from tensorgrad.train.options import ConfigError
+from tensorgrad.train.place import CPU, computing
 from tensorgrad.train.prepare import Prepared, prepare
 from tensorgrad.train.recipe import Recipe
 from tensorgrad.train.report import Reporter, confusion_matrix, draw_curves
@@ -37,7 +40,7 @@ from tensorgrad.train.watch import Watch, verdict
 
 Array = np.ndarray[Any, Any]
 
-CHANGEABLE = ("epochs", "patience")
+CHANGEABLE = ("epochs", "patience", "device")
 """What a resumed run may change; anything else would make it another run."""
 
 
@@ -65,7 +68,8 @@ def run(config: Config | None = None, report: Reporter | None = None) -> Result:
     """
     config = config or Config()
     folder = RunFolder.planned(config)
-    return _Job(config, folder, report or Reporter()).start()
+    with computing(config.device) as where:
+        return _Job(replace(config, device=where), folder, report or Reporter()).start()
 
 
 def resume(
@@ -73,8 +77,9 @@ def resume(
 ) -> Result:
     """Go on with an interrupted run; the result equals that of a run without the interruption.
 
-    `changes` may give new `epochs` and `patience`; other options may only repeat what the run has.
-    A run that is done only reports once more.
+    `changes` may give new `epochs`, `patience` and `device` (on another device the result is the
+    same up to rounding); other options may only repeat what the run has. A run that is done only
+    reports once more.
     """
     kept = RunFolder(folder)
     config = kept.config()
@@ -85,15 +90,16 @@ def resume(
     for name in changes:
         if name not in CHANGEABLE:
             raise ConfigError(
-                f"resume {folder}: got a new {name}, expected only {' or '.join(CHANGEABLE)} to "
+                f"resume {folder}: got a new {name}, expected only epochs, patience or device to "
                 "change; try a new run"
             )
-    config = replace(config, **changes)
-    job = _Job(config, kept, report or Reporter())
-    kept.restore(job.loop, job.data.fingerprint)
-    if changes:
-        write_toml(config, kept.file(CONFIG))
-    return job.train()
+    changed = replace(config, **changes)
+    with computing(changed.device) as where:
+        job = _Job(replace(changed, device=where), kept, report or Reporter())
+        kept.restore(job.loop, job.data.fingerprint)
+        if job.config != config:
+            write_toml(job.config, kept.file(CONFIG))
+        return job.train()
 
 
 def _anchored(config: Config) -> Config:
@@ -118,8 +124,10 @@ class _Job:
             dtype=config.dtype,
         )
         generator = tg.Generator(config.seed)
-        self.net = self.plan.build(generator)
-        initialise(self.net, config, generator)
+        with tg.device(CPU):  # the same first weights for every device
+            self.net = self.plan.build(generator)
+            initialise(self.net, config, generator)
+        self.net.to(config.device)
         train = self.data.train
         batches = Batches((train.x, train.y), config.batch_size, rng=config.seed)
         self.watch, self.interrupts = Watch(report.warn), Interrupts()
@@ -148,11 +156,12 @@ class _Job:
 
     def train(self) -> Result:
         """Train from where the loop stands, then test, draw and report."""
-        begun, data = time.perf_counter(), self.data
+        begun, data, device = time.perf_counter(), self.data, self.config.device
+        where = "" if device == CPU else f", on {device}"
         reason = self._loop(
             f"{data.name}: {len(data.train)} rows to train, {len(data.validation)} to validate, "
             f"{len(data.test)} to test; {data.card.task} by {data.objective.name}; "
-            f"network {self.plan}, seed {self.config.seed}"
+            f"network {self.plan}, seed {self.config.seed}{where}"
         )
         seconds = time.perf_counter() - begun
         if reason == INTERRUPTED:
@@ -171,11 +180,22 @@ class _Job:
             raise
         except WriteError:
             raise
+        except MemoryError as error:
+            traceback.clear_frames(error.__traceback__)  # they hold the arrays of the step
+            self._rescue()
+            raise
         except OSError:  # nobody reads any more; callbacks speak between steps: the state is whole
             self.keeper.save(self.loop)
             with contextlib.suppress(OSError):
                 self.report.interrupted(self._where())
             raise
+
+    def _rescue(self) -> None:
+        """Save what was trained before the step that found no memory, if any was."""
+        if self.loop.progress.step and self.loop.take_back():
+            with contextlib.suppress(MemoryError, OSError, DivergedError):
+                self.keeper.save(self.loop)
+                self.report.interrupted(self._where())
 
     def _where(self) -> dict[str, Any]:
         progress = self.loop.progress
@@ -190,7 +210,7 @@ class _Job:
         """Test the best weights; write the curves; report."""
         loop, goal = self.loop, self.data.objective
         if loop.best:
-            self.net.load_state_dict(loop.best)
+            load_weights(self.net, loop.best)
         best = loop.progress.best_epoch
         name = goal.score_name
         test_loss, test_score = evaluate(self.net, goal, self.data.test)
@@ -255,4 +275,4 @@ class _Job:
 
 
 def _classes_of(part: Part, task: str) -> Array:
-    return part.y if task == "classification" else part.y[:, 0].astype(np.int64)
+    return np.asarray(part.y if task == "classification" else part.y[:, 0].astype(np.int64))

@@ -6,7 +6,7 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
@@ -18,6 +18,17 @@ from tensorgrad import nn, optim
 from tensorgrad.data import Batches
 from tensorgrad.train.network import linear_layers
 from tensorgrad.train.objective import Objective, Part
+from tensorgrad.train.place import (
+    CPU,
+    STEPS,
+    Feed,
+    Seen,
+    bare,
+    device_of,
+    measure,
+    on,
+    read,
+)
 from tensorgrad.train.recipe import Recipe
 
 Array = np.ndarray[Any, Any]
@@ -123,7 +134,9 @@ class Interrupts(Callback):
 class Loop:
     """Trains `net` on the batches and keeps the weights with the lowest validation loss.
 
-    `generator` is what dropout in the network draws from, so that the state of a run has it.
+    `generator` is what dropout in the network draws from, so that the state of a run has it. The
+    run computes where the network is. On a GPU the sums of `progress` follow some steps behind;
+    `settle` brings them up.
     """
 
     def __init__(
@@ -150,7 +163,14 @@ class Loop:
         self.best: dict[str, Array] = {}
         self.history: list[Record] = []
         self.reason = ""
-        self._layers = linear_layers(net)
+        self.device = device_of(net)
+        self._feed = Feed(batches, validation, self.device)
+        self._pending: list[Seen] = []
+        self._drawn: Any = None
+        self._moving = False
+        self._here = self.device == CPU
+        layers = linear_layers(net)
+        self._names, self._measured = ([one[k] for one in layers] for k in (0, 1))
         self._measure_every = max(1, len(batches) // _NORMS)
 
     def stop(self, reason: str) -> None:
@@ -189,50 +209,79 @@ class Loop:
         progress = self.progress
         self._begun, self._rows_before = time.perf_counter(), progress.rows
         self.net.train()
-        for x, y in self.batches.at(progress.epoch, progress.batch):
+        for x, y in self._feed.at(progress.epoch, progress.batch):
             self._step(x, y)
             self._tell("on_step")
             if self.reason and progress.batch < len(self.batches):
                 return False
+            if len(self._pending) >= STEPS:
+                self.settle()
+        self.settle()
         return True
 
-    def _step(self, x: Array, y: Array) -> None:
+    def _step(self, x: tg.Tensor, y: tg.Tensor) -> None:
         progress, recipe = self.progress, self.recipe
+        here = self._here
+        self._drawn = None if here else self.generator.get_state()
         recipe.set_rate(self.optimizer, progress.step, progress.plateau_factor)
         self.optimizer.zero_grad()
-        outputs = self.net(tg.Tensor(x))
-        loss = self.objective.loss(outputs, tg.Tensor(y))
-        value = float(loss.item())
-        if not math.isfinite(value):
-            raise self._diverged("loss", value)
+        outputs = self.net(x)
+        loss = self.objective.loss(outputs, y)
         loss.backward()
-        if progress.batch % self._measure_every == 0:
-            self._measure()
+        layers = () if progress.batch % self._measure_every else self._measured
+        seen = measure(progress.step, self.objective, loss, outputs, y, layers)
+        self._moving = True
+        if here:
+            self._count(seen)
+        else:
+            self._pending.append(seen)
         self.optimizer.step()
         recipe.after_step(self.net, self.optimizer)
-        progress.loss_sum += value * len(x)
-        progress.points += self.objective.points(outputs.detach().numpy(), y)
-        progress.rows += len(x)
         progress.batch += 1
         progress.step += 1
+        self._moving, self._drawn = False, None
 
-    def _measure(self) -> None:
-        """Add the squared gradient norm of each layer's weights."""
+    def take_back(self) -> bool:
+        """After an error, be as before the step that it ended; False if that moved the weights.
+
+        On the CPU, which keeps no note of what a step drew, always False.
+        """
+        if self._moving or self._here:
+            return False
+        if self._drawn is not None:
+            self.generator.set_state(self._drawn)
+        return True
+
+    def settle(self) -> None:
+        """Bring the sums of `progress` up to the last step; raises `DivergedError`."""
+        found = read(self._pending)
+        self._pending = []
+        for seen in found:
+            self._count(seen)
+
+    def _count(self, seen: Seen) -> None:
+        progress = self.progress
+        if not math.isfinite(seen.loss):
+            raise self._diverged("loss", seen.loss, seen.step)
+        if seen.squares:
+            self._add_squares(seen)
+        progress.loss_sum += seen.loss * seen.rows
+        progress.points += float(seen.points)
+        progress.rows += seen.rows
+
+    def _add_squares(self, seen: Seen) -> None:
         squares = self.progress.squares
-        for name, layer in self._layers:
-            gradient = layer.weight.grad
-            flat = np.zeros(1) if gradient is None else gradient.numpy().ravel()
-            square = float(flat @ flat)
+        for name, square in zip(self._names, map(float, seen.squares)):
             if not math.isfinite(square):
-                raise self._diverged(f"the gradient norm of {name},", math.sqrt(square))
+                what = f"the gradient norm of {name},"
+                raise self._diverged(what, math.sqrt(square), seen.step)
             squares[name] = squares.get(name, 0.0) + square
         self.progress.measured += 1
 
-    def _diverged(self, what: str, value: float) -> DivergedError:
-        progress = self.progress
+    def _diverged(self, what: str, value: float, step: int) -> DivergedError:
         rate = self.recipe.rate(self.optimizer)
         return DivergedError(
-            f"train: got {what} {value} at step {progress.step + 1} (epoch {progress.epoch + 1}), "
+            f"train: got {what} {value} at step {step + 1} (epoch {self.progress.epoch + 1}), "
             f"expected a finite number; try --lr {rate / 10:.2g}, or --clip-norm 1"
         )
 
@@ -241,10 +290,12 @@ class Loop:
         progress = self.progress
         seconds = time.perf_counter() - self._begun
         seen = progress.rows - self._rows_before
-        loss, score = evaluate(self.net, self.objective, self.validation)
+        loss, score = evaluate(self.net, self.objective, self._feed.watched)
         if not math.isfinite(loss):
-            raise self._diverged("validation loss", loss)
+            raise self._diverged("validation loss", loss, progress.step)
         better = loss < progress.best_loss
+        if better:
+            self.best = weights(self.net)
         record = self._record(loss, score, better)
         record["seconds"] = round(seconds, 6)
         record["samples_per_second"] = round(seen / seconds, 1) if seconds else 0.0
@@ -252,7 +303,6 @@ class Loop:
         progress.begin_epoch()
         if better:
             progress.best_loss, progress.best_epoch = loss, progress.epoch
-            self.best = weights(self.net)
         progress.stale = 0 if better else progress.stale + 1
         self.recipe.watch(progress, score)
         self.history.append(record)
@@ -280,22 +330,36 @@ def weights(net: nn.Module) -> dict[str, Array]:
     return {name: np.array(value.detach().numpy()) for name, value in net.state_dict().items()}
 
 
+def load_weights(net: nn.Module, arrays: Mapping[str, Array]) -> None:
+    """Copy what `weights` gave back into the network, wherever that is."""
+    device = device_of(net)
+    net.load_state_dict({name: on(array, device) for name, array in arrays.items()})
+
+
 def predict(net: nn.Module, x: Array) -> Array:
     """The outputs of a network in evaluation mode, off the tape, some thousand rows at a time."""
-    was_training = net.training
+    return np.asarray(_outputs(net, x).numpy())
+
+
+def _outputs(net: nn.Module, x: Any) -> tg.Tensor:
+    was_training, device = net.training, device_of(net)
     net.eval()
-    with tg.no_grad():
-        parts = [
-            net(tg.Tensor(x[start : start + _CHUNK])).detach().numpy()
-            for start in range(0, len(x), _CHUNK)
-        ]
-    net.train(was_training)
-    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+    try:
+        with tg.no_grad():
+            parts = [
+                net(on(x[start : start + _CHUNK], device)).detach()
+                for start in range(0, len(x), _CHUNK)
+            ]
+            return parts[0] if len(parts) == 1 else tg.concatenate(parts)
+    finally:
+        net.train(was_training)
 
 
 def evaluate(net: nn.Module, objective: Objective, part: Part) -> tuple[float, float]:
     """The mean loss and the score on a part."""
-    outputs = predict(net, part.x)
+    outputs = _outputs(net, part.x)
+    y = on(part.y, outputs.device)
     with tg.no_grad():
-        loss = objective.loss(tg.Tensor(outputs), tg.Tensor(part.y))
-    return float(loss.item()), objective.score(objective.points(outputs, part.y), part.spread)
+        loss = objective.loss(outputs, y)
+    points = float(objective.points(bare(outputs), bare(y)))
+    return float(loss.item()), objective.score(points, part.spread)

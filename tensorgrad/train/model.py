@@ -10,11 +10,13 @@ from typing import Any
 
 import numpy as np
 
+import tensorgrad as tg
 from tensorgrad import nn
 from tensorgrad.data import Standardiser
 from tensorgrad.io import load_file, load_metadata, save_file
 from tensorgrad.train.network import Architecture
 from tensorgrad.train.options import ConfigError
+from tensorgrad.train.place import CPU, computing
 
 Array = np.ndarray[Any, Any]
 FORMAT = "1"
@@ -78,8 +80,13 @@ def save_model(
     save_file(weights, path, {"tensorgrad": json.dumps(about)})
 
 
-def load_model(path: str | os.PathLike[str]) -> tuple[nn.Sequential, Architecture, Card]:
-    """The network of a file in evaluation mode; `ConfigError` for a file that is no such model."""
+def load_model(
+    path: str | os.PathLike[str], device: str | None = None
+) -> tuple[nn.Sequential, Architecture, Card]:
+    """The network of a file in evaluation mode, on a device (None: the default one).
+
+    Raises `ConfigError` for a file that is no such model, `DeviceError` without that device.
+    """
     about, weights = load_metadata(path), load_file(path)
     try:
         about = json.loads(about["tensorgrad"])
@@ -89,9 +96,11 @@ def load_model(path: str | os.PathLike[str]) -> tuple[nn.Sequential, Architectur
             f"{os.fspath(path)}: got weights without the description of their network, expected "
             "a model.safetensors that tensorgrad train wrote; try another run folder"
         ) from cause
-    net = plan.build()
-    net.load_state_dict(weights)
-    net.eval()
+    with tg.device(CPU):
+        net = plan.build()
+        net.load_state_dict(weights)
+    with computing(device) as where:
+        net.to(where).eval()
     return net, plan, card
 
 

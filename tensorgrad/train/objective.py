@@ -21,11 +21,11 @@ class Part:
     """Rows ready for the network; `spread` is what the score is measured against.
 
     spread: the number of labels (classification, binary, multilabel) or, for a regression, the
-    sum of squares of y about its mean
+    sum of squares of y about its mean. x, y: on a GPU tensors
     """
 
-    x: Array
-    y: Array
+    x: Any
+    y: Any
     spread: float
 
     def __len__(self) -> int:
@@ -37,13 +37,13 @@ class Objective:
     """A loss, and the score that is reported beside it.
 
     loss: (outputs, targets) -> scalar tensor, the mean over the rows
-    points: (outputs, targets) -> the sum that the score is made of
+    points: (outputs, targets) -> the sum that the score is made of, arrays or tensors alike
     """
 
     task: str
     name: str
     loss: Loss
-    points: Callable[[Array, Array], float]
+    points: Callable[[Any, Any], Any]
 
     @property
     def score_name(self) -> str:
@@ -105,17 +105,17 @@ def shaped(task: str, y: Array, dtype: str) -> Array:
     return y.astype(dtype).reshape(len(y), -1)
 
 
-def _hits(outputs: Array, y: Array) -> float:
-    return float(np.count_nonzero(outputs.argmax(1) == y))
+def _hits(outputs: Any, y: Any) -> Any:
+    return np.count_nonzero(outputs.argmax(1) == y)
 
 
-def _agreements(outputs: Array, y: Array) -> float:
-    return float(np.count_nonzero((outputs > 0) == (y > 0.5)))
+def _agreements(outputs: Any, y: Any) -> Any:
+    return np.count_nonzero((outputs > 0) == (y > 0.5))
 
 
-def _squares(outputs: Array, y: Array) -> float:
+def _squares(outputs: Any, y: Any) -> Any:
     gap = (outputs - y).astype(np.float64).ravel()
-    return float(gap @ gap)
+    return gap @ gap
 
 
 _POINTS = {

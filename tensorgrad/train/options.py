@@ -21,6 +21,7 @@ class ConfigError(tg.TensorgradError, ValueError):
 class Option:
     """The rules of one option; `kind` names its type, `example` is what a message suggests.
 
+    choices: the texts that are allowed; an N in one stands for a whole number
     low, high: closed bounds of a number; over, under: open ones
     only: (name of another option, its values): the option means nothing beside other values
     """
@@ -74,7 +75,7 @@ class Option:
         if not kind.fits(value):
             raise self.refusal(shown, place)
         value = kind.cast(value)
-        if self.choices and value not in self.choices:
+        if self.choices and not any(_stands_for(one, value) for one in self.choices):
             raise self.refusal(shown, place)
         for number in value if isinstance(value, tuple) else (value,):
             if isinstance(number, (int, float)) and not isinstance(number, bool):
@@ -85,7 +86,7 @@ class Option:
 
     def refusal(self, shown: Any, place: str) -> ConfigError:
         """The error for a value that breaks the rule."""
-        near = nearest(str(shown), self.choices) or self.example
+        near = (nearest(str(shown), self.choices) or "").replace("N", "0") or self.example
         return ConfigError(f"{place}: got {_text(shown)}, expected {self.rule}; try {_text(near)}")
 
 
@@ -93,6 +94,10 @@ def option(default: Any, kind: str, help: str, example: Any = None, **rules: Any
     """A dataclass field with an `Option` in its metadata."""
     shown = default if example is None else example
     return field(default=default, metadata={"option": Option(kind, help, shown, **rules)})
+
+
+def _stands_for(choice: str, value: str) -> bool:
+    return choice == value or re.fullmatch(choice.replace("N", r"\d+"), value) is not None
 
 
 def nearest(name: str, names: Sequence[str]) -> str | None:

@@ -20,6 +20,7 @@ from tensorgrad.train.model import Card, load_model
 from tensorgrad.train.network import Architecture, hidden_end
 from tensorgrad.train.objective import labels, probabilities
 from tensorgrad.train.options import ConfigError
+from tensorgrad.train.place import computing
 from tensorgrad.train.runfolder import MODEL
 
 Array = np.ndarray[Any, Any]
@@ -33,8 +34,10 @@ class Predictions:
     rows: list[list[str]]
 
 
-def predict_file(run: str, file: str, layer: int | None = None) -> Predictions:
-    """Predict the rows of `file` with the model in the folder `run`.
+def predict_file(
+    run: str, file: str, layer: int | None = None, device: str | None = None
+) -> Predictions:
+    """Predict the rows of `file` with the model in the folder `run`, on a device.
 
     Classification: the label and each class's probability; multilabel: 0 or 1 and the probability
     of each label; regression: the value. With `layer`, the activations of that hidden layer.
@@ -47,11 +50,12 @@ def predict_file(run: str, file: str, layer: int | None = None) -> Predictions:
             f"{run}: got no {MODEL}, expected the folder of a run that finished an epoch; "
             "try another folder under runs/"
         )
-    net, plan, card = load_model(path)
-    x = _features(file, card, plan)
-    if layer is not None:
-        return _hidden(net, plan, x, layer)
-    outputs = predict(net, x)
+    with computing(device) as where:
+        net, plan, card = load_model(path, where)
+        x = _features(file, card, plan)
+        if layer is not None:
+            return _hidden(net, plan, x, layer)
+        outputs = predict(net, x)
     if card.task == "regression":
         return _values(outputs, card)
     return _labels(outputs, card)

@@ -106,6 +106,7 @@ class Live(Plain):
         if now - self._shown < _REFRESH:
             return
         self._shown = now
+        loop.settle()
         progress, batches = loop.progress, len(loop.batches)
         line = (
             f"{_count(progress.epoch + 1, loop.recipe.epochs)}  "

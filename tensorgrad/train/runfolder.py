@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import time
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,11 @@ import numpy as np
 import tensorgrad as tg
 from tensorgrad.io import WriteError, atomic_write, load_file, load_metadata, save_file
 from tensorgrad.train.config import Config, read_toml, write_toml
-from tensorgrad.train.loop import Callback, Loop, Progress, Record, weights
+from tensorgrad.train.loop import Callback, Loop, Progress, Record, load_weights, weights
 from tensorgrad.train.model import Card, save_model
 from tensorgrad.train.network import Architecture
 from tensorgrad.train.options import ConfigError
+from tensorgrad.train.place import on
 
 Array = np.ndarray[Any, Any]
 MODEL, CONFIG, METRICS = "model.safetensors", "config.toml", "metrics.jsonl"
@@ -173,7 +175,8 @@ class Keeper(Callback):
             self.save(loop)
 
     def save(self, loop: Loop) -> None:
-        """Write the state, then the best weights."""
+        """Write the state, then the best weights; raises `DivergedError` where `settle` does."""
+        loop.settle()
         save_state(self.folder.file(STATE), loop, self.fingerprint)
         self.save_best(loop)
         self._saved = time.monotonic()
@@ -254,8 +257,9 @@ def load_state(path: str | os.PathLike[str], loop: Loop, fingerprint: str) -> No
             f"{shown}: got data that changed since the run began, expected the same rows; "
             "try restoring them, or starting again with another --out"
         )
-    loop.net.load_state_dict(_under("net.", arrays))
-    loop.optimizer.load_state_dict(_unpack(notes["optimizer"], arrays))
+    load_weights(loop.net, _under("net.", arrays))
+    held = {key: on(a, loop.device) for key, a in arrays.items() if key.startswith("packed.")}
+    loop.optimizer.load_state_dict(_unpack(notes["optimizer"], held))
     loop.generator.set_state(_unpack(notes["generator"], arrays))
     loop.best, loop.progress = _under("best.", arrays), progress
 
@@ -279,7 +283,7 @@ def _pack(value: Any, arrays: dict[str, Array]) -> Any:
     return value
 
 
-def _unpack(packed: Any, arrays: dict[str, Array]) -> Any:
+def _unpack(packed: Any, arrays: Mapping[str, Any]) -> Any:
     """What `_pack` packed."""
     if not isinstance(packed, dict):
         return packed

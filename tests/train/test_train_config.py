@@ -80,7 +80,11 @@ def test_parse(name: str, text: str, value: Any) -> None:
             "adamm",
             "--optimizer: got 'adamm', expected one of sgd, momentum, nag, adam, adamw; try 'adam'",
         ),
-        ("device", "cuda", "--device: got 'cuda', expected one of cpu; try 'cpu'"),
+        (
+            "device",
+            "cuda:x",
+            "--device: got 'cuda:x', expected one of cpu, cuda, cuda:N; try 'cuda:0'",
+        ),
     ],
 )
 def test_refused_text(name: str, text: str, said: str) -> None:

@@ -179,8 +179,8 @@ def test_refusals(blobs: Path, fit: Fit, tmp_path: Path) -> None:
     with pytest.raises(train.ConfigError) as caught:
         train.resume(stopped.folder, {"lr": 1.0})
     assert str(caught.value) == (
-        f"resume {stopped.folder}: got a new lr, expected only epochs or patience to change; "
-        "try a new run"
+        f"resume {stopped.folder}: got a new lr, expected only epochs, patience or device to "
+        "change; try a new run"
     )
     with pytest.raises(train.ConfigError, match=r"got no config.toml in it, expected the folder"):
         train.resume(tmp_path / "nowhere")
