@@ -10,8 +10,12 @@
 //   its row; the parts of a run that crosses windows go to head and tail, (windows, columns) in the
 //   compute dtype, windows = ceil(n / 64), and index_add_fold_* adds them up, to be launched next.
 //   Order of the sum: by position within a window, then by window; it depends on the data alone.
-//   Indices of `count` or more (or negative) are left out and set the flag to their position.
+//   Indices of `count` or more (or negative) are left out and set the flag to where they stood.
 // index_add_atomic_f32, _f64: out[index[i]] += updates[i] in no fixed order; any order of indices.
+// put_last: last[place[i]] = max(i + 1), u64, which the caller has set to 0; a place that is not in
+//   0 .. count-1 sets the flag. put_1, _2, _4, _8 (by the size of a word), to be launched next:
+//   out[place[i]] = values[i], `words` words each, for the i that last holds: of equal places the
+//   last one wins. place i64 (n). grid ceil(n / 256) or fewer, block 256.
 // T: f32, f64, f16, bf16; summed in float, f64 in double; a row of out is rounded once.
 //
 // Launch: block 256; `lanes` in 1 .. 32, a power of two: threads that share a row, a group of 16
@@ -19,7 +23,7 @@
 // for gather and atomic, windows for the others; grid y: at most ceil(columns / (lanes N)), any
 // number from 1 on (the kernel walks on).
 // Bytes: gather 2 n columns size; index_add (1 + 1/16) n columns size, and twice the rows it adds
-// to.
+// to; put 32 n, and 2 n words size.
 // Checked: host run against NumPy. tests/cuda/test_kernels_moves.py
 #define TG_HALF
 #include "common.cuh"
@@ -107,7 +111,7 @@ __global__ void __launch_bounds__(BLOCK, 1) index_add(
                 for (int k = 0; k < N; k++) sum[k] += v[k];
             }
             if (row < 0 || row >= count) {
-                if (j == 0) tg_raise(flag, start);
+                if (j == 0) tg_raise(flag, order ? order[start] : start);
             } else if (begun) {
                 tg_write(head + own.item * columns, sum, j, columns, false);
             } else if (i == w.end && w.open) {
@@ -168,4 +172,35 @@ __global__ void __launch_bounds__(BLOCK, 1) index_add_atomic(
     }
     for (int j = own.first; j < columns; j += own.step)
         atomicAdd(out + row * ld_out + j, updates[own.item * ld_updates + j]);
+}
+
+// export: put_last = put_last_of<256>
+template <int BLOCK>
+__global__ void __launch_bounds__(BLOCK, 1) put_last_of(
+    const i64* __restrict__ place, u64* __restrict__ last, int* __restrict__ flag, i64 n,
+    i64 count) {
+    const i64 stride = static_cast<i64>(gridDim.x) * BLOCK;
+    for (i64 i = static_cast<i64>(blockIdx.x) * BLOCK + threadIdx.x; i < n; i += stride) {
+        const i64 to = place[i];
+        if (to < 0 || to >= count)
+            tg_raise(flag, i);
+        else
+            atomicMax(last + to, static_cast<u64>(i) + 1);
+    }
+}
+
+// export: put_1 = put<unsigned char, 256>
+// export: put_2 = put<unsigned short, 256>
+// export: put_4 = put<unsigned int, 256>
+// export: put_8 = put<unsigned long long, 256>
+template <class T, int BLOCK>
+__global__ void __launch_bounds__(BLOCK, 1) put(
+    const i64* __restrict__ place, const u64* __restrict__ last, const T* __restrict__ values,
+    T* __restrict__ out, i64 n, i64 count, int words) {
+    const i64 stride = static_cast<i64>(gridDim.x) * BLOCK;
+    for (i64 i = static_cast<i64>(blockIdx.x) * BLOCK + threadIdx.x; i < n; i += stride) {
+        const i64 to = place[i];
+        if (to < 0 || to >= count || last[to] != static_cast<u64>(i) + 1) continue;
+        for (int w = 0; w < words; w++) out[to * words + w] = values[i * words + w];
+    }
 }

@@ -7,8 +7,9 @@
 //           span 0 stands for 2^64. By the size of the dtype: integers wrap, so signs do not matter
 // All of them bit for bit.
 //
-// out (n) contiguous; the 128-bit counter is (high, low + *step); step may be null, or a number in
-// device memory that changes under a captured graph.
+// out (n) contiguous; the 128-bit counter is (high, low). Where they are
+// not null, *stored is the key and *step is added to low: numbers in device memory, which change
+// under a captured graph.
 // Launch: block 256, grid ceil(n / (256 E)) or fewer (the kernel walks on), E = 4 elements a
 // thread, 2 for 64-bit words. Bytes: n sizeof(T), written 16 at a time where aligned (8 for two-byte T).
 // Checked: host run against philox.py. tests/cuda/test_kernels_random.py
@@ -29,10 +30,12 @@ template <class T> TG_FN double tg_cut(double x) { return x; }
 // export: uniform_bf16 = uniform<__nv_bfloat16, 256>
 template <class T, int BLOCK>
 __global__ void __launch_bounds__(BLOCK, 1) uniform(
-    T* __restrict__ out, i64 n, u64 key, u64 low, u64 high, const u64* __restrict__ step) {
+    T* __restrict__ out, i64 n, u64 key, u64 low, u64 high,
+    const u64* __restrict__ stored, const u64* __restrict__ step) {
     using C = tg_compute<T>;
     constexpr int N = 16 / sizeof(C);
     const u64 start = low + (step ? *step : 0);
+    if (stored) key = *stored;
     const bool wide = tg_aligned_by<N>(out);
     const i64 stride = static_cast<i64>(gridDim.x) * BLOCK;
     for (i64 i = static_cast<i64>(blockIdx.x) * BLOCK + threadIdx.x; i * N < n; i += stride) {
@@ -50,10 +53,12 @@ __global__ void __launch_bounds__(BLOCK, 1) uniform(
 // export: normal_bf16 = normal<__nv_bfloat16, 256>
 template <class T, int BLOCK>
 __global__ void __launch_bounds__(BLOCK, 1) normal(
-    T* __restrict__ out, i64 n, u64 key, u64 low, u64 high, const u64* __restrict__ step) {
+    T* __restrict__ out, i64 n, u64 key, u64 low, u64 high,
+    const u64* __restrict__ stored, const u64* __restrict__ step) {
     using C = tg_compute<T>;
     constexpr int N = 16 / sizeof(C);
     const u64 start = low + (step ? *step : 0);
+    if (stored) key = *stored;
     const bool wide = tg_aligned_by<N>(out);
     const i64 stride = static_cast<i64>(gridDim.x) * BLOCK;
     for (i64 i = static_cast<i64>(blockIdx.x) * BLOCK + threadIdx.x; i * N < n; i += stride) {
@@ -77,8 +82,9 @@ __global__ void __launch_bounds__(BLOCK, 1) normal(
 template <class T, int BLOCK>
 __global__ void __launch_bounds__(BLOCK, 1) integers(
     T* __restrict__ out, i64 n, u64 least, u64 span, u64 key, u64 low, u64 high,
-    const u64* __restrict__ step) {
+    const u64* __restrict__ stored, const u64* __restrict__ step) {
     const u64 start = low + (step ? *step : 0);
+    if (stored) key = *stored;
     const i64 stride = static_cast<i64>(gridDim.x) * BLOCK;
     i64 i = static_cast<i64>(blockIdx.x) * BLOCK + threadIdx.x;
     if (span != 0 && span <= 1ull << 32) {

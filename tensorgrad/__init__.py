@@ -11,7 +11,13 @@ import importlib
 from typing import Any
 
 from tensorgrad import dtypes, ops
-from tensorgrad._config import device, enable_grad, no_grad
+from tensorgrad._config import (
+    device,
+    enable_grad,
+    get_float32_matmul_precision,
+    no_grad,
+    set_float32_matmul_precision,
+)
 from tensorgrad._errors import (
     DataError,
     DeviceError,
@@ -74,6 +80,7 @@ __all__ = [
     "enable_grad",
     "from_numpy",
     "fuse",
+    "get_float32_matmul_precision",
     "get_num_threads",
     "grad",
     "integers",
@@ -87,6 +94,7 @@ __all__ = [
     "randint",
     "randn",
     "set_default_dtype",
+    "set_float32_matmul_precision",
     "set_num_threads",
     "show",
     "uniform",

@@ -8,13 +8,36 @@ from contextlib import ContextDecorator, contextmanager
 from contextvars import ContextVar, Token
 from typing import Any
 
+from tensorgrad._errors import need
+
 recording: ContextVar[bool] = ContextVar("recording", default=True)
 level: ContextVar[int] = ContextVar("level", default=0)
 default_dtype: ContextVar[str] = ContextVar("default_dtype", default="float32")
 _DEVICE: str = os.environ.get("TG_DEVICE", "cpu")
 default_device: ContextVar[str] = ContextVar("default_device", default=_DEVICE)
 
+float32_matmul_precision: ContextVar[str] = ContextVar("matmul_precision", default="highest")
+
 is_recording: Callable[[], bool] = recording.get
+get_float32_matmul_precision: Callable[[], str] = float32_matmul_precision.get
+
+
+def set_float32_matmul_precision(precision: str) -> None:
+    """Set how exactly float32 (and complex64) matrices are multiplied on a GPU; PyTorch's name.
+
+    "highest" (the default): in float32. "high": in TF32, factors rounded to 11 bits and summed in
+    float32, several times as fast. On the CPU it has no effect. "medium", which may round factors
+    to bfloat16, is refused: cast them with `astype("bfloat16")`, so that the program shows it.
+    """
+    need(
+        precision in ("highest", "high"),
+        "set_float32_matmul_precision",
+        precision=precision,
+        want="'highest' or 'high'; factors are never rounded to bfloat16 unseen",
+        fix="'high', or x.astype(\"bfloat16\")",
+        error=ValueError,
+    )
+    float32_matmul_precision.set(precision)
 
 
 class _Recording(ContextDecorator):

@@ -1,8 +1,16 @@
 """NVIDIA GPUs: which there are, their streams and memory, and whole steps as one graph.
 
+def train_step(x, y):
+    optimizer.zero_grad()
+    loss = tg.cross_entropy(net(x), y)
+    loss.backward()
+    optimizer.step()
+    return loss
+
 step = tg.cuda.capture(train_step, (x, y))
 for x, y in batches:
     loss = step(x, y)
+    scheduler.step()
 """
 
 from __future__ import annotations
@@ -10,7 +18,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from tensorgrad.backend.cuda import arena, device, graph
+from tensorgrad.backend.cuda import arena, graph
+from tensorgrad.backend.cuda import device as _device
 from tensorgrad.backend.cuda.arena import Usage
 from tensorgrad.backend.cuda.device import (
     Event,
@@ -26,6 +35,8 @@ from tensorgrad.backend.cuda.errors import (
     OutOfMemoryError,
     size_text,
 )
+from tensorgrad.backend.cuda.tuner import tune
+from tensorgrad.core.replay import Recording
 from tensorgrad.core.tensor import Tensor
 
 __all__ = [
@@ -39,6 +50,7 @@ __all__ = [
     "capture",
     "current_device",
     "current_stream",
+    "device",
     "device_count",
     "empty_cache",
     "get_device_properties",
@@ -51,23 +63,29 @@ __all__ = [
     "set_memory_limit",
     "stream",
     "synchronize",
+    "tune",
 ]
 
 
 def device_count() -> int:
     """How many GPUs there are; 0 where there is none that works."""
-    return device.count() if is_available() else 0
+    return _device.count() if is_available() else 0
 
 
 def current_device() -> int:
     """The index of this thread's current device."""
-    device.count()
-    return device.current()
+    _device.count()
+    return _device.current()
+
+
+def device(name: Any) -> Any:
+    """`with tg.cuda.device("cuda:1"):` makes a device the current one of this thread."""
+    return _device.using(_device.index(name))
 
 
 def get_device_properties(name: Any = None) -> Properties:
     """Name, compute capability, processors and memory of a device (the current one)."""
-    return device.properties(_index(name))
+    return _device.properties(_index(name))
 
 
 def stream(wanted: Stream) -> Stream:
@@ -79,7 +97,7 @@ def stream(wanted: Stream) -> Stream:
 
 
 def _index(name: Any) -> int:
-    return current_device() if name is None else device.index(name)
+    return current_device() if name is None else _device.index(name)
 
 
 def _usage(name: Any) -> Usage:
@@ -141,7 +159,9 @@ def memory_summary(device: Any = None) -> str:
 class Step:
     """A captured step: called with new inputs it runs as one graph and gives its results.
 
-    The results are the same tensors at each call, off the tape: copy what is to be kept.
+    The results are the same tensors at each call, off the tape, and the next call writes to them:
+    `loss.copy()` is what can be kept. Gradients of parameters are likewise those of the capture.
+    Several steps may be captured; each has memory of its own until it is closed or collected.
     """
 
     def __init__(self, captured: graph.Captured, outputs: Any) -> None:
@@ -153,6 +173,12 @@ class Step:
         self._captured(*[_bare(given) for given in inputs])
         return self.outputs
 
+    def __enter__(self) -> Step:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
     def close(self) -> None:
         """Give the graph and its memory back."""
         self.outputs = None
@@ -162,9 +188,15 @@ class Step:
 def capture(step: Callable[..., Any], inputs: Sequence[Any] = ()) -> Step:
     """Record `step(*inputs)` as one CUDA graph, replayed by calling what this returns.
 
-    The step runs twice before it is recorded, which counts like any other run, and only what it
-    gives the device is recorded: Python code in it does not run again. It may update parameters in
-    place; what changes from step to step (a learning rate) must lie in an array of the device.
+    The step runs twice on the example inputs before it is recorded, which counts like any other
+    run, and only what it gives the device is recorded: Python code in it does not run again. So an
+    `if`, a count or a print in it stays what it was. Three things do go on as if it ran: random
+    draws and dropout take new numbers at each call, an optimizer's step counts its updates and
+    reads the rates that its groups have then, and its `grad_norm` is that of the last call. A
+    schedule is stepped outside, between the calls.
+
+    Arrays that the step reads or writes without taking them as inputs have to stay alive: values
+    assigned to a parameter's `data` are copied to where the graph reads, other arrays are not.
 
     Args:
         step: a function of tensors; what it returns (a tensor, or nested tuples, lists and dicts
@@ -177,15 +209,18 @@ def capture(step: Callable[..., Any], inputs: Sequence[Any] = ()) -> Step:
             the line is named.
         OutOfMemoryError: there was no room for it.
     """
-    device.count()
+    _device.count()
     arena.install()
+    from tensorgrad.backend.cuda.numbers import Numbers  # late: it imports CuPy
+
     wanted = [isinstance(given, Tensor) and given.requires_grad for given in inputs]
 
     def run(*arrays: Any) -> Any:
         given = [Tensor(a, requires_grad=w) for a, w in zip(arrays, wanted)]
         return _constant(step(*given))
 
-    captured = graph.capture(run, [_bare(given) for given in inputs])
+    recording = Recording(Numbers)
+    captured = graph.capture(run, [_bare(given) for given in inputs], recording)
     return Step(captured, captured.outputs)
 
 

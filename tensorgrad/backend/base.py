@@ -34,7 +34,8 @@ class Backend(Protocol):
         """Its first-order VJP on bare arrays, if it has one: `f(ct, wanted, into, saved, node)`.
 
         It gives (input, cotangent) pairs. `saved` are the saved values by position; the cotangent
-        of input k may be written into the buffer `into(k)`, where that is not None.
+        of input k may be written into the buffer `into(k)`, where that is not None, or added to
+        what the buffer `into.onto(k)` holds, where there is one: that buffer is then what it gives.
         """
         ...
 
@@ -98,9 +99,9 @@ class Backend(Protocol):
 _BACKENDS: dict[type, Backend] = {}
 
 
-def register(backend: Backend) -> None:
-    """Make a backend known by the type of its arrays."""
-    _BACKENDS[backend.array_type] = backend
+def register(backend: Backend, kind: type | None = None) -> None:
+    """Make a backend known by the type of its arrays, or by another one that it understands."""
+    _BACKENDS[kind or backend.array_type] = backend
 
 
 def of(array: Array) -> Backend:

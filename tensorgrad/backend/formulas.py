@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from tensorgrad.expr import (
@@ -39,6 +40,12 @@ def _place(x: Any) -> Any:
     return -rmax(where(hit, -cast(iota(), "f"), -float("inf")))
 
 
+def gelu_tanh(x: Any) -> Any:
+    """x Φ(x) with tanh for the normal distribution function (Hendrycks 2016)."""
+    return 0.5 * x * (1 + call("tanh", math.sqrt(2 / math.pi) * (x + 0.044715 * (x * x * x))))
+
+
+GELU = Formula.trace("gelu_tanh", gelu_tanh, [_X])
 RELU = Formula.trace("relu", lambda x: call("relu", x), [_X])
 RELU_VJP = Formula.trace("relu_vjp", lambda y, ct: where(y <= 0, 0, ct), [_Y, _CT])
 
@@ -50,3 +57,11 @@ ARGMIN = Formula.trace("argmin", lambda x: _place(-x), [_X])
 SUM_ROWS = Formula.trace("sum_rows", isum, [_X])
 TIE_SHARES = Formula.trace("tie_shares", lambda x, m: _share(x, m, 1), [_X, _EXTREME])
 EXTREME_VJP = Formula.trace("extreme_vjp", _share, [_X, _EXTREME, _ROW_CT])
+
+
+def gelu_vjp() -> Formula:
+    """Of GELU's argument and the cotangent of its result: that of the argument."""
+    found = GELU.vjp((0,), (0,))
+    assert found.formula is not None
+    assert found.sources == (("in", 0), ("ct", 0))
+    return found.formula

@@ -39,7 +39,7 @@ KERNEL_MODULES = (
     numpy_random,
     numpy_create,
 )
-LATER = ("fft", "linalg", "decompositions", "special", "signal")
+LATER = ("fft", "linalg", "decompositions", "special", "signal", "cumulative", "sorting")
 """Families whose kernels (`numpy_fft` ...) are imported when one of them is first asked for."""
 
 _KNOWN = frozenset(np.dtype(name) for name in dtypes.NAMES if name != "bfloat16")

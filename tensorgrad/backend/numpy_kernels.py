@@ -11,6 +11,7 @@ import numpy as np
 
 from tensorgrad import dtypes, shapes
 from tensorgrad.backend import base
+from tensorgrad.backend.borders import Widths, borders, inside, on_diagonal, slid
 
 Array = np.ndarray[Any, Any]
 
@@ -131,3 +132,92 @@ def tril(x: Array, *, k: int, out: Array | None = None) -> Any:
 
 def triu(x: Array, *, k: int, out: Array | None = None) -> Any:
     return written(np.triu(x, k), out)
+
+
+# -- several views, and views of diagonals and windows -------------------------------------------
+
+
+def _all_written(parts: tuple[Array, ...], out: tuple[Array, ...] | None) -> Any:
+    return parts if out is None else tuple([written(x, to) for x, to in zip(parts, out)])
+
+
+def split(x: Array, *, axis: int, ends: shapes.Shape, nout: int, out: Any = None) -> Any:
+    lead, parts, start = (slice(None),) * axis, [], 0
+    for end in ends:
+        parts.append(x[(*lead, slice(start, end))])
+        start = end
+    return _all_written(tuple(parts), out)
+
+
+def unstack(x: Array, *, axis: int, nout: int, out: Any = None) -> Any:
+    if not axis:
+        return _all_written(tuple(x), out)
+    lead = (slice(None),) * axis
+    return _all_written(tuple([x[(*lead, k)] for k in range(nout)]), out)
+
+
+def diagonal(x: Array, *, offset: int, out: Array | None = None) -> Any:
+    return written(x.diagonal(offset, -2, -1), out)
+
+
+def undiagonal(
+    ct: Array, *, offset: int, shape: shapes.Shape, out: Array | None = None
+) -> Any:
+    """Zeros of `shape` with ct on a diagonal of the last two axes."""
+    if out is not None:
+        return written(undiagonal(ct, offset=offset, shape=shape), out)
+    *lead, rows, columns = shape
+    found = np.zeros((*lead, rows * columns), ct.dtype)
+    found[..., on_diagonal(rows, columns, offset)] = ct
+    return found.reshape(shape)
+
+
+def windows(x: Array, *, axis: int, size: int, out: Array | None = None) -> Any:
+    return written(np.lib.stride_tricks.sliding_window_view(x, size, axis), out)
+
+
+def unwindows(ct: Array, *, axis: int, size: int, out: Array | None = None) -> Any:
+    """Σ of the windows' cotangents where they lie, along whichever of the two axes is shorter."""
+    count = ct.shape[axis]
+    shape = (*ct.shape[:axis], count + size - 1, *ct.shape[axis + 1 : -1])
+    wide = np.float32 if dtypes.is_half(ct.dtype) else ct.dtype
+    found: Array = np.zeros(shape, wide)
+    lead = (slice(None),) * axis
+    if size > count:
+        ct = ct.swapaxes(axis, -1)
+        size, count = count, size
+    for k in range(size):
+        found[(*lead, slice(k, k + count))] += ct[..., k]
+    return written(found if wide == ct.dtype else found.astype(ct.dtype), out)
+
+
+def extend(x: Array, *, widths: Widths, mode: str, out: Array | None = None) -> Any:
+    """x with borders of its own elements; axis after axis, each with the borders before it."""
+    shape = tuple([low + size + high for size, (low, high) in zip(x.shape, widths)])
+    found = np.empty(shape, x.dtype) if out is None else out
+    found[inside(x.shape, widths, 0)] = x
+    for k, (size, pair) in enumerate(zip(x.shape, widths)):
+        part = found[inside(x.shape, widths, k + 1)]
+        lead = (slice(None),) * k
+        for target, source in borders(size, *pair, mode):
+            part[(*lead, target)] = part[(*lead, source)]
+    return found
+
+
+def fold(ct: Array, *, widths: Widths, mode: str, out: Array | None = None) -> Any:
+    """What `extend` took from an array is added to where it came from."""
+    wide = ct.astype(np.float32) if dtypes.is_half(ct.dtype) else ct
+    shape = tuple([size - low - high for size, (low, high) in zip(ct.shape, widths)])
+    own = wide is not ct
+    for k in reversed(range(len(shape))):
+        low, high = widths[k]
+        if not low and not high:
+            continue
+        lead, before = (slice(None),) * k, wide
+        wide = wide[(*lead, slice(low, low + shape[k]))]
+        wide, own = wide if own else wide.copy(), True
+        for target, source in borders(shape[k], low, high, mode):
+            found, source = before[(*lead, target)], slid(source, low)
+            one = source.stop is not None and source.stop - source.start == 1
+            wide[(*lead, source)] += found.sum(k, keepdims=True) if one else found
+    return written(wide.astype(ct.dtype) if wide.dtype != ct.dtype else wide, out)

@@ -58,6 +58,15 @@ def linear_relu(
     return RELU(found, found), found
 
 
+def linear_gelu(
+    x: Array, weight: Array, bias: Array, out: Array | None = None
+) -> tuple[Array, Array]:
+    """GELU(x Wᵀ + b) by tanh, and its argument: it is what its derivative reads."""
+    kept = linear(x, weight, bias)
+    return (GELU(kept) if out is None else GELU(kept, out)), kept
+
+
+GELU = ElementwiseKernel(formulas.GELU, order=0)
 RELU = ElementwiseKernel(formulas.RELU, order=0)
 RELU_VJP = ElementwiseKernel(formulas.RELU_VJP, order=1)
 

@@ -10,12 +10,14 @@ A test holds every one of them to the primitive's `vjp`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
 
 from tensorgrad.backend import formulas, numpy_losses, numpy_products, numpy_reduce
 from tensorgrad.backend.blas import DOOR
+from tensorgrad.backend.numpy_formula import ElementwiseKernel
 from tensorgrad.backend.numpy_reduce import WIDE
 from tensorgrad.backend.numpy_staged import DONE, PART, ReduceKernel
 
@@ -41,6 +43,26 @@ def _extreme(
 
 
 max = min = _extreme
+
+
+def index(
+    ct: Array, wanted: Sequence[int], into: Any, saved: Saved, node: Any
+) -> list[tuple[int, Array]]:
+    """Added to the slices that came before it, where these are in an array of their own."""
+    key, parent = node.params["key"], node.parents[0]
+    held = into.onto(0)
+    if held is None:
+        held = into.part(0)
+    if held is not None:
+        held[key] += ct
+        return [(0, held)]
+    found = into(0)
+    if found is not None:
+        found.fill(0)
+    else:
+        found = into.keep(0, np.zeros(parent.shape, ct.dtype))
+    found[key] = ct
+    return [(0, found)]
 
 
 def _conj(x: Array) -> Array:
@@ -73,6 +95,17 @@ def linear_relu(
     ct: Array, wanted: Sequence[int], into: Into, saved: Saved, node: Any
 ) -> Iterable[tuple[int, Array]]:
     return linear(numpy_products.RELU_VJP(saved[3], ct), wanted, into, saved, node)
+
+
+def linear_gelu(
+    ct: Array, wanted: Sequence[int], into: Into, saved: Saved, node: Any
+) -> Iterable[tuple[int, Array]]:
+    return linear(_gelu_vjp()(saved[3], ct), wanted, into, saved, node)
+
+
+@cache
+def _gelu_vjp() -> ElementwiseKernel:
+    return ElementwiseKernel(formulas.gelu_vjp(), order=1)
 
 
 def sum_rows(x: Array, out: Array | None) -> Any:

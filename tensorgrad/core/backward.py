@@ -89,6 +89,48 @@ class Tensors:
         return ct if ct.dtype == node.dtype else ct.astype(node.dtype)
 
 
+class Buffers:
+    """Where an operation may write the cotangent of input k, if that is a leaf with a buffer."""
+
+    __slots__ = ("own", "parents", "pending", "used")
+
+    def __init__(self, used: bool, pending: Pending) -> None:
+        self.used, self.pending = used, pending
+        self.parents: Sequence[Any] = ()
+        self.own: dict[int, Any] = {}
+
+    def __call__(self, k: int) -> Any:
+        """The buffer, to be overwritten: None if it holds a part of the gradient already."""
+        leaf = self.parents[k]
+        fresh = self.used and type(leaf) is Leaf and leaf.grad is None and not leaf.hooks
+        return leaf.into if fresh else None
+
+    def onto(self, k: int) -> Any:
+        """The buffer that holds a part of the gradient, to be added to; else None.
+
+        What adds to it gives the buffer itself as the cotangent.
+        """
+        leaf = self.parents[k]
+        full = self.used and type(leaf) is Leaf and leaf.grad is not None and not leaf.hooks
+        return leaf.into if full and leaf.grad.data is leaf.into else None
+
+    def part(self, k: int) -> Any:
+        """The array of input k's cotangent so far, if nobody else has it; to be added to.
+
+        What adds to it gives the array itself as the cotangent: many slices of one array then cost
+        the array once, and not once each.
+        """
+        number = self.parents[k].seq
+        waiting = self.pending.get(number)
+        alone = waiting is not None and waiting[1] is self.own.get(number)
+        return waiting[1] if alone else None  # type: ignore[index]
+
+    def keep(self, k: int, ct: Any) -> Any:
+        """Say that nobody else has this cotangent of input k; see `part`."""
+        self.own[self.parents[k].seq] = ct
+        return ct
+
+
 def propagate(
     seeds: Sequence[tuple[Node, Any]],
     mode: Arrays | Tensors,
@@ -104,21 +146,20 @@ def propagate(
     Leaves, and nodes whose number is in `targets`, are delivered and end the walk there; `needed`
     (numbers too) limits it to the nodes on the way to what is asked for; `free` drops what a node
     saved as soon as it was used. With `at_once` leaves without hooks are handed every cotangent as
-    it comes, the first one in their gradient's buffer if the operation can write there.
+    it comes, the first one in their gradient's buffer if the operation can write there (`into(k)`),
+    a later one added to it if the operation can do that (`into.onto(k)`).
     """
     pending: Pending = {}
     heap: list[int] = []
     push, pop, kind, bare = heapq.heappush, heapq.heappop, mode.kind, isinstance(mode, Arrays)
-
-    def into(k: int) -> Any:
-        leaf = parents[k]
-        fresh = at_once and type(leaf) is Leaf and leaf.grad is None and not leaf.hooks
-        return leaf.into if fresh else None
-
+    into: Any = Buffers(at_once, pending)
+    own = into.own
     for node, ct in seeds:
         _meet(node, ct, pending, heap, mode)
     while heap:
         node, ct = pending.pop(seq := -pop(heap))
+        if own:
+            own.pop(seq, None)
         primitive, parents = node.primitive, node.parents
         if primitive is None or seq in targets:
             deliver(node, ct)
@@ -129,23 +170,30 @@ def propagate(
         if node.saved is None or WRITES.latest > seq:
             _check(node)
         wanted = WANTED[node.mask] if needed is None else _needed(node, needed)
+        into.parents = parents
         pairs: Pairs
         pairs = primitive.pull(node, ct, wanted, into) if bare else primitive.vjp(node, ct, wanted)
         for k, g in pairs:
             parent = parents[k]
             if type(g) is not kind or g.shape != parent.shape or g.dtype is not parent.dtype:
-                g = mode.conform(g, parent)
-            if at_once and type(parent) is Leaf and not parent.hooks:
+                g = g if at_once and _placed(parent, g) else mode.conform(g, parent)
+            number = parent.seq
+            if at_once and type(parent) is Leaf and not parent.hooks and own.get(number) is not g:
                 deliver(parent, g)
                 continue
-            number = parent.seq
             if number in pending:
-                g = mode.add(pending[number][1], g)
+                before = pending[number][1]
+                g = g if before is g else mode.add(before, g)
             else:
                 push(heap, -number)
             pending[number] = parent, g
         if free:
             node.saved, node.parents = None, ()
+
+
+def _placed(node: Any, ct: Any) -> bool:
+    """Whether a cotangent is its leaf's gradient buffer, which may be of a wider dtype."""
+    return type(node) is Leaf and ct is node.into
 
 
 class Masks(dict[int, tuple[int, ...]]):
@@ -231,8 +279,9 @@ def backward(
     mode, taken = Arrays(ct.data), {given}
 
     def accumulate(leaf: Any, value: Array) -> None:
-        if value is leaf.into and leaf.grad is None and not leaf.hooks:
-            leaf.grad = make(value)
+        if value is leaf.into and not leaf.hooks:
+            if leaf.grad is None:  # else the operation has added to it
+                leaf.grad = make(value)
         else:
             accumulate_array(leaf, value, mode.home(value), taken)
 

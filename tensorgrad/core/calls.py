@@ -261,7 +261,7 @@ def general(op: Primitive) -> Callable[..., Any]:
         except Exception as error:
             raise explain(op, tensors, params, error) from None
         outs = [
-            make(x if type(x) is kind else restore(x, kind)) for x in (v if op.nout > 1 else (v,))
+            make(x if type(x) is kind else restore(x, kind)) for x in ((v,) if op.nout == 1 else v)
         ]
         return op.attach(tensors, outs, params)
 

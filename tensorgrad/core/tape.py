@@ -96,7 +96,15 @@ class Pick:
         self.name = f"pick{index}"
 
 
-PICKS = tuple(Pick(k) for k in range(64))
+class Picks(dict[int, Pick]):
+    """The primitive of every output by its number, made when first met."""
+
+    def __missing__(self, index: int) -> Pick:
+        found = self[index] = Pick(index)
+        return found
+
+
+PICKS = Picks()
 
 
 def leaf(shape: tuple[int, ...], dtype: Any, tensor: Tensor | None = None) -> Leaf:

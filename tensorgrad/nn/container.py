@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
 from typing import Any, Self
 
-from tensorgrad.nn.activation import ReLU
+from tensorgrad.nn.activation import GELU, ReLU
 from tensorgrad.nn.linear import Linear
 from tensorgrad.nn.module import MODULE, Module
 
@@ -70,7 +70,7 @@ class _Members(Module):
 
 
 class Sequential(_Members):
-    """Modules applied one after the other; a Linear and the ReLU after it in one operation.
+    """Modules applied one after the other; a Linear and the ReLU (or tanh GELU) after it as one.
 
     >>> from tensorgrad.nn import Linear, ReLU
     >>> Sequential(Linear(2, 3), ReLU())[1]
@@ -99,14 +99,24 @@ class Sequential(_Members):
                 continue
             module = parts[name]
             if waiting is not None:
-                if type(module) is ReLU and not (module._hooks or module._pre_hooks):
-                    input, waiting = waiting.rectified(input), None
-                    continue
+                joined = _JOINED.get(type(module))
+                if joined is not None and not (module._hooks or module._pre_hooks):
+                    run = joined(waiting, module)
+                    if run is not None:
+                        input, waiting = run(input), None
+                        continue
                 input = waiting(input)
             waiting = module if type(module) is Linear and _joinable(module) else None
             if waiting is None:
                 input = module(input)
         return input if waiting is None else waiting(input)
+
+
+_JOINED: dict[type, Any] = {
+    ReLU: lambda linear, _: linear.rectified,
+    GELU: lambda linear, gelu: linear.with_gelu if gelu.approximate == "tanh" else None,
+}
+"""Activations that a Linear takes in: the method of the Linear that does both, or None."""
 
 
 def _joinable(linear: Any) -> bool:

@@ -77,6 +77,13 @@ class Linear(Module):
             need_dtype(self, input, weight.dtype)
         return tg.linear_relu(input, weight, self.bias)
 
+    def with_gelu(self, input: Any) -> Any:
+        """gelu(y, approximate="tanh") in one operation; the layer must have a bias."""
+        weight = self.weight
+        if type(input) is not tg.Tensor or input.data.dtype is not weight.data.dtype:
+            need_dtype(self, input, weight.dtype)
+        return tg.linear_gelu(input, weight, self.bias)
+
     def extra_repr(self) -> str:
         return (
             f"in_features={self.in_features}, out_features={self.out_features}, "

@@ -76,7 +76,7 @@ def moved(tensor: tg.Tensor, device: str | None, dtype: Any) -> tg.Tensor:
     """The tensor on another device or of another floating dtype; itself where nothing changes."""
     if not tg.dtypes.is_inexact(tensor.dtype):
         dtype = None
-    found: tg.Tensor = tg.asarray(tensor.detach(), dtype=dtype or tensor.dtype, device=device)
+    found: tg.Tensor = tensor.detach().to(dtype=dtype or tensor.dtype, device=device)
     return found
 
 

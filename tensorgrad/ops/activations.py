@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from tensorgrad._errors import need
+from tensorgrad.backend.formulas import gelu_tanh
 from tensorgrad.core.calls import operands
 from tensorgrad.core.formula import Elementwise
 from tensorgrad.core.registry import elementwise, known, operation
@@ -125,14 +126,7 @@ _gelu = known(
         lambda x: 0.5 * x * call("erfc", x * -math.sqrt(0.5)),
     )
 )
-_gelu_tanh = known(
-    Elementwise.trace(
-        "gelu_tanh",
-        lambda x: (
-            0.5 * x * (1 + call("tanh", math.sqrt(2 / math.pi) * (x + 0.044715 * (x * x * x))))
-        ),
-    )
-)
+_gelu_tanh = known(Elementwise.trace("gelu_tanh", gelu_tanh))
 
 
 def _leaky_samples(r: Any) -> Any:

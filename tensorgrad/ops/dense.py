@@ -1,4 +1,4 @@
-"""The affine map of a dense layer, alone and with the rectifier that often follows it."""
+"""The affine map of a dense layer, alone and with the activation that often follows it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tensorgrad._errors import need
 from tensorgrad.core.primitive import Primitive, Spec, operand
 from tensorgrad.core.registry import fused, operation, primitive
 from tensorgrad.core.tensor import Tensor
-from tensorgrad.ops.activations import relu
+from tensorgrad.ops.activations import gelu, relu
 from tensorgrad.ops.complex import conj
 from tensorgrad.ops.products import matmul, turned
 
@@ -144,3 +144,28 @@ def linear_relu(x: Any, weight: Any, bias: Any) -> Tensor:
     tensor([16.,  0.])
     """
     return linear_relu_p.bind(x, weight, bias)  # type: ignore[no-any-return]
+
+
+linear_gelu_p = fused(
+    "linear_gelu",
+    lambda x, weight, bias: gelu(linear(x, weight, bias), approximate="tanh"),
+    nin=3,
+    spec=_linear_spec,
+)
+
+
+def _gelu_oracle(x: Any, w: Any, b: Any) -> Any:
+    h = np.einsum("...i,oi->...o", x, w) + b
+    return h / (1 + np.exp(-np.sqrt(8 / np.pi) * (h + 0.044715 * h**3)))
+
+
+@operation(oracle=_gelu_oracle, samples=_rectified_samples)
+def linear_gelu(x: Any, weight: Any, bias: Any) -> Tensor:
+    """gelu(x Wᵀ + b, approximate="tanh"), an affine map and its GELU in one step.
+
+    Shapes and errors are those of `linear`.
+
+    >>> linear_gelu([1.0, 2.0], [[3.0, 4.0], [-3.0, 0.0]], [5.0, 3.0])
+    tensor([16.,  0.])
+    """
+    return linear_gelu_p.bind(x, weight, bias)  # type: ignore[no-any-return]

@@ -18,6 +18,7 @@ from tensorgrad import dtypes, shapes
 from tensorgrad._errors import DTypeError, need
 from tensorgrad.backend import base
 from tensorgrad.backend.philox import RandomError, blocks
+from tensorgrad.core import replay
 from tensorgrad.core.levels import Batched
 from tensorgrad.core.primitive import Primitive, Spec, operand
 from tensorgrad.core.registry import operation, primitive
@@ -121,8 +122,25 @@ def _drawn(
     size = extents(kind, shape)
     dt = dtypes.dtype(dtype)
     source = default_generator if generator is None else generator
-    key, counter = source.take(kind, shapes.size(size), dt)
-    return make(base.on(device).kernel(kind)(key, counter, *options, size, dt))
+    home = base.on(device)
+    key, counter = _taken(source, home, kind, shapes.size(size), dt)
+    return make(home.kernel(kind)(key, counter, *options, size, dt))
+
+
+def _taken(
+    source: Generator, home: Any, kind: str, count: int, dtype: Any = "float32", times: int = 1
+) -> tuple[Any, Any]:
+    """(key, counter) of draws on a backend; 0-d arrays there while a step is recorded.
+
+    Then nothing is taken now: each replay takes what the step would.
+    """
+    recording = replay.current.get()
+    if recording is None or home.device == "cpu":
+        return source.take(kind, count, dtype, times)
+    key, counter = recording.numbers(
+        lambda: source.take(kind, count, dtype, times), ("uint64", "uint64")
+    )
+    return key, counter
 
 
 def _size(size: Any, *parameters: Any) -> Any:
@@ -259,8 +277,8 @@ def permutation(x: Any, *, device: str | None = None, generator: Generator | Non
     )  # fmt: skip
     count = int(x.__index__()) if number else len(array)
     source = default_generator if generator is None else generator
-    key, counter = source.take("permutation", count)
     home = base.on(device) if array is None else base.of(array.value())
+    key, counter = _taken(source, home, "permutation", count)
     order = make(home.kernel("permutation")(key, counter, count))
     return order if array is None else array[order]
 
@@ -347,8 +365,9 @@ def dropout(
     lead = tuple(batch.inner.shape[0] for batch in batches)
     source = default_generator if generator is None else generator
     step = blocks("bernoulli_keep", x.size)
-    key, first = source.take("bernoulli_keep", x.size, times=shapes.size(lead))
-    array = base.of(x.value()).kernel("counters")(first, step, lead)
+    home = base.of(x.value())
+    key, first = _taken(source, home, "bernoulli_keep", x.size, times=shapes.size(lead))
+    array = home.kernel("counters")(first, step, lead)
     counter = make(array)
     for batch in batches:
         counter = make(Batched(batch.level, counter), None, batch.level)

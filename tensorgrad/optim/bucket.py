@@ -9,16 +9,22 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
+from functools import cache, partial
 from itertools import groupby
 from operator import attrgetter, gt
 from typing import Any
 
 import tensorgrad as tg
-from tensorgrad.backend.base import bounds, of
+from tensorgrad.backend.base import bounds, of, of_type, on
+from tensorgrad.core.replay import Recording, current
 from tensorgrad.core.tape import WRITES, storage
 
 Array = Any
 LINE = 64  # bytes
+MASTER = "master"
+"""The state that a 16-bit parameter has besides: its value in float32, which updates move."""
+
 _REFERENCES = 4  # to a gradient's view: its slot, two tables of the bucket, and who counts
 _steps = attrgetter("steps")
 
@@ -29,11 +35,21 @@ def write(target: Array, value: Any) -> None:
     of(target).assign(target, value)
 
 
-def multiply(target: Array, factor: float) -> None:
-    """target ← factor · target, on record."""
+def copy(target: Array, value: Any) -> None:
+    """Copy a tensor or an array of any device, or a number, into an array, cast to its dtype."""
+    given: Any = tg.asarray(value)
+    of(target).assign(target, given.detach().to(of(target).device).data)
+
+
+def multiply(target: Array, factor: Any) -> None:
+    """target ← factor · target, on record; a number, or what `limited` of a device has found."""
     WRITES.note(target, bounds(target))
     with quiet(target):
-        kernel(target, "scale")(target, factor)
+        kernel(target, "rescale" if isinstance(factor, dict) else "scale")(target, factor)
+
+
+recording = current.get
+"""The captured step that is being recorded, if there is one."""
 
 
 def quiet(array: Array) -> Any:
@@ -43,7 +59,17 @@ def quiet(array: Array) -> Any:
 
 def on_device(array: Array) -> bool:
     """Whether an array lives elsewhere than in the memory of the host."""
-    return of(array).device != "cpu"
+    return _elsewhere(type(array))  # type: ignore[arg-type]
+
+
+@cache
+def _elsewhere(kind: type) -> bool:
+    return of_type(kind).device != "cpu"
+
+
+def placed(array: Array) -> Any:
+    """A context in which work goes to where an array lives."""
+    return tg.cuda.device(of(array).device) if on_device(array) else nullcontext()
 
 
 def kernel(array: Array, name: str) -> Callable[..., Any]:
@@ -80,8 +106,10 @@ class Slot:
 
     def of(self, flat: Array) -> Array:
         """This parameter's part of a flat array, in its shape."""
-        part, shape = flat[self.start : self.stop], self.param.shape
-        return part.reshape(shape[::-1]).T if self.by_columns else part.reshape(shape)
+        shape = self.param.shape
+        with placed(flat):
+            part = flat[self.start : self.stop]
+            return part.reshape(shape[::-1]).T if self.by_columns else part.reshape(shape)
 
     def take(self, gradient: tg.Tensor) -> None:
         """Copy a gradient that did not come straight from backward."""
@@ -90,7 +118,7 @@ class Slot:
                 "step: got a gradient inside jvp or vmap, expected a plain one; "
                 "try the step after it"
             )
-        self.buffer[...] = gradient.data
+        of(self.buffer).assign(self.buffer, gradient.data)
 
     def adopt(self) -> bool:
         """Bring a value home that was assigned to `param.data`; False if its dtype has changed."""
@@ -115,22 +143,32 @@ class Scalars:
     """The numbers of an update as 0-d arrays, written only when they change."""
 
     def __init__(self, dtype: Any, device: str) -> None:
-        self._dtype, self._device = dtype, device
+        self.dtype, self._device = dtype, device
         self._values: list[float] = []
+        self._store: Any = None
         self.arrays: list[Array] = []
 
     def set(self, values: Sequence[float]) -> list[Array]:
-        """The arrays, holding these values."""
-        if len(self.arrays) != len(values):
-            self.arrays = [
-                tg.zeros((), dtype=self._dtype, device=self._device).data for _ in values
-            ]
-            self._values = [0.0] * len(values)
+        """The arrays, holding these values; on a GPU that is at most one launch."""
         held, arrays = self._values, self.arrays
+        if len(arrays) != len(values):
+            held, arrays = self._place(len(values))
+        if self._store is not None:
+            self._store.put(values)
+            return arrays
         for k, value in enumerate(values):
             if value != held[k]:
                 arrays[k][()] = held[k] = value
         return arrays
+
+    def _place(self, count: int) -> tuple[list[float], list[Array]]:
+        self._values = [0.0] * count
+        if self._device == "cpu":
+            self.arrays = [tg.zeros((), dtype=self.dtype).data for _ in range(count)]
+        else:
+            self._store = on(self._device).kernel("numbers")()
+            self.arrays = [self._store.place(self.dtype.name) for _ in range(count)]
+        return self._values, self.arrays
 
 
 class Bucket:
@@ -147,20 +185,35 @@ class Bucket:
         for param in params:
             self.slots.append(Slot(param, self.size))
             self.size += -(-param.size // line) * line
-        flat, *states = (aligned(self.size, dtype, device) for _ in range(1 + len(state_names)))
-        self.state: dict[str, Array] = dict(zip(state_names, states))
+        flat, held = aligned(self.size, dtype, device), tg.dtypes.compute(dtype)
+        self._low = flat if held != dtype else None
+        names = state_names if self._low is None else (MASTER, *state_names)
+        self.state = {name: aligned(self.size, held, device) for name in names}
         # A complex parameter is updated as its real and imaginary parts, as in PyTorch.
         self._real = tg.dtypes.real(dtype)
         self._width = dtype.itemsize // self._real.itemsize
-        self._arrays = [array.view(self._real) for array in (flat, flat, *states)]
+        kept = [array.view(tg.dtypes.real(held)) for array in self.state.values()]
+        self._arrays = (
+            [*kept[:1], flat, *kept[1:]]
+            if self._low is not None
+            else [*(flat.view(self._real),) * 2, *kept]
+        )
         self._scalars = Scalars(tg.dtypes.compute(self._real), device)
         self._first, self._itemsize = bounds(flat)[0] if self.size else 0, dtype.itemsize
         self._owner = storage(flat)
         for slot in self.slots:
             slot.view = slot.of(flat)
-            slot.view[...] = slot.param.data
+            of(flat).assign(slot.view, slot.param.data)
             slot.param.data = slot.view
+        if self._low is not None:
+            of(flat).assign(self.state[MASTER], flat)
+        self._seen = WRITES.latest
         self._take_gradients(dtype, device)
+
+    @property
+    def flat(self) -> Array:
+        """All the parameters, as real numbers."""
+        return self._arrays[0]
 
     def _take_gradients(self, dtype: Any, device: str) -> None:
         """New memory for the gradients, and where backward writes them."""
@@ -238,17 +291,100 @@ class Bucket:
         touched: list[Slot],
         kernel: Callable[..., Any],
         scalars: Callable[[int], Sequence[float]],
+        factor: Any = None,
     ) -> None:
-        """Run the update on the touched slots, neighbours with equal step counts together."""
+        """Run the update on the touched slots, neighbours with equal step counts together.
+
+        `factor` is what the kernel takes behind the scalars: a number, or what `limited` of a
+        device has found. While a step is recorded the counts do not move: each replay moves them,
+        and finds the scalars anew.
+        """
+        more: Sequence[Array] = ()
+        if isinstance(factor, dict):
+            more, factor = (factor[self._scalars.dtype.name],), None
+        captured = recording()
+        if captured is not None and on_device(self.flat):
+            self._record(captured, touched, kernel, scalars, more)
+            return
+        self._renew()
         for start, stop, steps in self._spans(touched):
-            arrays = self._arrays
-            if stop - start != self.size:
-                width = self._width
-                arrays = [array[start * width : stop * width] for array in arrays]
-            first = self._first + start * self._itemsize
-            WRITES.note(self._owner, (first, first + (stop - start) * self._itemsize))
-            out = (arrays[0], *arrays[2:])
-            kernel(*arrays, *self._scalars.set(scalars(steps)), out=out)
+            values = scalars(steps) if factor is None else (*scalars(steps), factor)
+            numbers = self._scalars.set(values)
+            self._update(start, stop, kernel, [*numbers, *more] if more else numbers)
+
+    def _update(
+        self, start: int, stop: int, kernel: Callable[..., Any], scalars: Sequence[Array]
+    ) -> None:
+        arrays = self._arrays
+        if stop - start != self.size:
+            width = self._width
+            arrays = [array[start * width : stop * width] for array in arrays]
+        first = self._first + start * self._itemsize
+        WRITES.note(self._owner, (first, first + (stop - start) * self._itemsize))
+        kernel(*arrays, *scalars, out=(arrays[0], *arrays[2:]))
+        if self._low is not None:
+            of(self._low).assign(self._low[start:stop], arrays[0])
+        self._seen = WRITES.latest
+
+    def _renew(self) -> None:
+        """Bring to the float32 values what others have written into 16-bit parameters since."""
+        low = self._low
+        if low is None or WRITES.since(low, self._seen, bounds(low)) is None:
+            return
+        master = tg.Tensor(self.state[MASTER])
+        there = tg.Tensor(low)
+        kept = tg.where(master.astype(low.dtype) == there, master, there.astype(master.dtype))
+        of(low).assign(master.data, kept.data)
+        self._seen = WRITES.latest
+
+    # -- in a captured step --------------------------------------------------------------------
+
+    def _record(
+        self,
+        captured: Recording,
+        touched: list[Slot],
+        kernel: Callable[..., Any],
+        scalars: Callable[[int], Sequence[float]],
+        more: Sequence[Array],
+    ) -> None:
+        captured.check(self._bring_home)
+        for steps, group in groupby(touched, _steps):
+            slots = list(group)
+            whole = len(slots) == len(self.slots)
+            stretches = [(0, self.size)] if whole else list(self._stretches(slots))
+            captured.check(partial(_need_even, slots))
+            # The graph has the addresses of the arrays: they live as long as it does.
+            advance = partial(self._advance, slots, stretches, scalars, tuple(self._arrays))
+            kinds = [self._scalars.dtype.name] * len(scalars(steps + 1))
+            numbers = captured.numbers(advance, kinds)
+            for start, stop in stretches:
+                self._update(start, stop, kernel, (*numbers, *more))
+
+    def _bring_home(self) -> None:
+        """Before a replay: values that were assigned to `param.data` go where the graph reads."""
+        for slot in self.slots:
+            if slot.param.data is not slot.view and not slot.adopt():
+                raise tg.cuda.CaptureError(
+                    f"capture: got a parameter of {slot.param.dtype} on {slot.param.device}, "
+                    f"expected it as it was in the capture; try capturing again"
+                )
+        self._renew()
+
+    def _advance(
+        self,
+        slots: list[Slot],
+        stretches: list[tuple[int, int]],
+        scalars: Callable[[int], Sequence[float]],
+        arrays: tuple[Array, ...],
+    ) -> Sequence[float]:
+        """Count an update that a replay is about to do, and give its scalars."""
+        for slot in slots:
+            slot.steps += 1
+        first, size = self._first, self._itemsize
+        for start, stop in stretches:
+            WRITES.note(self._owner, (first + start * size, first + stop * size))
+        self._seen = WRITES.latest
+        return scalars(slots[0].steps)
 
     def _spans(self, touched: list[Slot]) -> list[tuple[int, int, int]]:
         """(start, stop, step count) of every stretch to update, the counts moved on by one."""
@@ -275,3 +411,13 @@ class Bucket:
             stop = slot.stop
         if start >= 0:
             yield start, stop
+
+
+def _need_even(slots: list[Slot]) -> None:
+    """Raise unless slots that one kernel of a captured step updates have had as many updates."""
+    counts = {slot.steps for slot in slots}
+    if len(counts) > 1:
+        raise tg.cuda.CaptureError(
+            f"capture: got parameters with {sorted(counts)} updates, expected as many of each as "
+            f"in the capture; try capturing again"
+        )

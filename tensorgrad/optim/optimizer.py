@@ -9,8 +9,8 @@ from itertools import pairwise
 from typing import Any, ClassVar
 
 import tensorgrad as tg
-from tensorgrad.optim.bucket import Bucket, Slot, extent
-from tensorgrad.optim.norm import joint_norm, limit, scaled
+from tensorgrad.optim.bucket import MASTER, Bucket, Slot, copy, extent, on_device, recording
+from tensorgrad.optim.norm import Limit, limited, scaled
 
 Group = dict[str, Any]
 Scalars = Callable[[Group, int], Sequence[float]]
@@ -31,7 +31,10 @@ class Optimizer:
 
     With `max_grad_norm` the update works on the gradients times min(1, max_grad_norm / (norm +
     1e-6)), norm the 2-norm of all of them together, as after `clip_grad_norm_`; `.grad` stays as
-    it is and `grad_norm` is the norm in the last step (None without a limit).
+    it is and `grad_norm` is the norm in the last step.
+
+    A step may be a part of what `tg.cuda.capture` records: each replay counts an update and reads
+    the hyper-parameters as they are then.
 
     >>> class SignDescent(Optimizer):
     ...     rule = staticmethod(tg.fuse(lambda param, grad, lr: param - lr * tg.sign(grad)))
@@ -57,7 +60,7 @@ class Optimizer:
         if max_grad_norm is not None:
             need_between(self._name, 0, max_grad_norm=max_grad_norm)
         self.max_grad_norm = max_grad_norm
-        self.grad_norm: float | None = None
+        self._norm: Any = None
         self.defaults = dict(defaults)
         self.param_groups: list[Group] = []
         self._buckets: list[list[Bucket]] = []
@@ -80,26 +83,56 @@ class Optimizer:
         """
         loss = None if closure is None else closure()
         work = self._work()
-        scalars: Scalars = self.scalars
-        rule, most = type(self).rule, self.max_grad_norm
-        self.grad_norm = None
-        if most is not None:
-            rule, scalars = self._clipped(work, most)
+        rule, limit = type(self).rule, None
+        if self.max_grad_norm is not None:
+            rule, limit = self._clipped(work, self.max_grad_norm)
+        norm, factor = (None, None) if limit is None else (limit.norm, limit.factor)
+        captured = recording()
+        if captured is not None and any(on_device(bucket.flat) for _, bucket, _ in work):
+            captured.check(partial(self._check_replay, work, limit is not None))
+            captured.each(partial(self._set_norm, norm))
+        else:
+            self._norm = norm
         for group, bucket, touched in work:
-            bucket.step(touched, rule.kernel, partial(scalars, group))
+            bucket.step(touched, rule.kernel, partial(self.scalars, group), factor)
         return loss
 
-    def _clipped(self, work: Work, most: float) -> tuple[Any, Scalars]:
-        """The rule and the scalars of a step on gradients scaled to a norm of at most `most`."""
-        parts = (part for _, bucket, touched in work for part in bucket.gradients(touched))
-        norm = self.grad_norm = joint_norm(parts)
-        scale = limit(most, norm)
-
-        def scalars(group: Group, step: int) -> Sequence[float]:
-            return *self.scalars(group, step), scale
-
+    def _clipped(self, work: Work, most: Any) -> tuple[Any, Limit]:
+        """The rule of a step on scaled gradients, and the factor that limits their norm."""
+        parts = [part for _, bucket, touched in work for part in bucket.gradients(touched)]
+        captured = recording()
+        if captured is not None and parts and on_device(parts[0]):
+            (most,) = captured.numbers(self._most, ("float64",))
         count = 2 + len(self.state_names) + len(self.scalars(self.param_groups[0], 1))
-        return scaled(type(self).rule, count), scalars
+        return scaled(type(self).rule, count), limited(parts, most)
+
+    @property
+    def grad_norm(self) -> float | None:
+        """The norm of all gradients in the last step, None without a limit.
+
+        On a GPU reading it waits for the step.
+        """
+        found = self._norm
+        return found if found is None or type(found) is float else float(tg.Tensor(found).item())
+
+    # -- in a captured step --------------------------------------------------------------------
+
+    def _most(self) -> tuple[float]:
+        return (math.inf if self.max_grad_norm is None else self.max_grad_norm,)
+
+    def _set_norm(self, norm: Any) -> None:
+        self._norm = None if self.max_grad_norm is None else norm
+
+    def _check_replay(self, work: Work, limited: bool) -> None:
+        """Raise unless a replay would do what a step of this optimizer does."""
+        there = {id(bucket) for buckets in self._buckets for bucket in buckets}
+        moved = any(id(bucket) not in there for _, bucket, _ in work)
+        if moved or (self.max_grad_norm is not None and not limited):
+            got = "parameters that moved" if moved else f"max_grad_norm={self.max_grad_norm}"
+            raise tg.cuda.CaptureError(
+                f"{self._name}: got {got} since the capture, expected all as it was there; "
+                f"try capturing again"
+            )
 
     def zero_grad(self) -> None:
         """Set every gradient to None."""
@@ -129,8 +162,8 @@ class Optimizer:
             for slot in bucket.slots:
                 before, home = kept[id(slot.param)]
                 slot.steps = before.steps
-                for name, flat in bucket.state.items():
-                    slot.of(flat)[...] = before.of(home.state[name])
+                for name in bucket.state.keys() & home.state.keys():
+                    copy(slot.of(bucket.state[name]), before.of(home.state[name]))
 
     def _gathered(self, params: Sequence[tg.Tensor]) -> list[Bucket]:
         """The buckets of these parameters, one a dtype and device."""
@@ -230,8 +263,7 @@ class Optimizer:
         state: dict[int, dict[str, Any]] = {}
         for number, slot, bucket in self._slots():
             if slot.steps:
-                arrays = {name: slot.of(flat).copy() for name, flat in bucket.state.items()}
-                held = {name: tg.Tensor(array) for name, array in arrays.items()}
+                held = {name: tg.tensor(slot.of(flat)) for name, flat in bucket.state.items()}
                 state[number] = {"step": slot.steps, **held}
         groups, number = [], 0
         for group in self.param_groups:
@@ -261,8 +293,8 @@ class Optimizer:
             given = state.get(number)
             slot.steps = 0 if given is None else int(given["step"])
             for name, flat in bucket.state.items():
-                value = 0 if given is None else given[name]
-                slot.of(flat)[...] = value.value() if isinstance(value, tg.Tensor) else value
+                value = given[name] if given is not None else slot.param if name == MASTER else 0
+                copy(slot.of(flat), value)
 
     def _check_state(
         self, number: int, slot: Slot, bucket: Bucket, given: Mapping[str, Any] | None
@@ -283,7 +315,7 @@ class Optimizer:
 
     def __getstate__(self) -> dict[str, Any]:
         kept = {key: value for key, value in self.__dict__.items() if key != "_buckets"}
-        return {**kept, "_saved": self.state_dict()}
+        return {**kept, "_norm": self.grad_norm, "_saved": self.state_dict()}
 
     def __setstate__(self, kept: dict[str, Any]) -> None:
         saved = kept.pop("_saved")

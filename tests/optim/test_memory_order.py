@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from place import address, array
 
 import tensorgrad as tg
 from tensorgrad import nn, optim
@@ -16,7 +17,7 @@ def network(by_columns: bool) -> Any:
     net = nn.Sequential(nn.Linear(5, 7), nn.Tanh(), nn.Linear(7, 3))
     order = np.asfortranarray if by_columns else np.ascontiguousarray
     for k in (0, 2):
-        net[k].weight.data = order(net[k].weight.data)
+        net[k].weight.data = array(order(net[k].weight.detach().numpy()))
     return net
 
 
@@ -50,7 +51,7 @@ def test_values_and_gradients_keep_the_order(rng: np.random.Generator) -> None:
         assert in_column_order(weight.data)
         assert in_column_order(weight.grad.data)
         assert weight.grad.data is weight.node.into
-        assert weight.data.ctypes.data % 64 == 0
+        assert address(weight.data) % 64 == 0
         want = rows[k].weight.grad.numpy()
         np.testing.assert_allclose(weight.grad.numpy(), want, rtol=1e-5, atol=1e-6)
     held = columns[0].weight.grad.numpy()
@@ -92,7 +93,7 @@ def test_an_assigned_value_and_another_dtype(rng: np.random.Generator) -> None:
     opt = optim.Adam(net.parameters(), 0.01)
     learn(net, opt, x, 2)
     start = net[0].weight.detach().numpy().copy()
-    net[0].weight.data = start + 1  # by rows
+    net[0].weight.data = array(start + 1)  # by rows
     opt.step()
     assert in_column_order(net[0].weight.data)
     assert abs(net[0].weight.detach().numpy() - start - 1).max() < 0.1

@@ -21,6 +21,7 @@ from typing import Any
 
 from tensorgrad.backend.cuda import device
 from tensorgrad.backend.cuda.errors import (
+    CaptureError,
     OutOfMemoryError,
     Place,
     calling_place,
@@ -220,7 +221,16 @@ class Region:
         self._arena = arena
 
     def malloc(self, size: int) -> Any:
-        """Memory for an array of so many bytes; raises `OutOfMemoryError`."""
+        """Memory for an array of so many bytes; raises `OutOfMemoryError`.
+
+        Raises `CaptureError` on another device: its work would not be part of the graph.
+        """
+        here, home = device.current(), self._arena.index
+        if here != home:
+            raise CaptureError(
+                f"capture: got work on {device.name_of(here)} at {spelled(calling_place())}, "
+                f"expected all of a step on {device.name_of(home)}; try one captured step a device"
+            )
         return self._arena.give(size, self)
 
     def close(self) -> None:

@@ -20,11 +20,13 @@ from tensorgrad.backend import base
 from tensorgrad.backend.cuda import (
     arena,
     complex,
+    copies,
     create,
     device,
     gradients,
     index,
     kernels,
+    layers,
     losses,
     norm,
     numbers,
@@ -38,7 +40,7 @@ from tensorgrad.backend.cuda.formula import ElementwiseKernel, bounds
 from tensorgrad.expr import Formula
 
 Array = Any
-LATER = ("fft", "linalg", "decompositions", "special", "signal")
+LATER = ("fft", "linalg", "decompositions", "special", "signal", "cumulative", "sorting")
 """Families whose kernels are imported when one of them is first asked for."""
 
 KERNEL_MODULES = (
@@ -46,12 +48,14 @@ KERNEL_MODULES = (
     reduce,
     index,
     products,
+    layers,
     losses,
     complex,
     random,
     create,
     numbers,
     gradients,
+    copies,
 )
 
 _current: Callable[[], int] = cupy.cuda.runtime.getDevice
@@ -139,13 +143,15 @@ class CudaBackend:
             return kernels.full(shape, value, dtypes.dtype(dtype))
 
     def add(self, a: Array, b: Array) -> Array:
-        return _ADD(a, b)
+        return _ADD(*[x.value() if type(x) is layers.Product else x for x in (a, b)])
 
     def conj(self, a: Array) -> Array:
         with device.using(a.data.device_id):
             return cupy.conjugate(a)
 
     def conform(self, ct: Array, shape: tuple[int, ...], dtype: Any) -> Array:
+        if type(ct) is layers.Product:
+            return ct  # it fits
         with device.using(ct.data.device_id):
             if ct.dtype.kind == "c" and np.dtype(dtype).kind != "c":
                 ct = ct.real
@@ -190,3 +196,4 @@ arena.install()
 ANY = CudaBackend()
 _ADD = ANY._placed("add", products.ADD)
 base.register(ANY)
+base.register(ANY, layers.Product)

@@ -1,20 +1,14 @@
-"""Matrix products on a GPU: their plans, what a plan means, and which way is the fastest."""
+"""Matrix products on a GPU: what a plan means."""
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
-import json
-import os
-import re
-import threading
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from functools import cache
+from typing import Any
 
 import numpy as np
 
 from tensorgrad import dtypes
-from tensorgrad._errors import DeviceError
 from tensorgrad.backend.cuda.layout import matmul_plan
 from tensorgrad.backend.cuda.plan import (
     AUX,
@@ -32,10 +26,9 @@ from tensorgrad.backend.cuda.plan import (
     Plan,
     aux_ld,
 )
-from tensorgrad.codegen import cache
 
-__all__ = ["EPILOGUES", "OUTPUTS", "Candidate", "Choice", "NeedsCopy", "Plan", "Tuner", "aux_ld",
-           "gelu", "gelu_slope", "matmul_plan", "reference"]  # fmt: skip
+__all__ = ["EPILOGUES", "OUTPUTS", "NeedsCopy", "Plan", "aux_ld", "gelu", "gelu_slope",
+           "matmul_plan", "reference"]  # fmt: skip
 
 Array = Any
 
@@ -60,7 +53,8 @@ def reference(
             if plan.beta:
                 found += plan.beta * D.astype(wide)
             if plan.epilogue != "none":
-                found[0] = _finish(plan, found[0], A[0], B[0], bias, aux)
+                for k in range(plan.batch):
+                    found[k] = _finish(plan, found[k], A[k], B[k], bias, aux)
             D[...] = found.astype(D.dtype)
 
 
@@ -77,13 +71,19 @@ def _address(value: Any) -> int:
     return value if isinstance(value, int) else int(value.ctypes.data)
 
 
+@cache
+def _bytes(count: int) -> type[Any]:
+    """The ctypes array of that many bytes; made anew each time it would be garbage of a cycle."""
+    return ctypes.c_ubyte * count
+
+
 def _columns(
     address: int, dtype: str, rows: int, columns: int, ld: int, batch: int = 1, stride: int = 0
 ) -> Array:
     """The column-major matrices at an address, as (batch, rows, columns)."""
     kind = dtypes.dtype(dtype)
     extent = ((batch - 1) * stride + (columns - 1) * ld + rows) * kind.itemsize
-    memory = (ctypes.c_ubyte * extent).from_address(address)
+    memory = _bytes(extent).from_address(address)
     steps = (stride * kind.itemsize, kind.itemsize, ld * kind.itemsize)
     return np.ndarray((batch, rows, columns), kind, memory, 0, steps)
 
@@ -144,111 +144,3 @@ def gelu_slope(x: Array) -> Array:
 
 
 _ROOT, _CUBIC = (2 / np.pi) ** 0.5, 0.044715
-
-
-class Candidate(NamedTuple):
-    """One way to carry out a product: the library's algorithm, and a function that runs it."""
-
-    algo: bytes
-    run: Callable[[], object]
-
-
-class Choice(NamedTuple):
-    """The way that was fastest: with the epilogue in the product or after it; seconds a run."""
-
-    fused: bool
-    algo: bytes
-    seconds: float
-
-
-class Tuner:
-    """The fastest way to carry out each plan on one kind of GPU, timed once, kept on disk.
-
-    timer(run) gives the seconds of one run, on the device's clock. A choice belongs to the GPU's
-    name and cuBLASLt's version, each pair a file of its own under `folder`. A file that is
-    missing, damaged, or cannot be written costs the time of tuning again and nothing else.
-    Other choices may round differently: a process tunes what it uses before it uses it.
-    """
-
-    def __init__(
-        self,
-        gpu: str,
-        version: int,
-        timer: Callable[[Callable[[], object]], float],
-        folder: str | None = None,
-    ) -> None:
-        kernels = cache.folder()
-        if folder is None and kernels is not None:
-            folder = os.path.join(os.path.dirname(kernels), "cublaslt")
-        slug = re.sub(r"[^A-Za-z0-9]+", "-", gpu).strip("-")
-        self.mark = {"gpu": gpu, "cublasLt": version}
-        self.path = None if folder is None else os.path.join(folder, f"{slug}-{version}.json")
-        self._timer = timer
-        self._lock = threading.Lock()
-        self._known = self._read()
-
-    def find(self, plan: Plan) -> Choice | None:
-        """The choice for a plan, if it was ever tuned."""
-        return self._known.get(plan.key)
-
-    def tune(
-        self,
-        plan: Plan,
-        fused: Sequence[Candidate],
-        unfused: Sequence[Candidate] = (),
-        rounds: int = 5,
-    ) -> Choice:
-        """Time the candidates, the minimum of several interleaved rounds, and keep the fastest.
-
-        `fused` carry the plan out; `unfused` its `plain` product and then the epilogue by kernels.
-        They write to buffers that nobody reads: with beta = 1 each run adds once more. Raises
-        `DeviceError` where no candidate is given.
-        """
-        ways = [(True, one) for one in fused] + [(False, one) for one in unfused]
-        if not ways:
-            raise DeviceError(
-                f"tune: got no candidate for {plan.key}, expected at least one; "
-                "try the plan without its epilogue"
-            )
-        best = [float("inf")] * len(ways)
-        for _ in range(rounds):
-            for which, (_, candidate) in enumerate(ways):
-                best[which] = min(best[which], float(self._timer(candidate.run)))
-        which = best.index(min(best))
-        choice = Choice(ways[which][0], ways[which][1].algo, best[which])
-        with self._lock:
-            self._known = {**self._read(), **self._known, plan.key: choice}
-            self._write()
-        return choice
-
-    def _read(self) -> dict[str, Choice]:
-        """What the file holds, as far as it makes sense."""
-        try:
-            with open(self.path or "", encoding="utf-8") as file:
-                stored = json.load(file)
-            if {name: stored[name] for name in self.mark} != self.mark:
-                return {}
-            rows = dict(stored["plans"]).items()
-        except (OSError, ValueError, KeyError, TypeError):
-            return {}
-        found = {}
-        for key, row in rows:
-            with contextlib.suppress(ValueError, TypeError):
-                fused, algo, seconds = row
-                found[key] = Choice(bool(fused), bytes.fromhex(algo), float(seconds))
-        return found
-
-    def _write(self) -> None:
-        """Replace the file at once, or leave it."""
-        if self.path is None:
-            return
-        plans = {key: (way.fused, way.algo.hex(), way.seconds) for key, way in self._known.items()}
-        draft = f"{self.path}.{os.urandom(8).hex()}.part"
-        try:
-            os.makedirs(os.path.dirname(self.path), mode=0o700, exist_ok=True)
-            with open(draft, "x", encoding="utf-8") as file:
-                json.dump({**self.mark, "plans": plans}, file, indent=0)
-            os.replace(draft, self.path)
-        except OSError:
-            with contextlib.suppress(OSError):
-                os.unlink(draft)

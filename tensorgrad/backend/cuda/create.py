@@ -9,7 +9,7 @@ import cupy
 import numpy as np
 
 from tensorgrad import dtypes
-from tensorgrad.backend.cuda import device, launch
+from tensorgrad.backend.cuda import device, launch, moves
 from tensorgrad.backend.cuda.faults import faults
 from tensorgrad.backend.cuda.index import check
 from tensorgrad.backend.cuda.kernels import bits, cast, full, moved, written
@@ -24,7 +24,7 @@ def zeroed(shape: Any, dtype: Any) -> Array:
 
 
 def copied(x: Array) -> Array:
-    return moved(lambda b: b.copy(), x)
+    return moves.copied(x)
 
 
 def upload(host: Any) -> Array:
@@ -73,17 +73,17 @@ _VALUES: dict[int, tuple[Any, Any]] = {}
 
 
 def constant(value: Any, dtype: Any) -> Array:
-    """A number as a 0-d array; the host remembers it, so that it need not ask the device."""
+    """A number as a 0-d array; the host remembers it, and need not ask the device: see `known`."""
     found = full((), value, dtype)
     key = id(found)
     _VALUES[key] = weakref.ref(found, lambda _: _VALUES.pop(key, None)), value
     return found
 
 
-def host_value(array: Array) -> Any:
-    """The number in a 0-d array: remembered, or else read from the device, which waits for it."""
-    known = _VALUES.get(id(array))
-    return known[1] if known is not None and known[0]() is array else array.item()
+def known(array: Array) -> Any:
+    """The number in a 0-d array that `constant` made; None for any other array."""
+    found = _VALUES.get(id(array))
+    return found[1] if found is not None and found[0]() is array else None
 
 
 # -- class labels ------------------------------------------------------------------------------
@@ -96,15 +96,17 @@ def one_hot(x: Array, *, classes: int, dtype: Any, out: Array | None = None) -> 
 
 
 def counted(
-    labels: Array, ignore: int, dtype: Any, ct: Array | None = None, scale: Array | None = None
+    labels: Array, ignore: Array, dtype: Any, ct: Array | None = None, scale: Array | None = None
 ) -> Array:
-    """How many labels are not `ignore`, as a number of `dtype`; `scale` is set to ct / count."""
+    """How many labels are not `ignore`, as a number of `dtype`; `scale` is set to ct / count.
+
+    labels: contiguous int64; ignore: int64, of one element; ct None is 1.
+    """
     count = cupy.empty((), dtype)
     target = cupy.empty((), dtype) if scale is None else scale
     launch.kernel("softmax_xent", f"softmax_xent_scale_{launch.SUFFIX[np.dtype(dtype).name]}")(
         (1,), (COUNTERS,), launch.address(labels), launch.address(ct), launch.address(count),
-        launch.address(target), np.int64(labels.size),
-        np.int64(ignore),
+        launch.address(target), np.int64(labels.size), launch.address(ignore),
     )  # fmt: skip
     return count
 
@@ -124,7 +126,7 @@ def mean_counted(loss: Array, labels: Array, ignore: Array, out: Array | None = 
     wide = dtypes.compute(loss.dtype)
     given = launch.contiguous(loss if loss.dtype == wide else cast(loss, wide))
     flat = launch.contiguous(labels.astype(np.int64, copy=False))
-    count = counted(flat, host_value(ignore), wide)
+    count = counted(flat, ignore.astype(np.int64, copy=False), wide)
     return written(mean_of(given, count, loss.dtype), out)
 
 

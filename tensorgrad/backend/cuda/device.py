@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 import threading
 from collections import deque
 from contextlib import ExitStack
@@ -209,37 +210,43 @@ class Event:
     """A point in the work of a stream.
 
     Args:
-        timing: whether `elapsed` can be asked for.
+        enable_timing: whether `elapsed_time` can be asked for.
     """
 
-    def __init__(self, timing: bool = True) -> None:
+    def __init__(self, enable_timing: bool = True) -> None:
         count()
-        self.native = cupy().cuda.Event(disable_timing=not timing)
+        self.native = cupy().cuda.Event(disable_timing=not enable_timing)
 
     def record(self, stream: Stream | None = None) -> Event:
         """Put the event behind the work given to a stream (the current one) so far."""
         self.native.record(None if stream is None else stream.native)
         return self
 
+    def wait(self, stream: Stream | None = None) -> None:
+        """Let the work given to a stream (the current one) from now on wait for the event."""
+        here = cupy().cuda.get_current_stream() if stream is None else stream.native
+        here.wait_event(self.native)
+
     def synchronize(self) -> None:
         """Wait on the host until the event is reached."""
         self.native.synchronize()
+        _poll()
 
-    @property
-    def done(self) -> bool:
+    def query(self) -> bool:
         """True once the event is reached."""
         return bool(self.native.done)
 
-    def elapsed(self, later: Event) -> float:
-        """Seconds on the device from this event to a later one; both must be reached."""
-        return float(cupy().cuda.get_elapsed_time(self.native, later.native)) / 1000
+    def elapsed_time(self, end_event: Event) -> float:
+        """Milliseconds on the device from this event to a later one; both must be reached."""
+        return float(cupy().cuda.get_elapsed_time(self.native, end_event.native))
 
 
 class Stream:
     """A queue of work on one device; `with stream:` gives it what is asked for inside.
 
-    An array that is made on one stream may be used on another once that waits (`wait`) for it, and
-    must live until that use is done: its memory goes back to the stream that made it.
+    An array that is made on one stream may be used on another once that waits for it (`wait_stream`
+    or `wait_event`), and must live until that use is done: its memory goes back to the stream that
+    made it.
 
     Args:
         device: a name such as `cuda:0`; the current one by default.
@@ -255,28 +262,31 @@ class Stream:
         self._local = threading.local()
 
     @property
-    def pointer(self) -> int:
+    def cuda_stream(self) -> int:
         """The address that CUDA knows the stream by."""
         return int(self.native.ptr)
 
     def synchronize(self) -> None:
         """Wait on the host for the work given so far."""
         self.native.synchronize()
+        _poll()
 
-    @property
-    def done(self) -> bool:
+    def query(self) -> bool:
         """True if all the work given so far is done."""
         return bool(self.native.done)
 
-    def record(self) -> Event:
-        """A new event behind the work given so far."""
+    def record_event(self, event: Event | None = None) -> Event:
+        """An event (a new one) behind the work given so far."""
         with using(self.device):
-            return Event().record(self)
+            return (Event(enable_timing=False) if event is None else event).record(self)
 
-    def wait(self, other: Stream | Event) -> None:
-        """Let the work given from now on wait for an event, or for another stream's work."""
-        event = other.record() if isinstance(other, Stream) else other
+    def wait_event(self, event: Event) -> None:
+        """Let the work given from now on wait for an event."""
         self.native.wait_event(event.native)
+
+    def wait_stream(self, stream: Stream) -> None:
+        """Let the work given from now on wait for what another stream was given so far."""
+        self.wait_event(stream.record_event())
 
     def __enter__(self) -> Stream:
         with ExitStack() as entered:
@@ -295,7 +305,7 @@ class Stream:
         return found
 
     def __repr__(self) -> str:
-        return f"Stream({name_of(self.device)}, 0x{self.pointer:x})"
+        return f"Stream({name_of(self.device)}, 0x{self.cuda_stream:x})"
 
 
 def current_stream() -> Stream:
@@ -308,6 +318,14 @@ def synchronize(device: Any = None) -> None:
     """Wait on the host for all the work of a device (the current one)."""
     with using(current() if device is None and count() else index(device)):
         cupy().cuda.runtime.deviceSynchronize()
+    _poll()
+
+
+def _poll() -> None:
+    """Raise what kernels found wrong in the indices that they read, now that they are done."""
+    faults = sys.modules.get("tensorgrad.backend.cuda.faults")
+    if faults is not None:
+        faults.faults().poll()
 
 
 # -- copies ------------------------------------------------------------------------------------

@@ -62,6 +62,7 @@ class ElementwiseKernel:
     def _prepare(self, arrays: Sequence[Array], outs: Sequence[Array]) -> Callable[..., Any]:
         """Who runs the formula on arrays that lie as these do."""
         given = [a.dtype for a in arrays]
+        outs = [launch.writable(o) for o in outs]
         shape = shapes.broadcast(*[a.shape for a in arrays], op=self.formula.name)
         if self._direct is not None and not any(map(dtypes.is_inexact, given)):
             return _Direct(self._direct)

@@ -10,8 +10,9 @@ from __future__ import annotations
 import gc
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from typing import Any
+from contextlib import contextmanager, nullcontext, suppress
+from contextvars import ContextVar
+from typing import Any, Protocol
 
 from tensorgrad._errors import DeviceError, DTypeError, ShapeError, describe, need
 from tensorgrad.backend.cuda import arena, device
@@ -24,6 +25,30 @@ WARM_UP = 2
 
 _MEMORY, _UNJOINED = 2, 904  # cudaErrorMemoryAllocation, cudaErrorStreamCaptureUnjoined
 
+_BUSY: ContextVar[bool] = ContextVar("capturing", default=False)
+
+
+class Recording(Protocol):
+    """What a step does on the host before each replay: `core/replay.py`."""
+
+    def active(self) -> Any:
+        """A context in which the step registers it."""
+        ...
+
+    def before(self) -> None:
+        """Do it."""
+        ...
+
+
+class _Nothing:
+    """A step that does nothing on the host."""
+
+    def active(self) -> Any:
+        return nullcontext()
+
+    def before(self) -> None:
+        pass
+
 
 class Captured:
     """A captured step: `captured(*inputs)` replays it and gives the captured results.
@@ -33,26 +58,36 @@ class Captured:
     """
 
     def __init__(
-        self, graph: Any, region: arena.Region, inputs: tuple[Array, ...], outputs: Any, k: int
+        self,
+        graph: Any,
+        region: arena.Region,
+        inputs: tuple[Array, ...],
+        outputs: Any,
+        k: int,
+        recording: Recording,
     ) -> None:
         self.inputs = inputs
         self.outputs = outputs
         self.device = k
         self._graph = graph
         self._region = region
+        self._recording = recording
 
     def __call__(self, *inputs: Any) -> Any:
         """Fill the inputs (arrays of the device, or of NumPy), replay, and give the results.
 
-        Raises ShapeError and DTypeError unless they are as they were in the capture.
+        Raises ShapeError, DTypeError and DeviceError unless they are as they were in the capture,
+        and CaptureError once it is closed and inside another capture; then nothing has changed.
         """
         if self._graph is None:
             raise CaptureError(
                 "capture: got a captured step that was closed, expected an open one; "
                 "try capturing again"
             )
+        _refuse_inside("a captured step called inside a capture", "the function itself")
         _check(self.inputs, inputs)
         with device.using(self.device):
+            self._recording.before()
             for target, given in zip(self.inputs, inputs):
                 _fill(target, given)
             self._graph.launch()
@@ -64,6 +99,7 @@ class Captured:
             self._region.close()  # waits for the last replay
             self._graph = self.outputs = None
             self.inputs = ()
+            self._recording = _Nothing()
 
     def __del__(self) -> None:
         if getattr(self, "_graph", None) is not None and not sys.is_finalizing():
@@ -83,6 +119,15 @@ def _check(targets: Sequence[Array], inputs: Sequence[Any]) -> None:
                     f"capture: got {describe(given)} for input {place}, expected "
                     f"{describe(target)} as in the capture; try capturing again for it"
                 )
+        if isinstance(given, device.cupy().ndarray):
+            need(
+                given.data.device_id == target.data.device_id,
+                "capture",
+                input=device.name_of(given.data.device_id),
+                want=device.name_of(target.data.device_id) + " as in the capture",
+                fix=f"x.to('{device.name_of(target.data.device_id)}')",
+                error=DeviceError,
+            )
 
 
 def _fill(target: Array, given: Any) -> None:
@@ -90,24 +135,19 @@ def _fill(target: Array, given: Any) -> None:
     if given is target:
         return
     if isinstance(given, device.cupy().ndarray):
-        need(
-            given.data.device_id == target.data.device_id,
-            "capture",
-            input=device.name_of(given.data.device_id),
-            want=device.name_of(target.data.device_id) + " as in the capture",
-            fix=f"x.to('{device.name_of(target.data.device_id)}')",
-            error=DeviceError,
-        )
         target[...] = given
     else:
         device.upload(target, given)
 
 
-def capture(step: Callable[..., Any], inputs: Sequence[Array] = ()) -> Captured:
+def capture(
+    step: Callable[..., Any], inputs: Sequence[Array] = (), recording: Recording | None = None
+) -> Captured:
     """Capture `step(*inputs)` on the device of its inputs, the current one if there are none.
 
     The step runs `WARM_UP` times on copies of the inputs, which counts like any other run: state
-    that it updates has advanced by so many steps. Then it is recorded, without being run.
+    that it updates has advanced by so many steps. Then it is recorded, without being run, in the
+    block `recording.active()`; `recording.before()` is called in front of every replay.
 
     Raises:
         CaptureError: the step read a number on the host, or made another call that a graph cannot
@@ -116,21 +156,31 @@ def capture(step: Callable[..., Any], inputs: Sequence[Array] = ()) -> Captured:
         DeviceError: the inputs lie on several devices, or on the host.
     Whatever is raised, the stream is out of the capture and the memory free again.
     """
+    _refuse_inside("a capture inside another one", "capturing the outer step alone")
     k = _device_of(inputs)
     home = arena.arena(k)
     if home.capturing:
         raise CaptureError(
-            "capture: got a capture inside another one, expected one at a time; "
-            "try capturing the outer step alone"
+            f"capture: got a capture on {device.name_of(k)} where another thread captures, "
+            "expected one at a time; try a lock around the two"
         )
+    recording = _Nothing() if recording is None else recording
     region = arena.Region(home)
+    busy = _BUSY.set(True)
     try:
         with device.using(k):
-            own, graph, outputs = _recorded(step, inputs, home, region)
+            own, graph, outputs = _recorded(step, inputs, home, region, recording)
     except BaseException:
         region.close()
         raise
-    return Captured(graph, region, own, outputs, k)
+    finally:
+        _BUSY.reset(busy)
+    return Captured(graph, region, own, outputs, k, recording)
+
+
+def _refuse_inside(got: str, fix: str) -> None:
+    if _BUSY.get():
+        raise CaptureError(f"capture: got {got}, expected one at a time; try {fix}")
 
 
 def _device_of(inputs: Sequence[Any]) -> int:
@@ -149,7 +199,11 @@ def _device_of(inputs: Sequence[Any]) -> int:
 
 
 def _recorded(
-    step: Callable[..., Any], inputs: Sequence[Array], home: arena.Arena, region: arena.Region
+    step: Callable[..., Any],
+    inputs: Sequence[Array],
+    home: arena.Arena,
+    region: arena.Region,
+    recording: Recording,
 ) -> tuple[tuple[Array, ...], Any, Any]:
     """The inputs' own arrays, the graph and the results, which all lie in the region."""
     library = device.cupy()
@@ -164,7 +218,7 @@ def _recorded(
             gc.collect()  # what dies in the capture might call CUDA then
         finally:
             stream.synchronize()
-        with _capturing(stream, home) as taken:
+        with _capturing(stream, home) as taken, recording.active():
             outputs = step(*own)
         graph = taken.pop()
     here.wait_event(stream.record())
@@ -211,7 +265,7 @@ def _capturing(stream: Any, home: arena.Arena) -> Iterator[list[Any]]:
 def _ending(error: Any) -> str:
     """What a step must do for its capture to end well, and what to try."""
     if error.status == _UNJOINED:
-        return "a step that waits for every stream it uses; try tg.cuda.Stream.wait"
+        return "a step that waits for every stream it uses; try tg.cuda.Stream.wait_stream"
     return "no call that a graph cannot hold, even one whose error is caught; try without it"
 
 

@@ -1,12 +1,14 @@
 """Indexing of CuPy arrays: gathers, their adjoints, and assignment.
 
 CuPy itself takes an index out of range modulo the size; here such an index is a fault, reported as
-`faults` says. Sums into rows have a fixed order: positions are sorted first. Every function takes
-`out=`: None, or an array of the result's shape and dtype to write into.
+`faults` says, and nothing is read or written at it. Sums into rows have a fixed order: positions
+are sorted first. Nothing waits for the device, except for a mask, which decides a shape. Every
+function takes `out=`: None, or an array of the result's shape and dtype to write into.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import cupy
@@ -18,20 +20,14 @@ from tensorgrad._errors import DeviceError
 from tensorgrad.backend.cuda import launch
 from tensorgrad.backend.cuda.faults import Fault, faults
 from tensorgrad.backend.cuda.kernels import bits, written
+from tensorgrad.backend.cuda.sort import argsort
+from tensorgrad.backend.indexing import moved_block, natural_place, outside
 
 Array = Any
 
 BLOCK, WINDOW, MOST_BLOCKS = 256, 64, 2**30
 OUTSIDE = -(2**62)
 """A position that no table has."""
-
-
-def _named(op: str, x: Array, error: Exception) -> IndexError:
-    """An IndexError with the operation and the array in its text."""
-    return IndexError(
-        f"{op}: got an index into {x.dtype}{x.shape}: {error}, expected one inside the array; "
-        "try -size <= index < size on every axis"
-    )
 
 
 # -- basic -------------------------------------------------------------------------------------
@@ -41,7 +37,7 @@ def index(x: Array, *, key: tuple[Any, ...], out: Array | None = None) -> Any:
     try:
         return written(x[key], out)
     except IndexError as error:
-        raise _named("getitem", x, error) from None
+        raise outside("getitem", x, error) from None
 
 
 def unindex(
@@ -59,7 +55,9 @@ def assign(x: Array, value: Array, *, key: Any) -> Array:
 
     Of equal indices the last one wins, as in NumPy.
     """
+    launch.writable(x)
     keys = key if type(key) is tuple else (key,)
+    keys = tuple([int(k) if isinstance(k, np.integer) else k for k in keys])
     if any(type(k) is np.ndarray for k in keys):
         raise DeviceError(
             "setitem: got a NumPy array as index of a tensor on a GPU, expected one on its device; "
@@ -70,56 +68,72 @@ def assign(x: Array, value: Array, *, key: Any) -> Array:
         try:
             part = x[(*keys, ...) if Ellipsis not in keys else keys]
         except IndexError as error:
-            raise _named("setitem", x, error) from None
+            raise outside("setitem", x, error) from None
         bits(part)[...] = bits(value)
         return part
     if all(getattr(k, "dtype", None) in (None, np.dtype(bool)) for k in keys):
         bits(x)[key] = bits(value)  # a mask names no element twice
         return x
-    _check_key(x, keys)
-    places = cupy.arange(x.size).reshape(x.shape)[key]
+    places, sizes = _places(x, keys)
     given = launch.contiguous(cupy.broadcast_to(bits(value), places.shape))
-    flat = cupy.ascontiguousarray(bits(x)).reshape(-1)
-    _put(flat, places.reshape(-1), given.reshape(-1))
+    flat = launch.contiguous(bits(x)).reshape(-1)
+    _put("setitem", flat, places, given, sizes[0] if len(sizes) == 1 else None)
     if not x.flags.c_contiguous:
         bits(x)[...] = flat.reshape(x.shape)
     return x
 
 
-def _check_key(x: Array, keys: tuple[Any, ...]) -> None:
-    """Raise for an index array that leaves its axis; this waits for the device."""
+def _places(x: Array, keys: Sequence[Any]) -> tuple[Array, list[int]]:
+    """Row-major positions of x[keys], and the sizes of the axes that have index arrays.
+
+    A position is `OUTSIDE` where an index leaves its axis.
+    """
     used = sum(k.ndim if _is_mask(k) else k is not None and k is not Ellipsis for k in keys)
-    axis = 0
-    for k in keys:
+    shape, found, axis = list(x.shape), list(keys), 0
+    sizes = []
+    for place, k in enumerate(keys):
         if k is Ellipsis:
             axis += x.ndim - used
         elif k is not None:
-            if hasattr(k, "dtype") and not _is_mask(k) and k.size:
-                size = x.shape[axis]
-                if bool(((k < -size) | (k >= size)).any()):
-                    error = IndexError(
-                        f"an index is out of bounds for axis {axis} with size {size}"
-                    )
-                    raise _named("setitem", x, error)
+            if hasattr(k, "dtype") and k.dtype.kind in "iu":
+                # An index out of range is sent to one more row of the table.
+                size, k = x.shape[axis], k.astype(np.int64, copy=False)
+                shape[axis] = size + 1
+                sizes.append(size)
+                bad = (k < -size) | (k >= size)
+                found[place] = cupy.where(bad, size, cupy.where(k < 0, k + size, k))
             axis += k.ndim if _is_mask(k) else 1
+    table = cupy.full(tuple(shape), OUTSIDE, np.int64)
+    table[tuple([slice(n) for n in x.shape])] = cupy.arange(x.size).reshape(x.shape)
+    return table[tuple(found)], sizes
 
 
 def _is_mask(k: Any) -> bool:
     return getattr(k, "dtype", None) == np.bool_
 
 
-def _put(flat: Array, places: Array, values: Array) -> None:
-    """flat[places] = values, the last of equal places winning."""
-    if places.size:
-        last = _last(places, flat.size)
-        flat[places] = values[last[places]]
+def _put(op: str, flat: Array, places: Array, values: Array, limit: int | None) -> None:
+    """flat[places] = values, the last of equal places winning; `limit` is for the error's text."""
+    if not places.size:
+        return
+    places = launch.contiguous(places)
+    last = _last(op, places, flat.size, limit)
+    size = min(flat.itemsize, 8)
+    launch.kernel("index", f"put_{size}")(
+        (launch.blocks(places.size, BLOCK),), (BLOCK,), launch.address(places),
+        launch.address(last), launch.address(values), launch.address(flat),
+        np.int64(places.size), np.int64(flat.size), np.int32(flat.itemsize // size),
+    )  # fmt: skip
 
 
-def _last(places: Array, size: int) -> Array:
-    """For every position the number of the last place that names it, -1 for none."""
-    last = cupy.zeros(size, np.uint64)  # CuPy's maximum has no signed 64-bit form
-    cupyx.scatter_max(last, places, cupy.arange(1, places.size + 1, dtype=np.uint64))
-    return last.view(np.int64) - 1
+def _last(op: str, places: Array, size: int, limit: int | None) -> Array:
+    """For every position one more than the number of the last place that names it, 0 for none."""
+    last = cupy.zeros(size, np.uint64)
+    launch.kernel("index", "put_last")(
+        (launch.blocks(places.size, BLOCK),), (BLOCK,), launch.address(places),
+        launch.address(last), _word(op, limit), np.int64(places.size), np.int64(size),
+    )  # fmt: skip
+    return last
 
 
 def check(op: str, labels: Array, count: int) -> None:
@@ -179,7 +193,7 @@ def _grid(items: int, lanes: int, columns: int, vector: int) -> tuple[int, int]:
     return (launch.blocks(items * lanes, BLOCK, MOST_BLOCKS), min(max(groups, 1), 64))
 
 
-def _word(op: str, size: int) -> int:
+def _word(op: str, size: int | None) -> int:
     return faults().word(Fault(op, "an index", size, "indices of the axis", 0, signed=True))
 
 
@@ -212,15 +226,17 @@ def rows(op: str, table: Array, positions: Array, limit: int) -> Array:
 
 
 def add_rows(op: str, updates: Array, positions: Array, count: int, limit: int) -> Array:
-    """Zeros (count, columns) to which contiguous rows are added, in the order of their numbers."""
+    """Zeros (count, columns) to which contiguous rows are added, in the order of their numbers.
+
+    Negative positions count from the end.
+    """
     total = cupy.zeros((count, updates.shape[1]), updates.dtype)
     if not updates.size:
         return total
     real = dtypes.real(updates.dtype)
     if real.name not in launch.SUFFIX:
-        return _add_whole(total, updates, positions)
-    order = cupy.argsort(positions)  # stable, as always in CuPy
-    ordered = positions[order]
+        return _add_whole(op, total, updates, positions)
+    ordered, order = argsort(positions, count)
     wide = dtypes.compute(real)
     columns = updates.shape[1] * (updates.itemsize // real.itemsize)
     windows = -(-positions.size // WINDOW)
@@ -242,30 +258,22 @@ def add_rows(op: str, updates: Array, positions: Array, count: int, limit: int) 
     return total
 
 
-def _add_whole(total: Array, updates: Array, positions: Array) -> Array:
+def _add_whole(op: str, total: Array, updates: Array, positions: Array) -> Array:
     """Whole numbers, whose sum has no order; CuPy adds unsigned words of 64 bits."""
-    wide = total.astype(np.int64).view(np.uint64)
-    cupyx.scatter_add(wide, positions, updates.astype(np.int64).view(np.uint64))
-    return wide.view(np.int64).astype(total.dtype)
+    count, columns = total.shape
+    places = cupy.where(positions < 0, positions + count, positions)
+    check(op, places, count)
+    places = cupy.where((places < 0) | (places >= count), count, places)
+    wide = cupy.zeros((count + 1, columns), np.uint64)
+    cupyx.scatter_add(wide, places, updates.astype(np.int64).view(np.uint64))
+    return wide[:count].view(np.int64).astype(total.dtype)
 
 
 # -- gather and its adjoint --------------------------------------------------------------------
 
 
-def _natural(axes: shapes.Shape) -> int:
-    """Where the axes of the index come to lie: at the first one if they are next to each other."""
-    return axes[0] if axes[-1] - axes[0] == len(axes) - 1 else 0
-
-
-def _block(ndim: int, width: int, source: int, target: int) -> list[int]:
-    """The order of axes that moves `width` axes from position `source` to `target`."""
-    block = list(range(source, source + width))
-    rest = [k for k in range(ndim) if k not in block]
-    return rest[:target] + block + rest[target:]
-
-
 def gather(x: Array, index: Array, *, axes: shapes.Shape, at: int, out: Array | None = None) -> Any:
-    source, natural = x, _natural(axes)
+    source, natural = x, natural_place(axes)
     parts = _shape_of(x.shape, axes)
     if parts is None:
         kept = [k for k in range(x.ndim) if k not in axes]
@@ -280,13 +288,13 @@ def gather(x: Array, index: Array, *, axes: shapes.Shape, at: int, out: Array | 
     shape = (*source.shape[: axes[0]], *index.shape[1:], *source.shape[axes[-1] + 1 :])
     found = rows("take", table, positions, sizes[0]).reshape(shape)
     if at != natural and index.ndim > 1:
-        found = found.transpose(_block(found.ndim, index.ndim - 1, natural, at))
+        found = found.transpose(moved_block(found.ndim, index.ndim - 1, natural, at))
     return written(found, out)
 
 
 def _check_empty(op: str, x: Array, index: Array, sizes: shapes.Shape) -> None:
     if index.size and not shapes.size(sizes):
-        raise _named(op, x, IndexError("the axis is empty"))
+        raise outside(op, x, IndexError("the axis is empty"))
 
 
 def scatter_add(
@@ -302,9 +310,9 @@ def scatter_add(
     width = index.ndim - 1
     kept = [k for k in range(len(shape)) if k not in axes]
     sizes = tuple([shape[k] for k in axes])
-    places = _positions(index, sizes, False).reshape(-1)
+    places = launch.contiguous(_positions(index, sizes, True)).reshape(-1)
     columns = shapes.size(tuple([shape[k] for k in kept]))
-    updates = ct.transpose(_block(ct.ndim, width, at, 0)).reshape(places.size, columns)
+    updates = ct.transpose(moved_block(ct.ndim, width, at, 0)).reshape(places.size, columns)
     count = shapes.size(sizes)
     total = add_rows("take", launch.contiguous(updates), places, count, sizes[0])
     order = [*axes, *kept]
@@ -358,24 +366,20 @@ def put_along_axis(
     x: Array, index: Array, values: Array, *, axis: int, out: Array | None = None
 ) -> Any:
     found = bits(x).copy(order="C")
-    places = _checked(_along(index, axis, x.shape), "put_along_axis", x)
-    given = cupy.broadcast_to(bits(values), places.shape)
-    _put(found.reshape(-1), places.reshape(-1), launch.contiguous(given).reshape(-1))
+    places = _along(index, axis, x.shape)
+    given = launch.contiguous(cupy.broadcast_to(bits(values), places.shape))
+    _put("put_along_axis", found.reshape(-1), places, given, x.shape[axis])
     return written(found.view(x.dtype), out)
-
-
-def _checked(places: Array, op: str, x: Array) -> Array:
-    """Places that all lie in the array; this waits for the device."""
-    if places.size and bool((places < 0).any()):
-        raise _named(op, x, IndexError("an index is out of bounds"))
-    return places
 
 
 def last_along_axis(
     index: Array, *, axis: int, shape: shapes.Shape, out: Array | None = None
 ) -> Any:
     """True where `put_along_axis` leaves the value of this index: the last of equal ones."""
-    places = _checked(_along(index, axis, shape), "put_along_axis", index).reshape(-1)
-    numbers = cupy.arange(places.size)
-    last = _last(places, shapes.size(shape))
-    return written((last[places] == numbers).reshape(index.shape), out)
+    places = launch.contiguous(_along(index, axis, shape)).reshape(-1)
+    if not places.size:
+        return written(cupy.zeros(index.shape, np.bool_), out)
+    last = _last("put_along_axis", places, shapes.size(shape), shape[axis])
+    won = rows("put_along_axis", last[:, None], places, shape[axis])[:, 0]
+    numbers = cupy.arange(1, places.size + 1, dtype=np.uint64)
+    return written((won == numbers).reshape(index.shape), out)

@@ -11,7 +11,9 @@ import cupy
 import numpy as np
 
 from tensorgrad._errors import DTypeError
+from tensorgrad.backend.numpy_formula import single_ufunc
 from tensorgrad.expr import COLUMN, ROW, Expr, Formula
+from tensorgrad.expr.evaluate import need_complex
 from tensorgrad.expr.graph import topo
 from tensorgrad.expr.leaf import LEAVES
 
@@ -66,9 +68,15 @@ class Interpreter:
     def __init__(self, formula: Formula, dtype: Any) -> None:
         self._formula, self._dtype = formula, np.dtype(dtype)
         self._order = [e for e in topo(formula.outputs) if e.op not in ("input", "const")]
+        if self._dtype.kind == "c" and single_ufunc(formula) is None:
+            for e in self._order:
+                need_complex(e, formula.name, self._dtype)
 
     def __call__(self, arrays: Sequence[Array], shape: tuple[int, ...]) -> list[Array]:
-        values: dict[Expr, Any] = dict(zip(self._formula.inputs, arrays, strict=True))
+        values: dict[Expr, Any] = {  # CuPy's logic takes no complex numbers
+            v: a != 0 if v.kind == "b" and a.dtype.kind == "c" else a
+            for v, a in zip(self._formula.inputs, arrays, strict=True)
+        }
         for e in self._order:
             values[e] = self._value(e, values, shape)
         outs: list[Array] = []

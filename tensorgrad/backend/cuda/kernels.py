@@ -13,7 +13,7 @@ import cupy
 import numpy as np
 
 from tensorgrad import dtypes, shapes
-from tensorgrad.backend.cuda import launch
+from tensorgrad.backend.cuda import launch, moves
 from tensorgrad.backend.cuda.formula import generated
 from tensorgrad.expr import Formula
 from tensorgrad.expr import input as variable
@@ -63,7 +63,7 @@ def full(shape: shapes.Shape, value: Any, dtype: Any) -> Array:
 
 
 def reshape(x: Array, *, shape: shapes.Shape, out: Array | None = None) -> Any:
-    return written(x.reshape(shape), out)
+    return written(moves.reshaped(x, shape), out)
 
 
 def transpose(x: Array, *, axes: shapes.Shape, out: Array | None = None) -> Any:
@@ -91,7 +91,7 @@ def cast(x: Array, dtype: Any) -> Array:
     if "bfloat16" not in (x.dtype.name, wanted.name):
         return x.astype(wanted)
     if x.dtype == wanted:
-        return moved(lambda b: b.copy(), x)
+        return moves.copied(x)
     if brain(x):
         wide = _converted(x, "float32")
         return wide if wanted == dtypes.float32 else wide.astype(wanted)
@@ -101,6 +101,8 @@ def cast(x: Array, dtype: Any) -> Array:
 
 def _converted(x: Array, name: str) -> Array:
     """Between float32 and bfloat16, or from float16, in one launch."""
+    if not x.size:
+        return cupy.empty(x.shape, dtypes.dtype(name))
     run = generated(_CAST, [x], (x.dtype.name,), x.shape, real="float32", outs=(name,))
     if run is None:
         x = launch.contiguous(x)
@@ -116,7 +118,7 @@ def astype(x: Array, *, dtype: Any, out: Array | None = None) -> Any:
 
 
 def copy(x: Array, *, out: Array | None = None) -> Any:
-    return moved(lambda b: b.copy(), x) if out is None else written(x, out)
+    return moves.copied(x) if out is None else written(x, out)
 
 
 def total(

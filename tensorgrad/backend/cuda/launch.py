@@ -8,10 +8,13 @@ from typing import Any
 
 import cupy
 
+from tensorgrad.backend.cuda import moves
 from tensorgrad.backend.cuda.module import load, source
 from tensorgrad.codegen.cuda import OPTIONS
 
 Array = Any
+
+contiguous = moves.contiguous
 
 SUFFIX = {"float32": "f32", "float64": "f64", "float16": "f16", "bfloat16": "bf16"}
 """How the floating dtypes are named in the kernels of `kernels/`."""
@@ -44,9 +47,11 @@ def blocks(count: int, per_block: int, most: int = 2**20) -> int:
     return max(1, min(-(-count // per_block), most))
 
 
-def contiguous(x: Array) -> Array:
-    """x itself where it lies in C order, else a copy that does; never of another shape."""
-    return x if x.flags.c_contiguous else cupy.ascontiguousarray(x).reshape(x.shape)
+def writable(x: Array) -> Array:
+    """x; raises ValueError, in NumPy's words, where elements share their memory: a broadcast."""
+    if x.size and any(n > 1 and not step for n, step in zip(x.shape, x.strides)):
+        raise ValueError("assignment destination is read-only")
+    return x
 
 
 def address(x: Array | None) -> int:

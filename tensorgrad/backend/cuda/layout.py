@@ -13,6 +13,7 @@ from tensorgrad.backend.cuda.plan import (
     AUX,
     BGRADA,
     BGRADB,
+    BIAS,
     DRELU,
     EPILOGUES,
     GELU,
@@ -46,8 +47,9 @@ def matmul_plan(
 
     NumPy's rules: vectors, stacks of matrices, broadcasting; views are read where they are.
     `epilogue` is a name of `EPILOGUES`, or "bgrad_x" (bias = Σ of x over k) or "bgrad_y" (of y).
-    `bias` is a vector in out's dtype: in, or, for a gradient, out. `aux` is (rows, columns) in
-    out's dtype for GELU and (rows, aux_ld / 8) in uint8 for ReLU; its rows may be longer.
+    `bias` is a vector in out's dtype, one for all matrices of a stack: in, or, for a gradient, out.
+    `aux` is (rows, columns) in out's dtype for GELU and (rows, aux_ld / 8) in uint8 for ReLU; its
+    rows may be longer.
     Raises `NeedsCopy` for what cannot be read in place, `ShapeError` and `DTypeError` for the rest;
     a product with no element anywhere is no plan.
     """
@@ -252,9 +254,9 @@ def _with_epilogue(
             f"matmul: got {plan.dtype} with epilogue={epilogue!r}, expected a real dtype; "
             "try the product alone, and a kernel"
         )
-    if grid.batch:
-        _refuse_batch(grid, epilogue)
     flags = EPILOGUES[epilogue]
+    if grid.batch and flags & ~(RELU | GELU | BIAS):
+        _refuse_batch(grid, epilogue)
     if not plan.swap and flags & ~(RELU | GELU | BGRADA | BGRADB):
         raise NeedsCopy("out", "that lies by columns")
     found = replace(plan, epilogue=epilogue, aux_ld=_aux(plan, epilogue, aux))

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from tensorgrad._errors import DeviceError, ShapeError, TensorgradError
-from tensorgrad.backend.cuda.blas import Candidate
 from tensorgrad.backend.cuda.plan import Plan, halves
+from tensorgrad.backend.cuda.tuner import Candidate
 
 MAJORS = (13, 12)
 """CUDA's major versions whose cuBLASLt is known, the newest first."""
@@ -57,6 +57,8 @@ STATUS = {
     16: ("LICENSE_ERROR", "a complete installation of cuBLAS"),
 }
 NOT_SUPPORTED = 15
+REFUSED = frozenset({7, NOT_SUPPORTED})
+"""Statuses with which the search for algorithms tells that there is no such product."""
 
 
 class LtError(TensorgradError, RuntimeError):
@@ -308,7 +310,7 @@ class Lt:
                 "expected the address of each that it reads or writes; try bias= and aux="
             )
         a, b = (y, x) if plan.swap else (x, y)
-        aligned = _aligned(plan, a | b | out | bias | aux)
+        aligned = alignment(plan, a | b | out | bias | aux)
         run = self.library.cublasLtMatmul
         with self._lock:
             found = self._find(plan, aligned, workspace_bytes, algo)
@@ -339,7 +341,7 @@ class Lt:
             try:
                 found = self._search(descriptors, count, aligned, workspace_bytes)
             except LtError as refused:
-                if refused.status != NOT_SUPPORTED:
+                if refused.status not in REFUSED:
                     raise
                 return []
             finally:
@@ -357,7 +359,7 @@ class Lt:
         found = self.algorithms(
             plan,
             count=count,
-            aligned=_aligned(plan, low),
+            aligned=alignment(plan, low),
             workspace_bytes=rest.get("workspace_bytes", 0),
         )
         run = partial(self.execute, plan, x, y, out, **rest)  # type: ignore[arg-type]
@@ -438,7 +440,7 @@ class Lt:
         return usable
 
 
-def _aligned(plan: Plan, addresses: int) -> int:
+def alignment(plan: Plan, addresses: int) -> int:
     """The power of two that divides every address and every later start, 256 at most."""
     low = addresses | plan.spread | 256
     return low & -low

@@ -38,8 +38,8 @@ EPILOGUES = {
 """cuBLASLt's numbers of what a product does to its result: one bit for each step.
 
 `aux` is what the forward product keeps for the backward one: GELU's argument, in out's dtype, or
-ReLU's mask, one bit an element. GELU is the tanh form. ReLU takes a NaN to 0, where NumPy's maximum
-keeps it: so the library is reported to do.
+ReLU's mask, one bit an element. GELU is the tanh form. What ReLU makes of a NaN is not documented
+(it is taken to be 0 here), so layers keep NumPy's maximum, outside of the product.
 """
 
 OUTPUTS = {

@@ -12,10 +12,9 @@ from typing import Any
 
 import cupy
 
-from tensorgrad.backend import formulas
-from tensorgrad.backend.cuda import losses, products, reduce
-from tensorgrad.backend.cuda.products import MULTIPLY, multiply
-from tensorgrad.backend.cuda.staged import ReduceKernel
+from tensorgrad.backend.cuda import device, layers, losses, products, reduce
+from tensorgrad.backend.cuda.layers import Product, sum_rows
+from tensorgrad.backend.cuda.products import MULTIPLY, WITH_BIAS, multiply
 
 Array = Any
 Into = Callable[[int], Any]
@@ -52,43 +51,115 @@ def _rows(x: Array) -> Array:
     return x.reshape(x.size // x.shape[-1] if x.size else 0, x.shape[-1])
 
 
+def _product(x: Array, y: Array, into: Into, k: int) -> Array:
+    """x @ y as input k's cotangent: added to the gradient that stands there, or written there."""
+    held = _held(into, k)
+    if held is not None and products.holds(held, x, y):
+        return products.accumulate(x, y, held)
+    return multiply(x, y, into(k))
+
+
+def _held(into: Into, k: int) -> Array | None:
+    """The buffer that holds a part of input k's cotangent already, if it may be added to."""
+    onto = getattr(into, "onto", None)
+    return None if onto is None else onto(k)
+
+
 def linear(
     ct: Array, wanted: Sequence[int], into: Into, saved: Saved, node: Any
 ) -> Iterable[tuple[int, Array]]:
-    flat = _rows(ct)
+    flat, parents = _rows(ct), node.parents
+    sums = ct.ndim > 1 and 2 in wanted and parents[2].shape == flat.shape[1:]
+    if parents[0] is parents[1]:
+        into = _nowhere
+    if sums and 1 in wanted and _fits(flat, saved[0]):
+        yield from _both(flat, _rows(saved[0]), into)
+        wanted = [k for k in wanted if k == 0]
     for k in wanted:
         if k == 0:
-            found = multiply(flat, _conj(saved[1]))
-            yield k, found if ct.ndim == 2 else found.reshape(*ct.shape[:-1], found.shape[-1])
+            yield k, _onwards(flat, saved[1], (*ct.shape[:-1], saved[1].shape[1]), into, node)
         elif k == 1:
-            yield k, multiply(flat.T, _conj(_rows(saved[0])), into(k))
-        elif ct.ndim == 1:
-            yield k, ct
-        elif node.parents[k].shape == flat.shape[1:]:
-            yield k, sum_rows(flat, into(k))
+            yield k, _product(flat.T, _conj(_rows(saved[0])), into, k)
         else:
-            yield k, ct
+            yield k, sum_rows(flat, into(k)) if sums else ct
+
+
+def _onwards(flat: Array, weight: Array, shape: tuple[int, ...], into: Into, node: Any) -> Any:
+    """The cotangent of a layer's input; to a layer with GELU it goes before it is multiplied."""
+    source, owner = node.parents[0], node.parents[1]
+    if (
+        getattr(into, "used", False)  # in `backward`: nobody else receives it
+        and getattr(source.primitive, "name", "") == "linear_gelu"
+        and not getattr(owner, "hooks", None)  # which might change the weight before
+        and flat.dtype == weight.dtype == source.dtype
+        and shape == source.shape
+        and flat.size
+        and layers.gelu_within(flat.dtype, shape[-1])
+    ):
+        return Product(flat, weight, shape)
+    found = multiply(flat, _conj(weight))
+    return found if found.shape == shape else found.reshape(shape)
+
+
+def _nowhere(k: int) -> None:
+    """For an input that is met twice in one operation: neither may write where the other does."""
+
+
+def _fits(ct: Array, x: Array) -> bool:
+    """Whether cuBLASLt can sum the bias's gradient within the product of the weight's."""
+    return bool(ct.size and x.size and ct.dtype == x.dtype and ct.dtype.name in WITH_BIAS)
+
+
+def _both(flat: Array, x: Array, into: Into) -> Iterator[tuple[int, Array]]:
+    """The cotangents of weight and bias in one product."""
+    held = _held(into, 1)
+    if held is not None and not products.holds(held, flat.T, x):
+        held = None
+    weight = into(1) if held is None else held
+    if weight is None or not products.holds(weight, flat.T, x):
+        weight = cupy.empty((flat.shape[1], x.shape[1]), flat.dtype)
+    bias = into(2)
+    if bias is None or bias.dtype != weight.dtype or not bias.flags.c_contiguous:
+        bias = cupy.empty(flat.shape[1:], weight.dtype)
+    layers.weight_gradients(flat, x, weight, bias, 0.0 if held is None else 1.0)
+    yield 1, weight
+    yield 2, bias
 
 
 def linear_relu(
     ct: Array, wanted: Sequence[int], into: Into, saved: Saved, node: Any
 ) -> Iterable[tuple[int, Array]]:
-    return linear(products.RELU_VJP(saved[3], ct), wanted, into, saved, node)
+    return linear(layers.RELU_VJP(saved[3], ct), wanted, into, saved, node)
 
 
-_SUM = ReduceKernel(formulas.SUM_ROWS)
+def linear_gelu(
+    ct: Any, wanted: Sequence[int], into: Into, saved: Saved, node: Any
+) -> Iterable[tuple[int, Array]]:
+    if type(ct) is not Product:
+        return linear(layers.gelu_vjp()(saved[3], ct), wanted, into, saved, node)
+    with device.using(ct.data.device_id):
+        return list(_gelu_behind(ct, wanted, into, saved, node))
 
 
-def sum_rows(x: Array, out: Array | None) -> Any:
-    """Σ over the rows of a matrix, parts of them first: the order depends on the shape alone."""
-    if not x.size or x.dtype.kind == "c":
-        return reduce.sum(x, axis=(0,), keepdims=False, out=out)
-    return _SUM(x, axis=(1,), shape=x.shape, out=out)
+def _gelu_behind(
+    ct: Product, wanted: Sequence[int], into: Into, saved: Saved, node: Any
+) -> Iterator[tuple[int, Array]]:
+    """The cotangents behind a GELU whose own is still to be multiplied."""
+    bias = None
+    if 2 in wanted:
+        bias = into(2)
+        if bias is None or bias.dtype != ct.dtype or not bias.flags.c_contiguous:
+            bias = cupy.empty(ct.weight.shape[1:], ct.dtype)
+        yield 2, bias
+    flat = layers.gelu_cotangent(ct, saved[3], bias)
+    yield from linear(flat.reshape(ct.shape), [k for k in wanted if k != 2], into, saved, node)
 
 
 def matmul(
     ct: Array, wanted: Sequence[int], into: Into, saved: Saved, node: Any
 ) -> Iterator[tuple[int, Array]]:
+    if node.parents[0] is node.parents[1]:
+        into = _nowhere
     for k in wanted:
         other = _conj(saved[1 - k])
         rank = len(node.parents[k].shape)
@@ -102,9 +173,9 @@ def matmul(
             side = other if k == 0 else other.swapaxes(-1, -2)
             yield k, multiply(side, ct[..., None])[..., 0]
         elif k == 0:
-            yield k, multiply(ct, other.swapaxes(-1, -2), into(k) if plain else None)
+            yield k, _product(ct, other.swapaxes(-1, -2), into if plain else _nowhere, k)
         elif rank == 2:
-            yield k, multiply(_rows(other).T, _rows(ct), into(k))
+            yield k, _product(_rows(other).T, _rows(ct), into, k)
         else:
             yield k, multiply(other.swapaxes(-1, -2), ct)
 

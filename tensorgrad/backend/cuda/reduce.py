@@ -96,33 +96,49 @@ def argmin(x: Array, *, axis: int | None, keepdims: bool, out: Array | None = No
 
 BLOCK = 256
 
+FEW, COLUMNS = 64, 4096
+"""Elements of an axis from which fewer columns than these are turned into rows."""
+
 
 def cumsum(x: Array, *, axis: int, out: Array | None = None) -> Any:
     if x.dtype.kind == "c":
         return written(cupy.cumsum(x, axis), out)
     if x.dtype.kind in "biu":
         x = x.astype(np.uint64 if x.dtype.kind == "u" else np.int64)
+    back = _flipped(x, axis)
+    reverse = not x.flags.c_contiguous and back.flags.c_contiguous  # as in its derivative
+    found = _running("cumsum", back if reverse else x, axis, reverse)
+    return written(_flipped(found, axis) if reverse else found, out)
+
+
+def _flipped(x: Array, axis: int) -> Array:
+    return x[tuple([slice(None, None, -1 if k == axis else 1) for k in range(x.ndim)])]
+
+
+def _running(name: str, x: Array, axis: int, reverse: bool) -> Array:
+    """A running operation along an axis, in reverse from its end: see `kernels/cumulative.cu`."""
+    outer, n = shapes.size(x.shape[:axis]), x.shape[axis]
+    inner = shapes.size(x.shape[axis + 1 :])
+    if inner > 1 and n >= FEW and outer * inner < COLUMNS:
+        # Too few columns for a thread each: they become rows, which have a block each.
+        last = x.ndim - 1
+        order = [*[k for k in range(x.ndim) if k != axis], axis]
+        found = _running(name, x.transpose(order), last, reverse)
+        return found.transpose([*range(axis), last, *range(axis, last)])
     found = cupy.empty(x.shape, x.dtype)
-    if x.size:
-        _scan("cumsum", launch.contiguous(x), found, axis)
-    return written(found, out)
-
-
-def _scan(name: str, x: Array, found: Array, axis: int) -> None:
-    """A running operation along an axis of contiguous arrays: see `kernels/cumulative.cu`."""
-    n = x.shape[axis]
-    outer, inner = shapes.size(x.shape[:axis]), shapes.size(x.shape[axis + 1 :])
+    if not x.size:
+        return found
     suffix = launch.SUFFIX.get(x.dtype.name, "i64")
-    places = (launch.address(x), launch.address(found))
-    forward = np.int32(0)
+    x = launch.contiguous(x)
+    places, way = (launch.address(x), launch.address(found)), np.int32(reverse)
     if inner == 1:
         run = launch.kernel("cumulative", f"{name}_rows_{suffix}")
-        sizes = (np.int64(n), np.int64(n), np.int64(n))
-        run((outer,), (BLOCK,), *places, *sizes, forward)
-        return
-    run = launch.kernel("cumulative", f"{name}_columns_{suffix}")
-    sizes = (np.int64(outer), np.int64(n), np.int64(inner))
-    run((launch.blocks(outer * inner, BLOCK),), (BLOCK,), *places, *sizes, forward)
+        run((outer,), (BLOCK,), *places, np.int64(n), np.int64(n), np.int64(n), way)
+    else:
+        run = launch.kernel("cumulative", f"{name}_columns_{suffix}")
+        sizes = (np.int64(outer), np.int64(n), np.int64(inner))
+        run((launch.blocks(outer * inner, BLOCK),), (BLOCK,), *places, *sizes, way)
+    return found
 
 
 # -- ties --------------------------------------------------------------------------------------
@@ -147,22 +163,6 @@ def shared(ct: Array, x: Array, extreme: Array, axis: Axes) -> Any:
     return _SHARED(x, extreme.reshape(kept), ct.reshape(kept), axis=axis, shape=x.shape)
 
 
-NORM_BLOCK, NORM_SHARE, NORM_BLOCKS = 512, 8192, 1024
-
-
-def squares(flat: Array) -> float:
-    """Σ x² of a flat array, added in float64; this waits for the device."""
-    if not flat.size:
-        return 0.0
-    blocks = launch.blocks(flat.size, NORM_SHARE, NORM_BLOCKS)
-    partial = cupy.empty(blocks, np.float64)
-    launch.kernel("optim", f"square_sum_{launch.SUFFIX[flat.dtype.name]}")(
-        (blocks,), (NORM_BLOCK,), launch.address(flat), launch.address(partial),
-        np.int64(flat.size),
-    )  # fmt: skip
-    return float(SUM(partial, axis=(0,), shape=partial.shape))
-
-
 def sum_to(x: Array, *, shape: shapes.Shape, out: Array | None = None) -> Any:
     """Sums where `shape` has length 1 and x has not; repeats where it is the other way round."""
     if x.ndim < len(shape):
@@ -170,6 +170,7 @@ def sum_to(x: Array, *, shape: shapes.Shape, out: Array | None = None) -> Any:
     lead = x.ndim - len(shape)
     axes = shapes.broadcast_axes(shape, x.shape)
     if axes:
-        x = sum(x, axis=axes, keepdims=True)
+        kept, x = x.dtype, sum(x, axis=axes, keepdims=True)
+        x = x if x.dtype == kept else x.astype(kept)
     x = x.reshape(x.shape[lead:])
     return written(x if x.shape == shape else cupy.broadcast_to(x, shape), out)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 import cupy
 import numpy as np
 
 from tensorgrad import dtypes
-from tensorgrad.backend.cuda import launch
+from tensorgrad.backend.cuda import device, launch
 from tensorgrad.backend.cuda.faults import Fault, faults
 from tensorgrad.backend.cuda.interpret import Interpreter, whole
 from tensorgrad.backend.numpy_staged import Layout, side_by_side
@@ -47,6 +48,12 @@ class ReduceKernel:
                 cupy.copyto(o, value, casting="same_kind")
             return out
         return found[0] if len(found) == 1 else tuple(found)
+
+
+@cache
+def shared_limit() -> int:
+    """Bytes of shared memory that every device gives a block on request: plans hold for all."""
+    return min(device.properties(k).shared_on_request for k in range(device.count()))
 
 
 class _Interpreted:
@@ -89,7 +96,8 @@ class _Generated:
     def __init__(self, layout: Layout, names: Sequence[str]) -> None:
         formula, extent = layout.formula, layout.extent
         inner = side_by_side(layout.axis, layout.shape)
-        source = cuda_rows.rows(formula, names, "leading" if inner else "trailing", extent, inner)
+        lie: cuda_rows.Layout = "leading" if inner else "trailing"
+        source = cuda_rows.rows(formula, names, lie, extent, inner, shared_limit())
         self._layout = layout
         self._turned = not inner and not _trailing(layout)
         self._numbers = [np.int64(n) for n in source.numbers]
@@ -105,8 +113,7 @@ class _Generated:
         ]
         self._word = 0
         if any(e.op == "at" for e in topo(formula.outputs)):
-            rest = cuda_rows.NO_ERROR
-            fault = Fault(formula.name, "label", extent[1], "labels from 0, or more columns", rest)
+            fault = Fault(formula.name, "label", extent[1], "labels from 0, or more columns", 0)
             self._word = faults().word(fault)
 
     def _shape(self, index: int) -> tuple[int, ...]:

@@ -1,0 +1,73 @@
+"""Orders of CuPy arrays along an axis, named as the primitives are; CuPy's sorts are stable.
+
+Every function takes `out=`: None, or an array of the result's shape and dtype to write into. A
+sort waits for the device, so none can be captured.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cupy
+import numpy as np
+
+from tensorgrad.backend.cuda.index import put_along_axis, take_along_axis
+from tensorgrad.backend.cuda.kernels import brain, cast, written
+
+Array = Any
+
+
+def _plain(x: Array) -> Array:
+    """bfloat16 as float32, which CuPy can sort."""
+    return cast(x, np.float32) if brain(x) else x
+
+
+def sort(x: Array, *, axis: int, out: Array | None = None) -> Any:
+    found = cupy.sort(_plain(x), axis)
+    return written(cast(found, x.dtype) if brain(x) else found, out)
+
+
+def argsort(x: Array, *, axis: int, out: Array | None = None) -> Any:
+    return written(cupy.argsort(_plain(x), axis).astype(np.int64, copy=False), out)
+
+
+def argpartition(x: Array, *, kth: tuple[int, ...], axis: int, out: Array | None = None) -> Any:
+    """CuPy's own sorts throughout: so does this, and says so."""
+    return argsort(x, axis=axis, out=out)
+
+
+def largest(x: Array, *, k: int, out: Array | None = None) -> Any:
+    backwards = (..., slice(None, None, -1))
+    order = cupy.argsort(_plain(x)[backwards], -1)[backwards]
+    return written((x.shape[-1] - 1 - order)[..., :k].astype(np.int64, copy=False), out)
+
+
+def permute(x: Array, order: Array, *, axis: int, out: Array | None = None) -> Any:
+    return take_along_axis(x, order, axis=axis, out=out)
+
+
+def unpermute(x: Array, order: Array, *, axis: int, out: Array | None = None) -> Any:
+    return put_along_axis(x, order, x, axis=axis, out=out)
+
+
+def unique_places(x: Array, axis: int | None, equal_nan: bool) -> tuple[Array, Array, Array]:
+    """Of the distinct elements (slices): where the first stands, which each is, how often."""
+    _, index, inverse, counts = cupy.unique(_plain(x), True, True, True, axis, equal_nan=equal_nan)
+    if axis is None:
+        inverse = inverse.reshape(x.shape)
+    return tuple([one.astype(np.int64, copy=False) for one in (index, inverse, counts)])  # type: ignore[return-value]
+
+
+# -- order statistics --------------------------------------------------------------------------
+
+
+def ranked(x: Array, *, ranks: tuple[int, ...], out: Array | None = None) -> Any:
+    """The elements of the ranks, ascending, along the last axis."""
+    return written(sort(x, axis=-1)[..., list(ranks)], out)
+
+
+def ranked_places(
+    x: Array, found: Array, *, ranks: tuple[int, ...], out: Array | None = None
+) -> Any:
+    """Where the elements of the ranks stand: of equal ones the first is the lowest."""
+    return written(argsort(x, axis=-1)[..., list(ranks)], out)
