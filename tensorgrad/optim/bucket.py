@@ -211,6 +211,11 @@ class Bucket:
         self._take_gradients(dtype, device)
 
     @property
+    def copies(self) -> bool:
+        """Whether the update writes the 16-bit parameters too, as its last output: on a GPU."""
+        return self._low is not None and on_device(self._low)
+
+    @property
     def flat(self) -> Array:
         """All the parameters, as real numbers."""
         return self._arrays[0]
@@ -321,9 +326,10 @@ class Bucket:
             arrays = [array[start * width : stop * width] for array in arrays]
         first = self._first + start * self._itemsize
         WRITES.note(self._owner, (first, first + (stop - start) * self._itemsize))
-        kernel(*arrays, *scalars, out=(arrays[0], *arrays[2:]))
-        if self._low is not None:
-            of(self._low).assign(self._low[start:stop], arrays[0])
+        low = () if self._low is None else (self._low[start:stop],)
+        kernel(*arrays, *scalars, out=(arrays[0], *arrays[2:], *(low if self.copies else ())))
+        if low and not self.copies:
+            of(low[0]).assign(low[0], arrays[0])
         self._seen = WRITES.latest
 
     def _renew(self) -> None:

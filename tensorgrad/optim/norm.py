@@ -111,6 +111,18 @@ def scaled(rule: Any, count: int) -> Any:
 
 
 @cache
+def copied(rule: Any) -> Any:
+    """A fused update rule that gives the new parameter once more, as its last output."""
+
+    def twice(param: Any, grad: Any, *rest: Any) -> Any:
+        found = rule(param, grad, *rest)
+        found = found if isinstance(found, tuple) else (found,)
+        return (*found, found[0])
+
+    return _fused(twice, len(rule.primitive.formula.inputs))
+
+
+@cache
 def guarded(rule: Any, count: int, states: int) -> Any:
     """As `scaled`, with a flag behind the factor: where it is not 0 nothing changes.
 

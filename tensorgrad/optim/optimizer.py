@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import tensorgrad as tg
 from tensorgrad.optim.bucket import MASTER, Bucket, Slot, copy, extent, on_device, recording
-from tensorgrad.optim.norm import Limit, limited, scaled
+from tensorgrad.optim.norm import Limit, copied, limited, scaled
 
 Group = dict[str, Any]
 Scalars = Callable[[Group, int], Sequence[float]]
@@ -94,7 +94,8 @@ class Optimizer:
         else:
             self._norm = norm
         for group, bucket, touched in work:
-            bucket.step(touched, rule.kernel, partial(self.scalars, group), factor)
+            kernel = (copied(rule) if bucket.copies else rule).kernel
+            bucket.step(touched, kernel, partial(self.scalars, group), factor)
         return loss
 
     def _clipped(self, work: Work, most: Any) -> tuple[Any, Limit]:

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
 import numpy as np
 import pytest
 from elementwise_tools import Case, expected, run
 from nvrtc import ARCHITECTURES, compile
-from ops_tools import gpus
+from ops_tools import gpus, launches
 from sources import Needs, Text, joined
 from test_nvrtc import complaints
 
 import tensorgrad as tg
 from tensorgrad.codegen.cuda import elementwise
 from tensorgrad.optim import adam, sgd
-from tensorgrad.optim.norm import guarded, limited, scaled
+from tensorgrad.optim.norm import copied, guarded, limited, scaled
 
 RULES: dict[str, tuple[Any, int, list[float]]] = {
     "sgd": (sgd.sgd, 0, [0.1, 0.01]),
@@ -36,20 +35,6 @@ def rule_of(name: str, form: str) -> tuple[Any, int, list[float]]:
     if form == "guarded":
         return guarded(rule, count, states), states, [*numbers, 0.37, 0.0]
     return rule, states, numbers
-
-
-def copied(rule: Any, count: int) -> Any:
-    """A rule with the new parameter once more, as its last output."""
-
-    def twice(*given: Any) -> Any:
-        found = rule(*given)
-        found = found if isinstance(found, tuple) else (found,)
-        return (*found, found[0])
-
-    kind = inspect.Parameter.POSITIONAL_ONLY
-    names = [inspect.Parameter(f"x{k}", kind) for k in range(count)]
-    twice.__signature__ = inspect.Signature(names)  # type: ignore[attr-defined]
-    return tg.fuse(twice)
 
 
 FORMS = ("plain", "scaled", "guarded")
@@ -73,7 +58,7 @@ def one_kernel(rng: Any, name: str, form: str) -> None:
         held += [rng.random(n).astype("f4") for _ in range(states)]
         held[1] = np.asarray(tg.tensor(held[1]).astype(kind).numpy())
         scalars = [np.array(value, "f4") for value in numbers]
-        made = copied(rule, len(held) + len(scalars)).primitive.formula
+        made = copied(rule).primitive.formula
         kinds = ("float32",) * (1 + states)
         cases.append(Case(made, [*held, *scalars], real="float32", asked=(*kinds, kind)))
     for case, outs in zip(cases, run(cases, ("ascending", "random"))):
@@ -122,3 +107,40 @@ def test_gradients_that_are_no_numbers_change_nothing(rng: Any, name: str, where
                 assert float(tg.asarray(found.norm).item()) == pytest.approx(norm, rel=1e-6)
                 factor = float(tg.asarray(factor).item())
                 assert factor == pytest.approx(0.5 * min(1, 0.25 / norm), rel=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_masters_and_their_copies_are_one_launch(rng: Any, dtype: str) -> None:
+    value, gradients = rng.normal(size=100), [rng.normal(size=100) for _ in range(4)]
+
+    def trained(device: str, captured: bool = False) -> Any:
+        param = tg.nn.Parameter(tg.tensor(value).astype(dtype).to(device))
+        opt = tg.optim.AdamW([param], lr=1e-3)
+        held = tg.zeros(100, dtype=dtype, device=device)
+
+        def step(x: tg.Tensor) -> None:
+            opt.zero_grad()
+            (param * x).sum().backward()
+            opt.step()
+
+        if captured:
+            first = tg.tensor(gradients[0]).astype(dtype).to(device)
+            state, before = opt.state_dict(), param.data.copy()
+            run = tg.cuda.capture(step, (held,))
+            param.data = before
+            opt.load_state_dict(state)
+            run(first)
+        for g in gradients[captured:]:
+            x = tg.tensor(g).astype(dtype).to(device)
+            run(x) if captured else step(x)
+        state = opt.state_dict()["state"][0]
+        return state["master"].to("cpu").numpy(), param.detach().astype("float32").to("cpu").numpy()
+
+    want = trained("cpu")
+    with gpus():
+        for captured in (False, True):
+            launches().clear()
+            found = trained("cuda", captured)
+            assert not [name for name in launches() if "copy" in name]
+            for f, w in zip(found, want):
+                np.testing.assert_allclose(f, w, rtol=1e-6, atol=1e-6)

@@ -83,8 +83,11 @@ class ElementwiseKernel:
     def _kernel(
         self, arrays: Sequence[Array], shape: shapes.Shape, outs: Sequence[Array] = ()
     ) -> _Generated | None:
-        names = tuple([a.dtype.name for a in arrays])
-        return generated(self.formula, arrays, names, shape, indexed=self._indexed, into=outs)
+        names, stored = (tuple([a.dtype.name for a in group]) for group in (arrays, outs))
+        return generated(
+            self.formula, arrays, names, shape,
+            outs=stored or None, indexed=self._indexed, into=outs,
+        )  # fmt: skip
 
     def _result(self, given: Sequence[Any]) -> Any:
         floats = [d for d, v in zip(given, self.formula.inputs) if v.kind == "f"]
@@ -126,9 +129,11 @@ class _Written:
 
 
 def _like(outs: Sequence[Array], made: Made) -> bool:
-    """Whether these are arrays of the shape and dtypes that come out."""
+    """Whether these are arrays of the shape and dtypes that come out, or 16-bit ones of float32."""
     return len(outs) == len(made.dtypes) and all(
-        o.shape == made.shape and o.dtype == d for o, d in zip(outs, made.dtypes)
+        o.shape == made.shape
+        and (o.dtype == d or (d == dtypes.float32 and dtypes.is_half(o.dtype)))
+        for o, d in zip(outs, made.dtypes)
     )
 
 
