@@ -30,9 +30,6 @@ COLUMNS = 2**31 - 2**17
 SHARED = 48 * 1024
 """Bytes of shared memory that every device gives a block without being asked."""
 
-NO_ERROR = 2**31 - 1
-"""What the error word holds while no label is out of range; else the first row, cut to 2^31 - 2."""
-
 MOST_WORK = 6000
 """The most work of a column, in additions: what NVRTC compiles in a second or two."""
 
@@ -53,11 +50,11 @@ class Source:
 
     Every kernel takes the same arguments: `numbers` as 64-bit integers, a pointer to `scratch`
     bytes (aligned to 16; null where there are none), a pointer to the error word (a 32-bit integer
-    that holds `NO_ERROR`, and afterwards the smallest row whose label is out of range), the inputs,
-    the outputs. The launches follow one another in one stream. Arrays are contiguous and no output
-    overlaps an input; those whose address is no multiple of 16 are only slower. The results depend
-    on the shape and dtypes, on neither the grids nor the addresses. `name` and `text` are the
-    same for many shapes.
+    that is 0, and afterwards 2^31 - 1 less the first row whose label is out of range: `tg_raise`),
+    the inputs, the outputs. The launches follow one another in one stream. Arrays are contiguous
+    and no output overlaps an input; those whose address is no multiple of 16 are only slower. The
+    results depend on the shape and dtypes, on neither the grids nor the addresses. `name` and
+    `text` are the same for many shapes.
     """
 
     name: str

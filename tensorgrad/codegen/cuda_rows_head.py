@@ -25,6 +25,28 @@ template <int N, class C, class T> TG_FN void tg_give(T* to, const C* from, bool
         for (int k = 0; k < N; k++) to[k] = v.v[k];
     }
 }
+// The compiler forgets where a value came from: what it would keep in registers from one pass to
+// the next, or from row to row, it computes again.
+#ifdef CUDA_HOST_SIM
+template <class T> TG_FN void tg_forget(T&) {}
+#else
+TG_FN void tg_forget(int& x) { asm volatile("" : "+r"(x)); }
+TG_FN void tg_forget(i64& x) { asm volatile("" : "+l"(x)); }
+TG_FN void tg_forget(float& x) { asm volatile("" : "+f"(x)); }
+TG_FN void tg_forget(double& x) { asm volatile("" : "+d"(x)); }
+TG_FN void tg_forget(bool& x) {
+    int y = x;
+    tg_forget(y);
+    x = y;
+}
+template <int Q, int N, class T> TG_FN void tg_forget(T (&x)[Q][N]) {
+#pragma unroll
+    for (int q = 0; q < Q; q++) {
+#pragma unroll
+        for (int k = 0; k < N; k++) tg_forget(x[q][k]);
+    }
+}
+#endif
 template <int N, class C> TG_FN void tg_fill(C* to, C x) {
 #pragma unroll
     for (int k = 0; k < N; k++) to[k] = x;

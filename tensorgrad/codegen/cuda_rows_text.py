@@ -54,6 +54,9 @@ class Kernel(Writer):
             kind = "i64" if t.wide else "u32"
             self.put(f"const i64 outer = static_cast<{kind}>(row) / static_cast<{kind}>(inner);")
             self.put("const i64 place = outer * inner * (columns - 1) + row;")
+            if t.items:
+                self.put(f"const i64 apart = {t.lanes} * inner;")
+                self.put("i64 at = 0;")
         reached = {self.place[e] for e in plan.order if e.op == "input"}
         reached |= {k for k, o in plan.outputs if o.op != "isum"}
         for k, o in enumerate(self.operands):
@@ -63,6 +66,7 @@ class Kernel(Writer):
                 kind = MEMORY[self.stored[k].name]
                 self.put(f"{constant}{kind}* __restrict__ const r{k} = p{k} + {start};")
         if t.items:
+            self.put("tg_forget(lane);")
             self._hold()
         for number, reductions in enumerate(plan.passes):
             if self.stage is not None and number < self.stage:
@@ -83,21 +87,42 @@ class Kernel(Writer):
             self.put(f"{self.real} h{self.tag(e)}[{t.items}][{t.vector}];")
         if not self.whole:
             return
-        self.put("#pragma unroll")
-        self.open(f"for (int q = 0; q < {t.items}; q++)")
-        self.put(f"const int j = (q * {t.lanes} + lane) * {t.vector};")
-        self.open("if (j < n)")
+        self._items(far=True)
         for e in self.whole:
             k = self.place[e]
             self.put(f"tg_take<{t.vector}>(h{k}[q], {self._address(k)}, wide);")
         self.close()
         self.close()
 
+    def _forget(self) -> None:
+        """Nothing but what the plan keeps stays in registers from here on."""
+        kept = [e for e in self.plan.kept if e in self.saved]
+        held = [f"h{self.tag(e)}" for e in (*self.whole, *kept)]
+        for name in ("lane", *held) if self.t.items else ():
+            self.put(f"tg_forget({name});")
+
     def _address(self, k: int) -> str:
         """Where the columns from j on of an operand begin."""
         if self.operands[k].index == COLUMN:
             return f"p{k} + j"
-        return f"r{k} + j * inner" if self.t.leading else f"r{k} + j"
+        if not self.t.leading:
+            return f"r{k} + j"
+        return f"r{k} + at" if self.t.items else f"r{k} + j * inner"
+
+    def _items(self, far: bool) -> None:
+        """The loop over the vectors that registers hold; `far`: arrays of the view are accessed.
+
+        Where rows lie side by side a running offset takes one pair of registers, while products
+        of column and distance would all be computed before the loops and kept, a pair each.
+        """
+        t = self.t
+        far = far and t.leading
+        if far:
+            self.put("at = lane * inner;")
+        self.put("#pragma unroll")
+        self.open(f"for (int q = 0; q < {t.items}; q++{', at += apart' * far})")
+        self.put(f"const int j = (q * {t.lanes} + lane) * {t.vector};")
+        self.open("if (j < n)")
 
     def _settle(self, roots: Sequence[Expr]) -> None:
         """Computes the values of the row that `roots` rest on."""
@@ -122,7 +147,7 @@ class Kernel(Writer):
         self.open(f"if (u64({column}) >= u64(columns))")
         self.put(f"{column} = 0;")
         self.open("if (lane == 0 && live)")
-        self.put("atomicMin(error, static_cast<int>(row < 2147483646 ? row : 2147483646));")
+        self.put("tg_raise(error, row);")
         self.close()
         self.close()
         found: dict[Expr, str] = {}
@@ -151,6 +176,7 @@ class Kernel(Writer):
         t = self.t
         sources = [root(e.args[0]) for e in reductions]
         self._settle(sources)
+        self._forget()
         totals = [f"a{self.names[e]}" for e in reductions]
         starts = [self._start(e) for e in reductions]
         for total, start in zip(totals, starts, strict=True):
@@ -186,14 +212,13 @@ class Kernel(Writer):
             return f"tg_block_reduce<{t.lanes}>({how}, {x}, fold)"
         return f"tg_warp_reduce({how}, {x}, {t.lanes})"
 
-    def _vectors(self, tiles: Sequence[tuple[str, str]], before: Sequence[str] = ()) -> None:
+    def _vectors(
+        self, tiles: Sequence[tuple[str, str]], before: Sequence[str] = (), far: bool = False
+    ) -> None:
         """The loop over the vectors of a lane, in which `j` is the first column of one."""
         t = self.t
         if t.items:
-            self.put("#pragma unroll")
-            self.open(f"for (int q = 0; q < {t.items}; q++)")
-            self.put(f"const int j = (q * {t.lanes} + lane) * {t.vector};")
-            self.open("if (j < n)")
+            self._items(far)
             return
         self.open(f"for (int c = begin; c < end; c += {t.step * TILE})")
         for name, start in tiles:
@@ -273,6 +298,7 @@ class Kernel(Writer):
         """Writes the outputs of the row, or adds them up."""
         self._settle([value(o) for _, o in self.plan.outputs])
         if self.plan.wide:
+            self._forget()
             self._wide()
         one = "live && lane == 0" + (" && blockIdx.y == 0" if self.t.split else "")
         for k, o in self.plan.narrow:
@@ -287,7 +313,8 @@ class Kernel(Writer):
         t = self.t
         looped = [k for k in self.columns if not t.items]
         side = [f"{self.real} u{k} = 0;" for k in looped if t.leading]
-        self._vectors([], side)
+        far = any(o.index == ELEMENT and o.op != "isum" for _, o in self.plan.wide)
+        self._vectors([], side, far)
         for k, o in self.plan.wide:
             if o.op != "isum" or (k in looped and not t.leading):
                 self.put(f"{self.nodes.type_of(o)} y{k}[{t.vector}];")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import gcd
 from typing import Any
 
@@ -19,14 +19,27 @@ THREADS, MOST_LANES = 128, 512
 WARP_COLUMNS = 1024
 """Columns up to which a warp takes a row."""
 
-WARP_WORDS, WORDS = 128, {128: 80, 256: 64, 512: 48}
+WARP_WORDS, WORDS = 80, {128: 64, 256: 48, 512: 40}
 """32-bit registers that hold a lane's share of a row: in a warp, and by the threads of a block."""
+
+BESIDE = {128: 64, 256: 40, 512: 36}
+"""The same where rows lie side by side, with one more for a column: its address has 64 bits."""
+
+FIXED = 16
+"""Registers for what does not depend on the column: where rows lie side by side more are taken
+from what holds the row, and in a loop more leave no room for a second block."""
+
+AT_ONCE, AHEAD = 80, 48
+"""32-bit registers for a vector of a row in a loop, and for those that a lane reads ahead."""
 
 INLINE = 4000
 """The most work of element bodies that are written out, in additions."""
 
-ITEMS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
+ITEMS = (1, 2, 3, 4, 6, 8, 12, 16, 24)
 """Vectors per lane that texts are made for: few, so that few are compiled."""
+
+RESIDENT = {128: 3, 256: 2, 512: 1}
+"""Blocks of a multiprocessor, by their threads: it bounds the registers, to 168, 128 and 128."""
 
 BLOCKS = 264
 """Blocks that keep a GPU busy: two for each of 132 multiprocessors."""
@@ -80,12 +93,14 @@ class Tiling:
 class Load:
     """What a column of a row costs a thread.
 
-    words: 32-bit registers that hold it; work: of its element bodies, in additions;
+    words: 32-bit registers that hold it; fixed: those of the row, half of its values at a time,
+    and of the addresses of operands; work: of its element bodies, in additions;
     memory: bytes of shared memory for what several passes read of it; size: of its widest operand;
     double: whether it is computed in float64.
     """
 
     words: int
+    fixed: int
     work: int
     memory: int
     size: int
@@ -110,11 +125,15 @@ def load(formula: Formula, stored: Sequence[np.dtype[Any]], double: bool) -> Loa
     read = {e for e in nodes if e.op == "input"}
     sums = sum(o.op == "isum" and bool(o.index & COLUMN) for _, o in plan.outputs)
     words = (len(read) + len(plan.kept) + sums) * size // 4
+    words += any(e.op == "iota" for e in nodes)  # ptxas compares several columns at a time
     work = sum(1 + 30 * (e.op == "call") for e in nodes)
     memory = sum(stored[k].itemsize for k in held(loop, formula.inputs))
     operands = zip((*formula.inputs, *formula.outputs), stored, strict=True)
+    alone = sum(e.kind == "f" and e.op != "const" and not e.index & COLUMN for e in plan.order)
+    columns = sum(bool(e.index & COLUMN) for e in (*formula.inputs, *formula.outputs))
+    fixed = alone * size // 8 + 2 * columns
     widest = max((d.itemsize for e, d in operands if e.index & COLUMN), default=size)
-    return Load(max(words, 1), work, memory, widest, double)
+    return Load(max(words, 1), fixed, work, memory, widest, double)
 
 
 def trailing(cost: Load, rows: int, columns: int, shared: int) -> Tiling:
@@ -126,16 +145,19 @@ def trailing(cost: Load, rows: int, columns: int, shared: int) -> Tiling:
     for lanes in (1, 2, 4, 8, 16, 32):
         if (vectors <= lanes or lanes == 32) and columns <= WARP_COLUMNS:
             items = _items(-(-vectors // lanes))
-            if _fits(cost, items * vector, WARP_WORDS):
-                return Tiling(False, lanes, THREADS // lanes, vector, items)
+            if items and _fits(cost, items * vector, WARP_WORDS):
+                return _whole(False, lanes, THREADS // lanes, vector, items)
     for lanes in (128, 256, 512):
         items = _items(-(-vectors // lanes))
-        if items * lanes <= 2 * vectors and _fits(cost, items * vector, WORDS[lanes]):
-            return Tiling(False, lanes, 1, vector, items)
-    lanes = MOST_LANES if vectors > 256 else 128
+        if items and items * lanes <= 2 * vectors and _fits(cost, items * vector, WORDS[lanes]):
+            return _whole(False, lanes, 1, vector, items)
+    each = cost.words + cost.double * cost.work // 100
+    while vector > 1 and vector * each + cost.fixed > AT_ONCE:
+        vector //= 2
+    lanes = MOST_LANES if columns // vector > 256 else 128
     few = rows < BLOCKS // 2 and rows * columns >= SPLIT and columns >= 2 * SPLIT_COLUMNS
     fits = cost.memory > 0 and columns * cost.memory + 16 * 64 <= shared
-    return Tiling(False, lanes, 1, vector, 0, fits and not few, few, *_loop(cost, vector))
+    return Tiling(False, lanes, 1, vector, 0, fits and not few, few, *_loop(cost, vector, lanes))
 
 
 def leading(cost: Load, rows: int, columns: int) -> Tiling:
@@ -144,17 +166,29 @@ def leading(cost: Load, rows: int, columns: int) -> Tiling:
     while group * cost.size > 32 and group > 8 and rows < group * BLOCKS // 2:
         group //= 2
     least, wide = min(THREADS // group, 16), rows >= 2**32
+    beside = replace(cost, words=cost.words + 1)
     for lanes in (4, 8, 16, 32, 64):
         items = _items(-(-columns // lanes))
-        if least <= lanes <= MOST_LANES // group and _fits(cost, items, WORDS[lanes * group]):
-            return Tiling(True, lanes, group, 1, items, wide=wide)
+        if not items or not least <= lanes <= MOST_LANES // group:
+            continue
+        if _fits(beside, items, BESIDE[lanes * group] - max(0, cost.fixed - FIXED)):
+            return _whole(True, lanes, group, 1, items, wide)
     lanes = MOST_LANES // group
     few = -(-rows // group) < BLOCKS // 2 and rows * columns >= SPLIT and columns >= 16 * lanes
-    return Tiling(True, lanes, group, 1, 0, False, few, *_loop(cost, 1), wide)
+    return Tiling(True, lanes, group, 1, 0, False, few, *_loop(cost, 1, MOST_LANES), wide)
 
 
 def _items(needed: int) -> int:
-    return next((n for n in ITEMS if n >= needed), needed)
+    """The vectors of a lane in a text for as many as are needed, 0 for too many."""
+    return next((n for n in ITEMS if n >= needed), 0)
+
+
+def _whole(
+    leading: bool, lanes: int, group: int, vector: int, items: int, wide: bool = False
+) -> Tiling:
+    """A row in registers."""
+    blocks = RESIDENT[lanes * group]
+    return Tiling(leading, lanes, group, vector, items, blocks=blocks, wide=wide)
 
 
 def _fits(cost: Load, columns: int, words: int) -> bool:
@@ -162,10 +196,11 @@ def _fits(cost: Load, columns: int, words: int) -> bool:
     return columns * cost.words <= words and (columns == 1 or columns * cost.work <= INLINE)
 
 
-def _loop(cost: Load, vector: int) -> tuple[int, int]:
+def _loop(cost: Load, vector: int, threads: int) -> tuple[int, int]:
     """The vectors that are read ahead, and the blocks that registers suffice for."""
-    two = not cost.double and vector * cost.words <= 12
-    return 4 if 4 * vector * cost.work <= INLINE else 1, 2 if two else 1
+    light = 4 * vector * cost.work <= INLINE and 4 * vector * cost.words <= AHEAD
+    two = not cost.double and vector * cost.words <= 12 and cost.fixed <= FIXED
+    return 4 if light else 1, RESIDENT[threads] * (2 if two else 1)
 
 
 def chunks(tiling: Tiling, rows: int, columns: int) -> int:

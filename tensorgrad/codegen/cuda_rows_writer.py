@@ -110,7 +110,7 @@ class Writer:
         a, b = ("%", "/") if t.leading else ("/", "%")
         width = t.group if t.leading else t.lanes
         self.put(f"const int group = threadIdx.x {a} {width};")
-        self.put(f"const int lane = threadIdx.x {b} {width};")
+        self.put(f"{'' if t.items else 'const '}int lane = threadIdx.x {b} {width};")
         begin, end = "0", "n"
         if t.split:
             begin = "static_cast<int>(blockIdx.y * chunk)"

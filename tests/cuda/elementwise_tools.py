@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from codegen.test_kernel_leaves import true_value
 from codegen.test_kernel_types import reference, same
 from host import build
 
@@ -14,8 +15,10 @@ from tensorgrad import dtypes
 from tensorgrad.codegen.cuda import Source, elementwise, supports
 from tensorgrad.codegen.cuda_types import result
 from tensorgrad.codegen.cuda_views import View, arrange
-from tensorgrad.expr import Formula
+from tensorgrad.expr import LEAVES, Formula
+from tensorgrad.expr.evaluate import plan
 from tensorgrad.expr.graph import topo
+from tensorgrad.expr.traits import traits
 
 FLOATS = ["float32", "float64", "float16", "bfloat16"]
 GUARD = 64  # bytes before and after an array that must stay as they are
@@ -114,3 +117,38 @@ def check(cases: Sequence[Case], schedules: Sequence[str] = ("random",)) -> None
     for case, got, want in zip(cases, run(cases, schedules), wanted, strict=True):
         for g, w in zip(got, want, strict=True):
             assert same(np.array(g, order="C"), w), (case.formula.content, case.source.text)
+
+
+def wider(case: Case) -> list[Any]:
+    """The outputs computed in a wider dtype than the case's, where SciPy's functions allow it."""
+    formula, arrays = case.formula, [np.array(a) for a in case.arrays]
+    wide = np.dtype(np.longdouble if arrays[0].dtype == np.float64 else np.float64)
+    calls = [e.value for e in topo(formula.outputs) if e.op == "call"]
+    with np.errstate(all="ignore"):
+        if wide != np.float64 and any("scipy" in LEAVES[c].numpy for c in calls):
+            if traits(formula.inputs, formula.outputs).single is not None:
+                return [true_value(calls[0], arrays[0].astype(wide))]
+            wide = np.dtype(np.float64)
+        given = [a.astype(wide) if e.kind == "f" else a for a, e in zip(arrays, formula.inputs)]
+        return list(plan(formula, wide)(given))
+
+
+def close(case: Case, got: Sequence[Any]) -> None:
+    """Within twice the interpreter's own error, and one rounding to 16 bits where that is done."""
+    for g, i, w in zip(got, expected(case), wider(case), strict=True):
+        if g.dtype.kind in "bi":
+            assert same(g, i)
+            continue
+        eps = 2.0**-52 if g.dtype == np.float64 else 2.0**-23
+        half = {"float16": 2.0**-11, "bfloat16": 2.0**-8}.get(g.dtype.name, 0)
+        g, i = g.astype(w.dtype), i.astype(w.dtype)
+        fine = np.isfinite(i) & np.isfinite(w)
+        assert np.array_equal(np.isnan(g), np.isnan(i))
+        assert np.array_equal(g[np.isinf(i)], i[np.isinf(i)]) or half
+        size = np.abs(w[fine]).max(initial=0)
+        own = np.abs(i[fine] - w[fine]).max(initial=0)
+        error = np.abs(g[fine] - i[fine])
+        assert np.all(error <= 2 * own + 16 * eps * size + 2 * half * np.abs(w[fine])), (
+            case.formula.content,
+            error.max(),
+        )

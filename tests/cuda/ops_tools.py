@@ -1,4 +1,4 @@
-"""The CUDA backend on the stand-in for CuPy: cuBLASLt's plans are carried out by NumPy."""
+"""The CUDA backend on a GPU, or on the stand-in: there NumPy carries out cuBLASLt's plans."""
 
 from __future__ import annotations
 
@@ -11,9 +11,14 @@ from typing import Any
 
 import fakecupy
 import numpy as np
+import place
+import pytest
 from fakecupy import streams
+from place import here
 
 import tensorgrad as tg
+
+__all__ = ["gpus", "here", "launches", "there"]
 
 OPS = str(Path(__file__).parent.parent / "ops")
 if OPS not in sys.path:
@@ -22,6 +27,12 @@ if OPS not in sys.path:
 
 class ReferenceLt:
     """Stands for `Lt`: a product is work of the stream, computed by the plan's definition."""
+
+    version = 0
+
+    def candidates(self, *given: Any, **rest: Any) -> list[Any]:
+        """It has no algorithms to choose from."""
+        return []
 
     def execute(self, plan: Any, x: int, y: int, out: int, **rest: Any) -> None:
         from tensorgrad.backend.cuda.blas import reference
@@ -39,7 +50,12 @@ class ReferenceLt:
 
 @contextmanager
 def gpus(**hardware: Any) -> Iterator[Any]:
-    """A machine with GPUs, for the length of a block."""
+    """A machine with GPUs, for the length of a block: with `--backend cuda` this one, as it is."""
+    if place.chosen == "cuda":
+        if hardware.keys() - {"devices"}:
+            pytest.skip(f"needs the stand-in, for {', '.join(sorted(hardware))}")
+        yield importlib.import_module("cupy")
+        return
     with fakecupy.install(**hardware) as machine:
         importlib.import_module("tensorgrad.backend.cuda.products").make_engine = ReferenceLt
         yield machine
@@ -59,10 +75,3 @@ def there(value: Any, device: str = "cuda:0") -> Any:
     if isinstance(value, list | tuple) and any(isinstance(v, np.ndarray) for v in value):
         return type(value)(there(v, device) for v in value)
     return value
-
-
-def here(value: Any) -> Any:
-    """A tensor or array as NumPy's."""
-    if isinstance(value, tg.Tensor):
-        return value.detach().numpy()
-    return value.get() if type(value).__module__ == "cupy" else np.asarray(value)

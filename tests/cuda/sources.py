@@ -32,8 +32,10 @@ REGISTERS, FEW_THREADS = 128, 168
 SCALAR = {
     "cum(sum|prod|max|min)_columns": "neighbouring threads take neighbouring columns",
     "index_add_atomic": "one atomic addition an element",
+    "argsort_|put_": "whole numbers to places that the data decide",
     "norm_fold": "adds lines of partial sums, one column a thread",
     "clip_factor|softmax_xent_(scale|mean)": "one block adds up a row of numbers",
+    "put_words": "a number a thread",
     "transpose": "a tile whose rows are whole lines of memory",
 }
 """Kernels by hand that read one element at a time, and why."""
@@ -78,16 +80,13 @@ def _by_hand(name: str) -> Needs:
 
 def joined(texts: Sequence[Text]) -> str:
     """One text of many, which compiles faster: most of the time goes to what they share."""
-    parts = [t.text.replace("tg_element(", f"tg_element_{k}(") for k, t in enumerate(texts)]
-    return "\n".join(["#define TG_HALF", *parts])
+    alike = {tuple(t.needs): t.text for t in texts}  # formulas of two names may be one kernel
+    return "\n".join(["#define TG_HALF", *alike.values()])
 
 
 def generated(rng: np.random.Generator, count: int | None = None) -> Iterator[Text]:
     """Texts of formulas, in random order: `count` of them, or one of every formula."""
-    names = [*_elementwise(), *reduce_formulas()]
-    tried = [(name, order) for name in names for order in range(4)]
-    for k in rng.permutation(len(tried)):
-        name, order = tried[k]
+    for name, order in drawn(rng):
         make = _elements if name in _elementwise() else _rows
         text = make(name, order, rng)
         if text is None:
@@ -97,6 +96,19 @@ def generated(rng: np.random.Generator, count: int | None = None) -> Iterator[Te
             count -= 1
             if count == 0:
                 return
+
+
+def drawn(rng: np.random.Generator) -> list[tuple[str, int]]:
+    """Every formula by name, with the orders of its derivatives, in random order."""
+    names = [*_elementwise(), *reduce_formulas()]
+    every = [(name, order) for name in names for order in range(4)]
+    return [every[k] for k in rng.permutation(len(every))]
+
+
+def formula(name: str, order: int) -> Formula | None:
+    """A formula of `drawn`; None where there is none of that order."""
+    elements = _elementwise()
+    return _member(elements[name].formula if name in elements else reduce_formulas()[name], order)
 
 
 @cache

@@ -158,29 +158,56 @@ def test_streams_and_events(machine: Any) -> None:
 
     cupy = device.cupy()
     here = device.current_stream()
-    assert here.pointer == 0
+    assert here.cuda_stream == 0
     with device.Stream() as first, device.Stream("cuda:1") as second:
         assert device.current() == 1
-        assert device.stream_pointer() == second.pointer
+        assert device.stream_pointer() == second.cuda_stream
         with first, first:
             assert device.current() == 0
-            assert device.stream_pointer() == first.pointer
-        assert device.stream_pointer() == second.pointer
+            assert device.stream_pointer() == first.cuda_stream
+        assert device.stream_pointer() == second.cuda_stream
     assert (device.current(), device.stream_pointer()) == (0, 0)
-    begun = here.record()
+    begun = device.Event(enable_timing=True).record(here)
     x = cupy.zeros(4)
-    first.wait(here)
-    first.wait(begun)
+    first.wait_stream(here)
+    first.wait_event(begun)
+    begun.wait(first)
     with first:
+        begun.wait()
         x += 1
-        ended = first.record()
+        ended = device.Event()
+        assert first.record_event(ended) is ended
     ended.synchronize()
-    assert ended.done
-    assert first.done
-    assert begun.elapsed(ended) >= 0
+    assert ended.query()
+    assert first.query()
+    assert begun.elapsed_time(ended) >= 0
+    with pytest.raises(RuntimeError):
+        first.record_event().elapsed_time(ended)
     device.synchronize()
     device.synchronize("cuda:1")
     assert x.get().tolist() == [1, 1, 1, 1]
+
+
+def test_copies_keep_the_order_of_their_streams(machine: Any) -> None:
+    """A copy from pinned memory runs later: who does not wait for it finds what was there."""
+    from tensorgrad.backend.cuda import device
+
+    cupy = device.cupy()
+    copying, working = device.Stream(), device.Stream()
+    there, memory = cupy.zeros(1000), device.pinned((1000,), "float64")
+    for value in (1.0, 2.0):
+        memory[...] = value
+        with copying:
+            device.upload(there, memory)
+            arrived = copying.record_event()
+            assert not arrived.query()
+        with working:
+            early = there + 0.0
+            working.wait_event(arrived)
+            late = there + 0.0
+            coming = device.download(late)
+        assert (early.get() == value - 1).all()
+        assert (coming.wait() == value).all()
 
 
 def test_a_stream_of_cupys_own_is_the_current_one(machine: Any) -> None:

@@ -269,6 +269,127 @@ def test_a_capture_inside_a_capture(cupy: Any) -> None:
     usable(cupy, arena, graph)
 
 
+def test_a_capture_or_a_replay_in_a_capture_of_another_device(cupy: Any) -> None:
+    from tensorgrad.backend.cuda import arena, graph
+    from tensorgrad.backend.cuda.errors import CaptureError
+
+    with cupy.cuda.Device(1):
+        y = cupy.ones(4)
+    other = graph.capture(lambda a: a + 1.0, [y])
+
+    def captures(x: Any) -> Any:
+        graph.capture(lambda a: a, [y])
+        return x + 1.0
+
+    def replays(x: Any) -> Any:
+        other(y)
+        return x + 1.0
+
+    for step, what in ((captures, "a capture inside another one"),
+                       (replays, "a captured step called inside a capture")):  # fmt: skip
+        with pytest.raises(CaptureError, match=f"got {what}, expected one at a time"):
+            graph.capture(step, [cupy.ones(4)])
+        usable(cupy, arena, graph)
+    assert arena.arena(1).capturing == 0
+
+
+def test_work_on_another_device(cupy: Any) -> None:
+    from tensorgrad.backend.cuda import arena, graph
+    from tensorgrad.backend.cuda.errors import CaptureError
+
+    def step(x: Any) -> Any:
+        with cupy.cuda.Device(1):
+            cupy.ones(4)  # elsewhere
+        return x + 1.0
+
+    with pytest.raises(CaptureError) as caught:
+        graph.capture(step, [cupy.ones(4)])
+    line = line_of(step, "# elsewhere")
+    assert f"got work on cuda:1 at {__file__}:{line}, expected all of a step" in str(caught.value)
+    del caught
+    usable(cupy, arena, graph)
+
+
+def test_many_graphs_share_the_pool(cupy: Any) -> None:
+    from tensorgrad.backend.cuda import arena, graph
+
+    x = cupy.ones(MIB // 8)
+    held = [graph.capture(lambda a, k=k: (a * 2.0 + k).sum(), [x]) for k in range(4)]
+    for _ in range(2):
+        assert [float(step(x).get()) for step in held] == [
+            (2 + k) * x.size for k in range(len(held))
+        ]
+    for _ in range(12):  # more than there is, were it not given back
+        held.pop(0).close()
+        held.append(graph.capture(lambda a: (a * 2.0 + 7.0).sum(), [x]))
+    assert float(held[-1](x).get()) == 9 * x.size
+    held.clear()
+    gc.collect()
+    arena.arena(0).trim()
+    assert arena.arena(0).usage().reserved <= x.nbytes + MIB // 2
+
+
+def test_what_a_step_does_on_the_host_comes_before_its_replay(cupy: Any) -> None:
+    from tensorgrad._errors import ShapeError
+    from tensorgrad.backend.cuda import graph, numbers
+    from tensorgrad.core import replay
+
+    recording, values, refuse = replay.Recording(numbers.Numbers), [1.5, 2.5], [False]
+
+    def check() -> None:
+        if refuse[0]:
+            raise KeyError("not now")
+
+    def count() -> tuple[float, ...]:
+        values[0] += 1
+        return (values[0],)
+
+    def step(x: Any) -> Any:
+        found = replay.current.get()
+        if found is None:
+            return x
+        found.check(check)
+        (first,) = found.numbers(count, ["float32"])
+        second, whole = found.numbers(lambda: (values[0] * values[1], 2**63), ["float64", "uint64"])
+        found.each(lambda: values.append(0.0))
+        return x * first + second, whole + np.uint64(0)
+
+    captured = graph.capture(step, [cupy.ones(3)], recording)
+    assert replay.current.get() is None
+    assert values == [1.5, 2.5]
+    for k in range(1, 4):
+        found, whole = captured(cupy.full(3, 2.0))
+        assert found.get().tolist() == [2 * values[0] + values[0] * 2.5] * 3
+        assert int(whole.get()) == 2**63
+        assert values[0] == 1.5 + k
+        assert len(values) == 2 + k
+    refuse[0] = True
+    with pytest.raises(KeyError):
+        captured(cupy.ones(3))
+    with pytest.raises(ShapeError):
+        captured(cupy.ones(4))
+    assert (values[0], len(values)) == (4.5, 5)
+
+
+def test_many_numbers_and_only_those_that_change(cupy: Any) -> None:
+    from tensorgrad.backend.cuda import module, numbers
+
+    held = numbers.Numbers()
+    places = [held.place("float32" if k % 3 else "float64") for k in range(600)]
+    values = [k / 7 for k in range(600)]
+    module.launches.clear()
+    for _ in range(2):
+        held.put(values)
+    assert module.launches == {"put_words_256": 3}
+    values[300] = -1.0
+    held.put(values)
+    assert module.launches == {"put_words_256": 4}
+    for place, value in zip(places, values):
+        assert place.get() == place.dtype.type(value)
+    with pytest.raises(OverflowError):
+        held.put([1e39] * 600)
+
+
 def test_work_on_another_stream(cupy: Any) -> None:
     from tensorgrad.backend.cuda import arena, device, graph
     from tensorgrad.backend.cuda.errors import CaptureError
@@ -277,21 +398,21 @@ def test_work_on_another_stream(cupy: Any) -> None:
 
     def joined(x: Any) -> Any:
         here = device.current_stream()
-        side.wait(here)
+        side.wait_stream(here)
         with side:
             y = x * 3.0
-        here.wait(side)
+        here.wait_stream(side)
         return y + 1.0
 
     captured = graph.capture(joined, [cupy.ones(5)])
     assert (captured(cupy.full(5, 2.0)).get() == 7).all()
 
     def loose(x: Any) -> Any:
-        side.wait(device.current_stream())
+        side.wait_stream(device.current_stream())
         with side:
             return x * 3.0
 
-    with pytest.raises(CaptureError, match=r"waits for every stream.*Stream\.wait"):
+    with pytest.raises(CaptureError, match=r"waits for every stream.*Stream\.wait_stream"):
         graph.capture(loose, [cupy.ones(5)])
     usable(cupy, arena, graph)
 

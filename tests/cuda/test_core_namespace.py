@@ -53,7 +53,7 @@ def test_devices(gpu: Any) -> None:
     assert gpu.get_device_properties("cuda:1").memory == 16 * MIB
     with gpu.stream(gpu.Stream("cuda:1")) as entered:
         assert gpu.current_device() == 1
-        assert gpu.current_stream().pointer == entered.pointer
+        assert gpu.current_stream().cuda_stream == entered.cuda_stream
     gpu.synchronize("cuda:1")
     with pytest.raises(DeviceError, match="got name='cuda:5', expected one of cuda:0 to cuda:1"):
         gpu.memory_summary("cuda:5")
@@ -62,6 +62,40 @@ def test_devices(gpu: Any) -> None:
 def test_every_name_is_there(gpu: Any) -> None:
     for name in gpu.__all__:
         assert getattr(gpu, name).__doc__, name
+
+
+def test_copies_that_nobody_waits_for(gpu: Any, rng: Any) -> None:
+    import tensorgrad as tg
+
+    values = rng.standard_normal((50, 4)).astype("f4")
+    for given in (values, values.T, np.float32(2.0), np.arange(6) > 2, values.astype("f8")[::3],
+                  tg.tensor(values).astype("bfloat16").numpy(), values[:0]):  # fmt: skip
+        x = tg.asarray(given).pin_memory()
+        assert (x.device, x.dtype, x.shape) == ("cpu", given.dtype, given.shape)
+        assert np.array_equal(x.numpy(), given)
+        for device in ("cuda", "cuda:1"):
+            there = x.to(device, non_blocking=True)
+            assert there.device == ("cuda:0" if device == "cuda" else device)
+            assert np.array_equal(there.numpy(), given)
+    pinned = tg.zeros(1000).pin_memory()
+    with gpu.stream(gpu.Stream()):
+        there = pinned.to("cuda", non_blocking=True)
+        pinned.data[...] = 7  # too early: the copy has not run
+        assert there.numpy().tolist() == [7] * 1000
+    w = tg.tensor(values, requires_grad=True)
+    w.to("cuda", non_blocking=True).sum().backward()
+    assert np.array_equal(w.grad.numpy(), np.ones_like(values))  # on the tape it is a transfer
+    with pytest.raises(tg.DeviceError, match="got a tensor on cuda:0, expected one on the host"):
+        tensor(values).pin_memory()
+
+
+def test_the_current_device(gpu: Any) -> None:
+    import tensorgrad as tg
+
+    with gpu.device("cuda:1"):
+        assert gpu.current_device() == 1
+        assert tg.zeros(3, device="cuda").device == "cuda:1"
+    assert gpu.current_device() == 0
 
 
 def test_memory(gpu: Any) -> None:

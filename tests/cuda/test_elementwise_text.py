@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pytest
 from codegen.test_kernel_formulas import SMOOTH, family, gelu, random_formula
-from codegen.test_kernel_leaves import leaf_formula, true_value
+from codegen.test_kernel_leaves import leaf_formula
 from codegen.test_kernel_types import (
     EXACT,
     INTEGERS,
@@ -18,20 +17,14 @@ from codegen.test_kernel_types import (
     traced,
     whole_numbers,
 )  # fmt: skip
-from elementwise_tools import FLOATS, Case, check, copied, expected, run
+from elementwise_tools import FLOATS, Case, check, close, copied, expected, run, wider
 
-import tensorgrad as tg
 from tensorgrad import dtypes
 from tensorgrad.codegen.cuda import BLOCK, MOST_INPUTS, OPTIONS, WAVE, elementwise, supports
 from tensorgrad.codegen.cuda_parts import parts
 from tensorgrad.codegen.cuda_types import result
 from tensorgrad.codegen.cuda_views import NARROW
-from tensorgrad.core.formula import Elementwise
-from tensorgrad.core.primitive import PRIMITIVES
 from tensorgrad.expr import LEAVES, Formula, call, input, where
-from tensorgrad.expr.evaluate import plan
-from tensorgrad.expr.graph import topo
-from tensorgrad.expr.traits import traits
 
 
 def floats(n: int, dtype: Any, rng: np.random.Generator) -> Any:
@@ -88,40 +81,6 @@ def test_every_leaf(name: str, rng: np.random.Generator) -> None:
         assert error.max() <= ULP, (leaf, error.max())
 
 
-def wider(case: Case) -> list[Any]:
-    """The outputs computed in a wider dtype than the case's, where SciPy's functions allow it."""
-    formula, arrays = case.formula, [np.array(a) for a in case.arrays]
-    wide = np.dtype(np.longdouble if arrays[0].dtype == np.float64 else np.float64)
-    calls = [e.value for e in topo(formula.outputs) if e.op == "call"]
-    with np.errstate(all="ignore"):
-        if wide != np.float64 and any("scipy" in LEAVES[c].numpy for c in calls):
-            if traits(formula.inputs, formula.outputs).single is not None:
-                return [true_value(calls[0], arrays[0].astype(wide))]
-            wide = np.dtype(np.float64)
-        given = [a.astype(wide) if e.kind == "f" else a for a, e in zip(arrays, formula.inputs)]
-        return list(plan(formula, wide)(given))
-
-
-def close(case: Case, got: Sequence[Any]) -> None:
-    """Within twice the interpreter's own error, and one rounding to 16 bits where that is done."""
-    for g, i, w in zip(got, expected(case), wider(case), strict=True):
-        if g.dtype.kind in "bi":
-            assert same(g, i)
-            continue
-        eps = 2.0**-52 if g.dtype == np.float64 else 2.0**-23
-        half = {"float16": 2.0**-11, "bfloat16": 2.0**-8}.get(g.dtype.name, 0)
-        g, i = g.astype(w.dtype), i.astype(w.dtype)
-        fine = np.isfinite(i) & np.isfinite(w)
-        assert np.array_equal(np.isnan(g), np.isnan(i))
-        size = np.abs(w[fine]).max(initial=0)
-        own = np.abs(i - w)[fine].max(initial=0)
-        error = np.abs(g - i)[fine]
-        assert np.all(error <= 2 * own + 16 * eps * size + 2 * half * np.abs(w[fine])), (
-            case.formula.content,
-            error.max(),
-        )
-
-
 @pytest.mark.parametrize("name", FLOATS)
 def test_formulas_and_derivatives(name: str, rng: np.random.Generator) -> None:
     cases = []
@@ -131,40 +90,6 @@ def test_formulas_and_derivatives(name: str, rng: np.random.Generator) -> None:
             cases.append(Case(formula, arrays))
     for case, got in zip(cases, run(cases), strict=True):
         close(case, got)
-
-
-def registered() -> list[Formula]:
-    """The formulas of the elementwise operations, their VJPs and JVPs."""
-    assert tg.exp is not None
-    found = []
-    for primitive in [p for p in PRIMITIVES.values() if isinstance(p, Elementwise)]:
-        f = primitive.formula
-        reals = tuple(k for k, e in enumerate(f.inputs) if e.kind == "f")
-        outs = tuple(k for k, o in enumerate(f.outputs) if o.kind == "f")
-        found.append(f)
-        if reals and outs and primitive.vjp is not None:
-            found += [f.vjp(reals, outs).formula, f.jvp(reals).formula]
-    return [f for f in found if f is not None]
-
-
-def test_registry(rng: np.random.Generator, request: pytest.FixtureRequest) -> None:
-    formulas = registered()
-    assert len(formulas) > 150
-    full = request.config.getoption("--full")
-    names = ["float32", "float64"] if full else ["float32"]
-    if not full:
-        formulas = [formulas[k] for k in rng.choice(len(formulas), 24, replace=False)]
-    for name in names:
-        cases = []
-        for f in formulas:
-            arrays = [
-                rng.uniform(0.3, 1.9, 50).astype(name) if e.kind == "f"
-                else rng.integers(0, 4, 50).astype("i4" if e.kind == "i" else "?")
-                for e in f.inputs
-            ]  # fmt: skip
-            cases.append(Case(f, arrays))
-        for case, got in zip(cases, run(cases), strict=True):
-            close(case, got)
 
 
 def test_integers_and_bools(rng: np.random.Generator, request: pytest.FixtureRequest) -> None:

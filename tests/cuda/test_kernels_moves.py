@@ -7,7 +7,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import pytest
-from kernel_tools import COMPUTE, DTYPES, array, i32, i64, launch, module, near, size
+from kernel_tools import COMPUTE, DTYPES, array, i32, i64, launch, module, near, size, u64
 
 INTEGERS = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}
 
@@ -98,7 +98,7 @@ def test_index_add_is_sequential_in_a_window_and_leaves_out_what_is_outside() ->
     launch("index", "index_add_f32", (1,), 256, *args, i64(1), i64(1), i32(1))
     first = np.float32(1e8) + np.float32(1) - np.float32(1e8)
     assert out[:, 0].tolist() == [first, 0]
-    assert flag[0] == np.iinfo(i32).max
+    assert flag[0] == np.iinfo(i32).max - 3  # of rows 4 and 3 the first one
     identity = (None, out, head, tail, flag, i64(5), i64(2), i32(1), i64(1), i64(1), i32(1))
     out[...], ordered[...] = 0, [0, 0, 1, 1, 1]
     launch("index", "index_add_f32", (1,), 256, updates, ordered, *identity)
@@ -118,6 +118,123 @@ def test_index_add_atomic(rng: np.random.Generator, name: str) -> None:
     want = np.zeros(out.shape)
     np.add.at(want, index, updates.astype(np.float64))
     near(out, want, name, n, 10)
+
+
+@pytest.mark.parametrize("width", [1, 2, 4, 8, 16])
+def test_put_lets_the_last_of_equal_places_win(rng: np.random.Generator, width: int) -> None:
+    n, count = int(rng.integers(1, 600)), int(rng.choice([1, 7, 300]))
+    place, words = rng.integers(0, count, n), max(1, width // 8)
+    values, out = bits(rng, n, width), bits(rng, count, width)
+    want, last, flag = out.copy(), np.zeros(count, u64), np.zeros(1, i32)
+    want[place] = values
+    grid = (int(rng.integers(1, -(-n // 256) + 1)),)
+    sizes = (i64(n), i64(count))
+    launch("index", "put_last", grid, 256, place, last, flag, *sizes)
+    word = [a.view(INTEGERS[min(width, 8)]) for a in (values, out)]
+    call = f"put_{min(width, 8)}"
+    launch("index", call, grid, 256, place, last, *word, *sizes, i32(words))
+    assert np.array_equal(out, want)
+    assert flag[0] == 0
+    bad = n // 2
+    place[bad:], last[...], before = rng.choice([-1, count]), 0, out.copy()
+    launch("index", "put_last", grid, 256, place, last, flag, *sizes)
+    launch("index", call, grid, 256, place, last, *word, *sizes, i32(words))
+    assert flag[0] == np.iinfo(i32).max - bad
+    before[place[:bad]] = values[:bad]
+    assert np.array_equal(out, before)
+
+
+# -- sorting -----------------------------------------------------------------------------------
+
+
+def keys_of(rng: np.random.Generator, n: int, limit: int, kind: str) -> tuple[Any, Any]:
+    """Keys, some from the end and some outside, and what they are sorted by."""
+    dtype = np.int32 if kind == "i32" else np.int64
+    span = min(limit, np.iinfo(dtype).max)
+    keys = rng.integers(-span, span, n) if rng.integers(2) else rng.integers(0, max(1, span), n)
+    if rng.integers(3) == 0:
+        keys[...] = keys[0]
+    outside = rng.random(n) < rng.choice([0, 0.1])
+    keys[outside] = -span - 1 if kind == "i32" else rng.choice([limit, -limit - 1, -(2**62)])
+    keys = keys.astype(dtype)
+    wide = keys.astype(np.int64)
+    wide[wide < 0] += limit
+    wide[(wide < 0) | (wide >= limit)] = limit
+    return keys, wide
+
+
+def sorted_by_hand(keys: Any, limit: int, kind: str) -> tuple[Any, Any]:
+    """The launches of a long array."""
+    n, tiles = keys.size, -(-keys.size // 4096)
+    counts, totals = array((256, tiles), np.int64), array(256, np.int64)
+    found: tuple[Any, Any] = keys, None
+    for shift in range(0, max(1, limit.bit_length()), 8):
+        name, given = kind if shift == 0 else "i64", found
+        numbers, found = (i64(n), i64(limit), i32(shift)), (array(n, np.int64), array(n, np.int64))
+        launch("sort", f"argsort_count_{name}", (tiles,), 256, given[0], counts, *numbers)
+        launch("sort", "argsort_scan", (256,), 256, counts, totals, i32(tiles))
+        args = (*given, *found, counts, totals, *numbers)
+        launch("sort", f"argsort_scatter_{name}", (tiles,), 256, *args)
+    return found
+
+
+@pytest.mark.parametrize("kind", ["i32", "i64"])
+@pytest.mark.parametrize("n", [1, 33, 1500])
+def test_argsort_small(rng: np.random.Generator, kind: str, n: int) -> None:
+    limit = int(rng.choice([1, 200, 256, 50_257, 2**31 - 2 if kind == "i32" else 2**33]))
+    keys, want = keys_of(rng, n, limit, kind)
+    found = tuple(array(n, np.int64) for _ in range(4))
+    args = (keys, *found, i32(n), i64(limit), i32(max(1, -(-limit.bit_length() // 8))))
+    launch("sort", f"argsort_small_{kind}", (1,), 1024, *args)
+    order = np.argsort(want, kind="stable")
+    assert np.array_equal(found[1], order)
+    assert np.array_equal(found[0], want[order])
+
+
+@pytest.mark.parametrize("kind", ["i32", "i64"])
+@pytest.mark.parametrize("n", [33, 4500])
+def test_argsort(rng: np.random.Generator, kind: str, n: int) -> None:
+    limit = int(rng.choice([1, 200, 50_257, 2**23 + 5]))
+    keys, want = keys_of(rng, n, limit, kind)
+    ordered, order = sorted_by_hand(keys, limit, kind)
+    assert np.array_equal(order, np.argsort(want, kind="stable"))
+    assert np.array_equal(ordered, want[order])
+
+
+def test_the_scan_of_many_tiles(rng: np.random.Generator) -> None:
+    tiles = int(rng.integers(257, 900))
+    counts, totals = array((256, tiles), np.int64), array(256, np.int64)
+    counts[...] = rng.integers(0, 2**33, counts.shape)
+    want = np.cumsum(counts, 1)
+    args = (counts, totals, i32(tiles))
+    launch("sort", "argsort_scan", (256,), 256, *args, schedules=["random"])
+    assert np.array_equal(totals, want[:, -1])
+    assert np.array_equal(counts[:, 1:], want[:, :-1])
+    assert not counts[:, 0].any()
+
+
+def test_argsort_beyond_2_to_the_31_keys(rng: np.random.Generator) -> None:
+    """The tile that begins with key 2^32, by address arithmetic alone."""
+    tile, count, limit = 2**20, 70, 300
+    first, tiles, n = tile * 4096, tile + 2, tile * 4096 + count
+    keys = rng.integers(0, 256, count)
+    counts = np.empty((256, tiles), np.int64)  # 2 GB, of which 256 pages are touched
+    totals, ordered, order = np.zeros(256, np.int64), array(count, i64), array(count, i64)
+
+    def far(a: Any) -> int:
+        return int(a.ctypes.data) - first * 8
+
+    def run(name: str, *args: Any) -> None:
+        kernel = module("sort").get_function(f"argsort_{name}_i64")
+        kernel((tiles,), (256,), (*args, i64(n), i64(limit), i32(0)), blocks=[tile])
+
+    run("count", far(keys), counts)
+    own = np.bincount(keys, minlength=256)
+    assert np.array_equal(counts[:, tile], own)
+    counts[:, tile] = first + np.cumsum(own) - own
+    run("scatter", far(keys), None, far(ordered), far(order), counts, totals)
+    assert np.array_equal(ordered, np.sort(keys))
+    assert np.array_equal(order, first + np.argsort(keys, kind="stable"))
 
 
 def test_gather_beyond_2_to_the_31_elements() -> None:

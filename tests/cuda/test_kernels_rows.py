@@ -12,7 +12,7 @@ from tensorgrad.backend import numpy_losses
 
 SHAPES = [(1, 1), (2, 7), (5, 33), (3, 500), (9, 129), (2, 4100)]
 VOCABULARY = (2, 131_075)
-SHARED = 227 * 1024  # bytes of a block at most
+SHARED = 226 * 1024  # bytes of a block at most, without what the kernel itself has
 WARP = 1024  # columns up to which a warp takes a row
 
 
@@ -43,7 +43,8 @@ def xent(x: Any, label: Any, ignore: int, scale: float, smoothing: float) -> tup
 @pytest.mark.parametrize("shape", [*SHAPES, VOCABULARY])
 def test_softmax_xent(rng: np.random.Generator, name: str, shape: tuple[int, int]) -> None:
     n, columns = shape
-    warp = columns <= WARP and bool(rng.integers(2))
+    kind = str(rng.choice(["warp_", ""] if columns <= WARP else ["", "wide_"]))
+    kind = "" if (kind, name) == ("wide_", "f64") else kind
     ld, ld_d = columns + int(rng.integers(9)), columns + int(rng.integers(9))
     x = rows(rng, shape, name, ld, int(rng.integers(3)))
     label = rng.integers(0, columns, n)
@@ -55,11 +56,13 @@ def test_softmax_xent(rng: np.random.Generator, name: str, shape: tuple[int, int
     given = x[:, :columns].copy()
     loss, total, shift = (array(n, c) for _ in range(3))
     flag, scale = np.zeros(1, i32), np.array([0.37], c)
-    keep = not warp and kept_bytes(columns, name) <= SHARED and bool(rng.integers(2))
-    kind, block, blocks = ("warp_", 128, -(-n // 4)) if warp else ("", 512, n)
+    per = 16 // DTYPES[name].itemsize
+    most = min(-(-columns // per), SHARED // 16) * per
+    keep = int(rng.choice([0, most, rng.integers(most // per + 1) * per])) if kind != "warp_" else 0
+    block, blocks = {"warp_": (128, -(-n // 4)), "": (512, n), "wide_": (1024, n)}[kind]
     args = (x, label, loss, d, total, shift, scale, flag, i64(n), i32(columns), i64(ld))
-    args += (i64(ld_d), i64(-100), c(smoothing), i32(keep))
-    shared = kept_bytes(columns, name) if keep else 0
+    args += (i64(ld_d), np.array([-100]), c(smoothing), i32(keep))
+    shared = keep * DTYPES[name].itemsize
     launch("softmax_xent", f"softmax_xent_{kind}{name}", (blocks,), block, *args, shared=shared)
     want = xent(given, label, -100, 0.37, smoothing)
     size = 8 + np.abs(given.astype(np.float64)).max()
@@ -71,11 +74,36 @@ def test_softmax_xent(rng: np.random.Generator, name: str, shape: tuple[int, int
     _pull(name, given, label, (total, shift, scale), want[1], smoothing, 8 * size)
 
 
+@pytest.mark.parametrize("name", DTYPES)
+def test_softmax_xent_of_few_rows_is_that_of_many(rng: np.random.Generator, name: str) -> None:
+    """One launch for three, bit for bit."""
+    n, columns = int(rng.integers(1, 70)), int(rng.integers(1, 1025))
+    x, c = rows(rng, (n, columns), name, columns), COMPUTE[name]
+    label, ignore = rng.integers(0, columns, n), np.array([-100])
+    label[rng.random(n) < 0.2] = -100
+    label[n // 2] = rng.choice([3 % columns, columns])
+    outs = [(array(n, c), array(x.shape, DTYPES[name]), array(n, c), array(n, c)) for _ in "ab"]
+    counts, means = [array(1, c) for _ in "ab"], [array(1, DTYPES[name]) for _ in "ab"]
+    flags, scale = np.zeros((2, 1), i32), array(1, c)
+    sizes = (i64(n), i32(columns), i64(columns), i64(columns), ignore, c(0.1))
+    args = (*outs[0], counts[0], means[0], flags[0], *sizes)
+    launch("softmax_xent", f"softmax_xent_small_{name}", (1,), 512, x, label, *args)
+    args = (label, None, counts[1], scale, i64(n), ignore)
+    wide = "f64" if name == "f64" else "f32"
+    launch("softmax_xent", f"softmax_xent_scale_{wide}", (1,), 1024, *args)
+    args = (x, label, *outs[1], scale, flags[1], *sizes, i32(0))
+    launch("softmax_xent", f"softmax_xent_warp_{name}", (-(-n // 4),), 128, *args)
+    args = (outs[1][0], counts[1], means[1], i64(n))
+    launch("softmax_xent", f"softmax_xent_mean_{name}", (1,), 1024, *args)
+    pairs = [*zip(*outs), counts, means, flags]
+    assert all(few.tobytes() == many.tobytes() for few, many in pairs)
+
+
 def _pull(
     name: str, x: Any, label: Any, kept: Any, want: Any, smoothing: float, ulps: float
 ) -> None:
     d, (n, columns) = array(x.shape, DTYPES[name]), x.shape
-    args = (x, label, *kept, d, i32(columns), i64(columns), i64(columns), i64(-100))
+    args = (x, label, *kept, d, i32(columns), i64(columns), i64(columns), np.array([-100]))
     c = COMPUTE[name](smoothing)
     launch("softmax_xent", f"softmax_xent_pull_{name}", (n,), 512, *args, c)
     near(d, want, name, ulps, 0.37)
@@ -89,7 +117,7 @@ def test_softmax_xent_corners(kind: str) -> None:
     label = np.array([0, 2, 1, 0, 1, 1])
     loss, d, flag = array(6, np.float32), array((6, 2), np.float32), np.zeros(1, i32)
     scale = np.ones(1, np.float32)
-    tail = (scale, flag, i64(6), i32(2), i64(2), i64(2), i64(-1), np.float32(0), i32(0))
+    tail = (scale, flag, i64(6), i32(2), i64(2), i64(2), np.array([-1]), np.float32(0), i32(0))
     grid, block = ((2,), 128) if kind else ((6,), 512)
     name = f"softmax_xent_{kind}f32"
     launch("softmax_xent", name, grid, block, x, label, loss, d, None, None, *tail)
@@ -109,7 +137,7 @@ def test_softmax_xent_mean(rng: np.random.Generator, name: str) -> None:
     label = rng.integers(0, 3, n)
     loss, ct = rng.random(n).astype(c), np.array([1.5], c)
     count, scale, mean = array(1, c), array(1, c), array(1, c)
-    args = (label, ct, count, scale, i64(n), i64(2))
+    args = (label, ct, count, scale, i64(n), np.array([2]))
     launch("softmax_xent", f"softmax_xent_scale_{name}", (1,), 1024, *args)
     assert count[0] == (label != 2).sum()
     assert not count[0] or scale[0] == c(1.5) / count[0]
@@ -128,7 +156,7 @@ def test_rows_beyond_2_to_the_31_elements(rng: np.random.Generator) -> None:
         return int(a.ctypes.data) - row * step * a.itemsize
 
     args = (far(x, ld), far(label, 1), far(loss, 1), far(d, ld), far(total, 1), None, scale, flag)
-    args += (i64(row + 1), i32(40), i64(ld), i64(ld), i64(-1), c(0), i32(0))
+    args += (i64(row + 1), i32(40), i64(ld), i64(ld), np.array([-1]), c(0), i32(0))
     kernel = module("softmax_xent").get_function("softmax_xent_f32")
     kernel((row + 1,), (512,), args, blocks=[row])
     want = xent(x[None], label, -1, 1.0, 0.0)
@@ -228,10 +256,10 @@ def test_softmax_xent_is_the_numpy_backends(rng: np.random.Generator) -> None:
     want = numpy_losses.softmax_xent_pull(ct, (x, label, ignore, *kept), 1)
     count, scale, loss, found = array(1, c), array(1, c), array(n, c), array(1, c)
     d, flag = array(x.shape, c), np.zeros(1, i32)
-    args = (label, ct.reshape(1), count, scale, i64(n), i64(-100))
+    args = (label, ct.reshape(1), count, scale, i64(n), ignore.reshape(1))
     launch("softmax_xent", "softmax_xent_scale_f32", (1,), 1024, *args)
     args = (x, label, loss, d, None, None, scale, flag, i64(n), i32(columns), i64(columns))
-    args += (i64(columns), i64(-100), c(0), i32(0))
+    args += (i64(columns), ignore.reshape(1), c(0), i32(0))
     launch("softmax_xent", "softmax_xent_f32", (n,), 512, *args)
     launch("softmax_xent", "softmax_xent_mean_f32", (1,), 1024, loss, count, found, i64(n))
     near(found, [mean], "f32", 16)

@@ -204,6 +204,18 @@ def test_a_tuned_algorithm_is_checked(rng: Rng, stub: Stub, engine: lt.Lt) -> No
     assert used(second, 8192) == "100"
 
 
+def test_a_product_that_the_library_lacks_has_no_algorithm(stub: Stub, engine: lt.Lt) -> None:
+    x = np.zeros((4, 4), "f4")
+    plan = matmul_plan(x, x, x)
+    for status in (7, 15):
+        stub.fail("MatmulAlgoGetHeuristic", status)
+        assert engine.algorithms(plan) == []
+        assert engine.candidates(plan, x.ctypes.data, x.ctypes.data, x.ctypes.data) == []
+    stub.fail("MatmulAlgoGetHeuristic", 13)
+    with pytest.raises(lt.LtError):
+        engine.algorithms(plan)
+
+
 def test_old_plans_are_forgotten(
     rng: Rng, stub: Stub, engine: lt.Lt, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,7 +10,6 @@ import pytest
 from ops_tools import gpus, here, there
 
 import tensorgrad as tg
-from tensorgrad.core.primitive import PRIMITIVES
 
 
 @pytest.fixture(scope="module")
@@ -19,6 +18,7 @@ def gpu() -> Iterator[Any]:
         yield machine
 
 
+@pytest.mark.gpus(2)
 def test_results_live_where_their_arrays_do(gpu: Any, rng: np.random.Generator) -> None:
     x = there(rng.standard_normal((4, 3)), "cuda:1")
     found = tg.softmax(tg.linear(x, x) * 2 + 1)[[0, 1]].sum(0)
@@ -30,6 +30,7 @@ def test_results_live_where_their_arrays_do(gpu: Any, rng: np.random.Generator) 
         assert tg.rand(3).device == "cuda:1"
 
 
+@pytest.mark.gpus(2)
 def test_gradients_come_back_through_a_move(gpu: Any, rng: np.random.Generator) -> None:
     value = rng.standard_normal(5)
     x = tg.tensor(value, requires_grad=True)
@@ -42,6 +43,7 @@ def test_gradients_come_back_through_a_move(gpu: Any, rng: np.random.Generator) 
     np.testing.assert_allclose(here(x.grad), 8 * value)
 
 
+@pytest.mark.gpus(2)
 def test_mixed_devices_are_refused(gpu: Any) -> None:
     here_, first, second = (tg.ones((3,), device=d) for d in ("cpu", "cuda:0", "cuda:1"))
     for x, y in ((first, second), (here_, first), (first, here_), (second, first)):
@@ -52,6 +54,7 @@ def test_mixed_devices_are_refused(gpu: Any) -> None:
         tg.zeros((2,), device="cuda:9")
 
 
+@pytest.mark.gpus(2)
 def test_numbers_and_lists_go_where_the_array_is(gpu: Any, rng: np.random.Generator) -> None:
     x = there(rng.standard_normal((3, 4)), "cuda:1")
     for found in (x + 1, 2.0 * x, x[[0, 2]], x[[True, False, True]], tg.take(x, [1, 1], 1),
@@ -93,20 +96,22 @@ def test_more_ranges_than_words(gpu: Any) -> None:
     from tensorgrad.backend.cuda import faults
 
     for size in range(1, faults.WORDS + 10):
-        faults.faults().word(faults.Fault("take", "an index", size, "x", 0))
+        faults.faults().word(faults.Fault("take", "an index", size, "x"))
     x = there(np.arange(4321.0))
     with pytest.raises(IndexError, match="take: got an index out of range in row 0"):
         x[there(np.array([4321]))].numpy()
 
 
-def test_writes_out_of_range_are_refused_at_once(gpu: Any) -> None:
+def test_nothing_is_written_out_of_range(gpu: Any) -> None:
     x, far = there(np.zeros((3, 4))), there(np.array([0, 4]))
-    for write in (lambda: x.__setitem__((0, far), 1.0), lambda: x.__setitem__(9, 1.0),
-                  lambda: tg.put_along_axis(x, there(np.array([[4]])), there(np.ones((1, 1))), 1),
-                  ):  # fmt: skip
-        with pytest.raises(IndexError):
-            write()
-    np.testing.assert_array_equal(here(x), np.zeros((3, 4)))
+    with pytest.raises(IndexError):
+        x[9] = 1.0
+    x[0, far] = 1.0
+    with pytest.raises(IndexError, match="setitem: got an index out of range in row 1"):
+        x.numpy()
+    np.testing.assert_array_equal(here(x), [[1, 0, 0, 0], [0] * 4, [0] * 4])
+    with pytest.raises(IndexError, match="put_along_axis: got an index out of range in row 0"):
+        tg.put_along_axis(x, there(np.array([[4]])), there(np.ones((1, 1))), 1).numpy()
 
 
 # -- capture -------------------------------------------------------------------------------------
@@ -139,42 +144,3 @@ def test_a_training_step_is_captured(gpu: Any, rng: np.random.Generator) -> None
     replayed = [here(captured(x.data, y.data)) for _ in range(3)]
     np.testing.assert_array_equal(replayed, losses[2:])
     captured.close()
-
-
-# -- every kernel --------------------------------------------------------------------------------
-
-
-def test_every_primitive_writes_into_out(gpu: Any, rng: np.random.Generator) -> None:
-    import cupy
-    from test_registry import Spy, leaves, samples
-
-    from tensorgrad.core.registry import OPERATIONS
-
-    class CudaSpy(Spy):
-        def check_out(
-            self, primitive: Any, kernel: Any, arrays: Any, params: Any, outs: Any
-        ) -> None:
-            if primitive.name == "dropout" or any(type(o) is not cupy.ndarray for o in outs):
-                return
-            targets = tuple(cupy.empty(o.shape, o.dtype) for o in outs)
-            kernel(*arrays, **params, out=targets if len(targets) > 1 else targets[0])
-            for target, out in zip(targets, outs):
-                np.testing.assert_array_equal(here(target), here(out), err_msg=primitive.name)
-
-        def check_spec(self, primitive: Any, arrays: Any, params: Any, outs: Any) -> None:
-            pass
-
-    watcher = CudaSpy()
-    names = rng.permutation(sorted(OPERATIONS))[:40]
-    kept = {p: p.kernels[cupy.ndarray] for p in PRIMITIVES.values()}
-    for primitive, kernel in kept.items():
-        primitive.kernels[cupy.ndarray] = watcher.around(primitive, kernel)
-    try:
-        for name in names:
-            args, options = samples(name, rng)[int(rng.integers(0, 8))]
-            if not any(isinstance(a, np.ndarray) and a.dtype.kind == "c" for a in args):
-                leaves(OPERATIONS[name].function(*there(args), **there(options)))
-    finally:
-        for primitive, kernel in kept.items():
-            primitive.kernels[cupy.ndarray] = kernel
-    assert watcher.seen

@@ -192,6 +192,7 @@ def test_draws_are_those_of_the_cpu(dtype: str, gpu: Any, seed: int) -> None:
         np.testing.assert_array_equal(got, want)
 
 
+@pytest.mark.gpus(2)
 def test_creation_is_that_of_the_cpu(gpu: Any) -> None:
     for call in (
         lambda d: tg.arange(0.1, 3, 0.3, "float32", device=d), lambda d: tg.arange(7, device=d),

@@ -152,7 +152,7 @@ def test_wrong_arguments_are_told(rng: Rng) -> None:
         matmul_plan(x, y, np.empty((5, 3), "f4").T, epilogue="bias", bias=bias)
     stack = values(rng, (2, 4, 5))
     with pytest.raises(ShapeError, match="expected one matrix y"):
-        matmul_plan(x, stack, np.empty((2, 3, 5), "f4"), epilogue="bias", bias=bias)
+        matmul_plan(x, stack, np.empty((2, 3, 5), "f4"), epilogue="bgrad_x", bias=np.empty(3, "f4"))
     with pytest.raises(DTypeError, match="expected a real dtype"):
         matmul_plan(*(v.astype("c8") for v in (x, y, out)), epilogue="bias", bias=bias)
 
@@ -185,6 +185,24 @@ def test_forward_epilogues(rng: Rng, dtype: Any) -> None:
         elif "gelu" in epilogue:
             want = want / 2 * (1 + np.tanh(np.sqrt(2 / np.pi) * (want + 0.044715 * want**3)))
         agree(out, want)
+
+
+def test_one_bias_for_all_matrices_of_a_stack(rng: Rng) -> None:
+    padded, w, bias = (values(rng, s) for s in ((2, 3, 5, 6), (4, 6), (4,)))
+    stack = values(rng, (2, 3, 6, 4))
+    for x, y in (
+        (padded[:, :, :4], w.T), (padded.transpose(1, 0, 2, 3)[:, :, 1:], w.T),
+        (padded.swapaxes(1, 2), w.T), (padded[..., ::-1, :][..., ::-1, :], stack),
+    ):  # fmt: skip
+        for epilogue in ("bias", "relu_bias", "gelu_bias"):
+            want = wide(x) @ wide(y) + bias
+            out = np.empty(want.shape, "f4")
+            plan = matmul_plan(x, y, out, epilogue=epilogue, bias=bias)
+            assert plan.batch * plan.calls > 1
+            reference(plan, x, y, out, bias)
+            if epilogue != "bias":
+                want = np.maximum(want, 0) if epilogue == "relu_bias" else blas.gelu(want)
+            agree(out, want)
 
 
 @pytest.mark.parametrize("dtype", REAL, ids=str)

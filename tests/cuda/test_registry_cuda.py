@@ -3,23 +3,35 @@
 from __future__ import annotations
 
 import random
+import warnings
 from collections.abc import Iterator
+from inspect import signature
 from typing import Any
 
 import numpy as np
+import place
 import pytest
+import test_registry as shared
 from ops_tools import gpus, here, launches, there
-from test_registry import NAMES, SMOOTH, leaves, oracle, samples, total, unpacked
+from test_registry import NAMES
 
 import tensorgrad as tg
 from tensorgrad import dtypes
-from tensorgrad.core.backward import gradients
 from tensorgrad.core.formula import Elementwise, Reduce
 from tensorgrad.core.primitive import PRIMITIVES
 from tensorgrad.core.registry import OPERATIONS
-from tensorgrad.core.tensor import Tensor
 
-FEW, OPERATIONS_RUN = 2, 40  # samples and operations that are drawn by default
+DRAWN = 16  # operations of a run that is not --full
+
+SHARED = [
+    shared.test_forward_equals_oracle,
+    shared.test_first_order_path_equals_the_recorded_one,
+    shared.test_forward_mode_is_the_transpose_of_reverse_mode,
+    shared.test_batching_rule_equals_a_loop,
+    shared.test_derivatives_to_order_three,
+    shared.test_low_precision_errs_no_more_than_twice_the_reference,
+]
+"""Tests of `tests/ops`, of which a sample runs here too, where the suite runs on the CPU."""
 
 VIEWS = frozenset("reshape transpose broadcast_to flip index real imag".split())
 """Primitives that only look at their array otherwise."""
@@ -32,6 +44,9 @@ CUPY = {
     "count_nonzero": "one reduction", "argmax": "one reduction", "argmin": "one reduction",
     "put_along_axis": "of equal indices the last wins, found by a maximum of whole numbers",
     "last_along_axis": "of equal indices the last wins, found by a maximum of whole numbers",
+    **dict.fromkeys("eigh eigvalsh pinv qr svd svdvals".split(), "cuSOLVER, through CuPy"),
+    "triangular": "cuBLAS, through CuPy",
+    **dict.fromkeys("transform real_transform real_inverse".split(), "cuFFT, through CuPy"),
 }  # fmt: skip
 """Primitives that run through CuPy's own functions, and why that is enough."""
 
@@ -40,6 +55,7 @@ KERNELS = {
     "gather": "gather_rows_", "take_along_axis": "gather_rows_", "one_hot": "gather_rows_",
     "scatter_add": "index_add_", "add_along_axis": "index_add_", "cumsum": "cumsum_",
     "matmul": "matmul", "contract": "matmul", "linear": "matmul", "linear_relu": "matmul",
+    "linear_gelu": "matmul",
     "dropout": "dropout_", "softmax_xent": "softmax_xent_", "mean_counted": "softmax_xent_mean_",
 }  # fmt: skip
 """Primitives with kernels of their own: how their names begin."""
@@ -51,14 +67,24 @@ def gpu() -> Iterator[Any]:
         yield machine
 
 
+@pytest.fixture
+def on_gpu(gpu: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Tests of the CPU's suite run as they do under `--backend`."""
+    if place.chosen == "cpu":
+        monkeypatch.setattr(place, "chosen", "stand-in")
+    with place.on():
+        yield
+        place.settle()
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """A fresh sample of the operations; all of them with --full, or where a test is named."""
-    if "operation" in metafunc.fixturenames:
-        names = SMOOTH if "dtype" in metafunc.fixturenames else NAMES
-        config = metafunc.config
-        if not config.getoption("--full") and not any("[" in a for a in config.args):
-            names = sorted(random.SystemRandom().sample(names, OPERATIONS_RUN))
-        metafunc.parametrize("operation", names)
+    if "operation" not in metafunc.fixturenames:
+        return
+    names, config = NAMES, metafunc.config
+    if not config.getoption("--full") and not any("[" in a for a in config.args):
+        names = sorted(random.SystemRandom().sample(names, DRAWN))
+    metafunc.parametrize("operation", names)
 
 
 @pytest.mark.parametrize("name", sorted(PRIMITIVES))
@@ -77,93 +103,155 @@ def test_every_primitive_has_a_path_or_a_reason(name: str, gpu: Any) -> None:
     assert name in VIEWS | CUPY.keys() | KERNELS.keys()
 
 
-def chosen(name: str, rng: Any, request: Any) -> list[Any]:
-    found = samples(name, rng)
-    if request.config.getoption("--full"):
-        return found
-    picked = rng.permutation(len(found))[:FEW]
-    return [found[k] for k in sorted(picked)]
-
-
-def test_forward_equals_oracle(
-    operation: str, gpu: Any, rng: np.random.Generator, request: pytest.FixtureRequest
-) -> None:
-    function = OPERATIONS[operation].function
-    for args, options in chosen(operation, rng, request):
-        with np.errstate(all="ignore"):
-            want = leaves(oracle(OPERATIONS[operation])(*args, **options))
-        moved = there(args)
-        on_gpu = any(isinstance(a, Tensor) for a in moved)
-        if lacking(operation, args):
-            with pytest.raises(tg.DTypeError, match=r"try x.to\('cpu'\)"):
-                function(*moved, **there(options))
-            continue
-        got = leaves(function(*moved, **there(options)))
-        assert len(got) == len(want)
-        for g, w in zip(got, want):
-            w = np.asarray(w)
-            assert isinstance(g, Tensor)
-            assert g.device == "cuda:0" or not on_gpu
-            assert (g.shape, g.dtype) == (w.shape, w.dtype)
-            np.testing.assert_allclose(here(g), w, rtol=1e-12, atol=1e-13)
-
-
-COMPLEX = {"erf": "CuPy has it for real numbers", "erfc": "CuPy has it for real numbers"}
-"""Operations that refuse complex arrays on a GPU, and why."""
-
-
-def lacking(name: str, args: tuple[Any, ...]) -> bool:
-    return name in COMPLEX and any(np.iscomplexobj(a) for a in args)
-
-
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_gradients_equal_those_of_the_cpu(
-    operation: str, dtype: str, gpu: Any, rng: np.random.Generator, request: pytest.FixtureRequest
-) -> None:
-    if operation == "dropout":  # draws
+@pytest.mark.parametrize("test", SHARED, ids=lambda test: test.__name__.removeprefix("test_"))
+def test_a_sample_of_the_suite(
+    test: Any, operation: str, on_gpu: None, rng: np.random.Generator,
+    request: pytest.FixtureRequest,
+) -> None:  # fmt: skip
+    marks = {m.args[0]: m.args[1] for m in test.pytestmark if m.name == "parametrize"}
+    if operation not in marks["name"]:
         return
-    for args, options in chosen(operation, rng, request):
-        if lacking(operation, args):
+    wanted = signature(test).parameters
+    given = {"name": operation, "rng": rng, "request": request}
+    for dtype in marks.get("dtype", (None,)):
+        test(**{k: v for k, v in {**given, "dtype": dtype}.items() if k in wanted})
+
+
+def test_a_sample_of_primitives_writes_into_out(on_gpu: None, rng: np.random.Generator) -> None:
+    watcher = shared.Spy()
+    with shared.watching(watcher, place.DEVICE):
+        shared.run_all(rng.permutation(NAMES)[:DRAWN].tolist(), rng)
+    assert watcher.seen
+
+
+# -- dtypes and paths ----------------------------------------------------------------------------
+
+DTYPES = ("float16", "bfloat16", "float32", "float64", "complex64", "int32", "uint8", "bool")
+
+
+class Paths:
+    """Holds every kernel call of a primitive to the path that the tables here name for it."""
+
+    def __init__(self) -> None:
+        self.held: dict[str, int] = {}
+
+    def around(self, primitive: Any, kernel: Any) -> Any:
+        def run(*arrays: Any, **params: Any) -> Any:
+            before = dict(launches())
+            result = kernel(*arrays, **params)
+            ran = [k for k, n in launches().items() if n != before.get(k, 0)]
+            outs = result if isinstance(result, tuple) else (result,)
+            if arrays and all(dtypes.is_float(a.dtype) and a.size for a in (*arrays, *outs)):
+                self.hold(primitive, ran, sum(o.size for o in outs) < arrays[0].size)
+            return result
+
+        return run
+
+    def hold(self, primitive: Any, ran: list[str], reduced: bool) -> None:
+        """Refuse a primitive whose kernel was not launched."""
+        if isinstance(primitive, Elementwise):
+            begins = ("tg_elements_",)
+        elif isinstance(primitive, Reduce):
+            begins = ("rows_",)
+        else:
+            begins = (KERNELS.get(primitive.name, ""),)
+            begins += ("tg_elements_",) if primitive.name == "contract" else ()  # nothing is summed
+        copied = begins == ("rows_",) and not (reduced or isinstance(primitive, Reduce))
+        if "" in begins or copied:
+            return
+        assert any(kernel.startswith(begins) for kernel in ran), (primitive.name, ran)
+        self.held[primitive.name] = self.held.get(primitive.name, 0) + 1
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_every_dtype_gives_what_the_cpu_gives(
+    operation: str, dtype: str, on_gpu: None, rng: np.random.Generator
+) -> None:
+    """Of the CPU's dtype and value, or refused as there; floats by the kernel that is named."""
+    function, wanted = OPERATIONS[operation].function, dtypes.dtype(dtype)
+    found = shared.samples(operation, rng)
+    for k in rng.permutation(len(found))[:2]:
+        args, options = lowered(found[k], wanted)
+        if operation == "dropout":
+            args, options = args[:1], {"training": False}
+        with place.on("cpu"), np.errstate(all="ignore"):
+            want = refused_or(lambda a=args, o=options: function(*a, **o))
+        with shared.watching(Paths(), place.DEVICE):
+            got = refused_or(lambda a=args, o=options: function(*a, **o))
+        if want is None or got is None:
+            reason = LACKING_DTYPES.get((operation, dtype))
+            assert (want is None) == (got is None) or reason, (operation, dtype, args)
             continue
-        want, got = (pulled(operation, args, options, dtype, d) for d in ("cpu", "cuda:0"))
-        assert len(got) == len(want)
-        for g, w in zip(got, want):
-            assert (g is None) == (w is None)
-            if w is None:
-                continue
-            assert g.dtype == w.dtype
-            a, b = here(g), here(w)
-            scale = np.max(np.abs(b), initial=1.0, where=np.isfinite(b))
-            eps = np.finfo(dtypes.real(w.dtype)).eps
-            np.testing.assert_allclose(a, b, rtol=64 * eps, atol=64 * eps * scale)
+        for g, w in zip(got, want, strict=True):
+            assert (g.dtype, g.shape) == (w.dtype, w.shape)
+            close(here(g), here(w), wanted)
 
 
-def lowered(value: Any, dtype: str) -> Any:
+LACKING_DTYPES = {
+    **{(name, "complex64"): "CuPy has erf for real numbers" for name in (*shared.LACKING, "gelu")},
+    ("relu6", "bool"): "the CPU has no bool to hold its 6, and a GPU needs none",
+    ("power", "int32"): "only the CPU looks whether an exponent is negative before it computes",
+}
+"""Operations that one of the two refuses in a dtype which the other takes, and why."""
+
+
+def lowered(value: Any, dtype: Any) -> Any:
+    """A sample with its float64 arrays in another dtype."""
     if isinstance(value, np.ndarray) and value.dtype == np.float64:
-        return value.astype(dtype)
+        with np.errstate(all="ignore"):
+            return np.abs(value * 4).astype(dtype) if dtype.kind in "ub" else value.astype(dtype)
+    if isinstance(value, dict):
+        return {k: lowered(v, dtype) for k, v in value.items()}
+    if isinstance(value, tuple | list):
+        return type(value)(lowered(v, dtype) for v in value)
     return value
 
 
-def pulled(name: str, args: Any, options: Any, dtype: str, device: str) -> list[Any]:
-    """The gradients of every floating array, by the first-order path."""
-    options = {k: there(lowered(v, dtype), device) for k, v in options.items()}
-    call, flat = unpacked(OPERATIONS[name].function, args, options)
-    xs = []
-    flat = [lowered(a, dtype) for a in flat]
-    for a in flat:
-        if isinstance(a, np.ndarray):
-            x = tg.tensor(a, device=device)
-            x.requires_grad = bool(dtypes.is_inexact(a.dtype))
-            xs.append(x)
-        else:
-            xs.append(there(a, device))
-    found = [y for y in leaves(call(*xs)) if dtypes.is_inexact(y.dtype)]
-    y = total(found) if found else None
-    nodes = [x.node for x in xs if isinstance(x, Tensor) and x.node is not None]
-    if not isinstance(y, Tensor) or y.node is None:
-        return []
-    one = tg.ones((), dtype=y.dtype, device=device)
-    return gradients([y], [one], nodes, create_graph=False, free=True)
+def refused_or(call: Any) -> list[Any] | None:
+    """The tensors that a call gives; None where it refuses."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", np.exceptions.ComplexWarning)  # casts to real numbers
+            return [x for x in shared.leaves(call()) if isinstance(x, tg.Tensor)]
+    except (TypeError, ValueError, tg.TensorgradError):
+        return None
+
+
+def close(got: Any, want: Any, dtype: Any) -> None:
+    """Equal to rounding: 16 units in the last place of the largest number, of inputs or outputs."""
+    if want.dtype.kind in "iub" or not want.size:
+        np.testing.assert_array_equal(got, want)
+        return
+    kinds = [d for d in (want.dtype, dtype) if dtypes.is_inexact(d)]
+    eps = max(dtypes.eps(dtypes.real(d)) for d in kinds)
+    wide = np.complex128 if want.dtype.kind == "c" else np.float64
+    got, want = got.astype(wide), want.astype(wide)
+    scale = np.max(np.abs(want), initial=1.0, where=np.isfinite(want))
+    np.testing.assert_allclose(got, want, rtol=16 * eps, atol=16 * eps * scale)
+
+
+def test_a_kernel_that_is_bypassed_is_found(on_gpu: None, rng: np.random.Generator) -> None:
+    """The check of the paths can fail: it finds a fault that is planted."""
+    import cupy
+
+    x = there(rng.standard_normal((4, 6)))
+    exp, softmax = PRIMITIVES["exp"], PRIMITIVES["softmax"]
+    for primitive, call, bypass in (
+        (exp, lambda: tg.exp(x), lambda a: cupy.exp(a)),
+        (softmax, lambda: tg.softmax(x), lambda a, **_: (cupy.exp(a),) * softmax.nout),
+    ):
+        own = primitive.kernels[cupy.ndarray]
+        with shared.watching(Paths(), place.DEVICE):
+            call()
+        primitive.kernels[cupy.ndarray] = bypass
+        try:
+            with (
+                shared.watching(Paths(), place.DEVICE),
+                pytest.raises(AssertionError, match=primitive.name),
+            ):
+                call()
+        finally:
+            primitive.kernels[cupy.ndarray] = own
 
 
 def arguments(name: str, rng: np.random.Generator) -> tuple[Any, ...]:
@@ -182,7 +270,8 @@ def arguments(name: str, rng: np.random.Generator) -> tuple[Any, ...]:
         "add_along_axis": lambda: PRIMITIVES["add_along_axis"].bind(
             x[:, :1], column, axis=1, shape=(6, 5)),
         "contract": lambda: tg.einsum("ij,kj->ik", x, w), "linear": lambda: tg.linear(x, w),
-        "linear_relu": lambda: tg.linear_relu(x, w, w[:, 0]), "dropout": lambda: tg.dropout(x),
+        "linear_relu": lambda: tg.linear_relu(x, w, w[:, 0]),
+        "linear_gelu": lambda: tg.linear_gelu(x, w, w[:, 0]), "dropout": lambda: tg.dropout(x),
         "softmax_xent": lambda: tg.cross_entropy(x, k),
         "mean_counted": lambda: PRIMITIVES["mean_counted"].bind(
             x[:, 0], k, PRIMITIVES["max"].bind(k, axis=(0,), keepdims=False)),

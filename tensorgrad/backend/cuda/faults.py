@@ -26,20 +26,18 @@ LARGEST = 2**31 - 1
 class Fault:
     """What a word stands for: an operation, the range of its indices (None: any), what to try.
 
-    signed: an index may count from the end. rest: what the word holds while nothing is wrong; where
-    that is 0 a kernel writes 2^31 - 1 - row into it, else the row itself.
+    signed: an index may count from the end. The word is 0 until a kernel writes 2^31 - 1 - row.
     """
 
     op: str
     what: str
     count: int | None
     fix: str
-    rest: int
     signed: bool = False
 
     def error(self, value: int) -> IndexError:
         """The error for what a kernel wrote."""
-        row = LARGEST - value if self.rest == 0 else value
+        row = LARGEST - value
         count = "the size" if self.count is None else self.count
         least = f"-{count}" if self.signed else "0"
         return IndexError(
@@ -56,7 +54,6 @@ class Faults:
         self._first = int(self._words.ctypes.data)
         self._known: dict[Fault, int] = {}
         self._faults: list[Fault] = []
-        self._resting = b""
 
     def word(self, fault: Fault) -> int:
         """The address of the word for a fault."""
@@ -70,20 +67,18 @@ class Faults:
 
     def _add(self, fault: Fault) -> int:
         place = self._known[fault] = len(self._faults)
-        self._words[place] = fault.rest
         self._faults.append(fault)
-        self._resting += fault.rest.to_bytes(4, "little")
         return place
 
     def poll(self) -> None:
         """Raise the error of the first word that a kernel has written to; the word is reset."""
-        resting = self._resting
-        if ctypes.string_at(self._first, len(resting)) == resting:
+        size = 4 * len(self._faults)
+        if ctypes.string_at(self._first, size) == bytes(size):
             return
         for place, fault in enumerate(self._faults):
             found = int(self._words[place])
-            if found != fault.rest:
-                self._words[place] = fault.rest
+            if found:
+                self._words[place] = 0
                 raise fault.error(found)
 
     def wait(self) -> None:

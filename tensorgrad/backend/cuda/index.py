@@ -194,7 +194,7 @@ def _grid(items: int, lanes: int, columns: int, vector: int) -> tuple[int, int]:
 
 
 def _word(op: str, size: int | None) -> int:
-    return faults().word(Fault(op, "an index", size, "indices of the axis", 0, signed=True))
+    return faults().word(Fault(op, "an index", size, "indices of the axis", signed=True))
 
 
 def rows(op: str, table: Array, positions: Array, limit: int) -> Array:

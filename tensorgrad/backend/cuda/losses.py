@@ -104,7 +104,7 @@ Outs = tuple[Array, Array | None, Array, Array]
 
 def _word(rows: _Rows) -> int:
     fix = "labels from 0, or more columns"
-    return faults().word(Fault("cross_entropy", "label", rows.columns, fix, 0))
+    return faults().word(Fault("cross_entropy", "label", rows.columns, fix))
 
 
 def _all_at_once(rows: _Rows, outs: Outs) -> tuple[Array, Array]:

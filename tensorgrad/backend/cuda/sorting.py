@@ -62,8 +62,12 @@ def unique_places(x: Array, axis: int | None, equal_nan: bool) -> tuple[Array, A
 
 
 def ranked(x: Array, *, ranks: tuple[int, ...], out: Array | None = None) -> Any:
-    """The elements of the ranks, ascending, along the last axis."""
-    return written(sort(x, axis=-1)[..., list(ranks)], out)
+    """The elements of the ranks, ascending, along the last axis; NaN where a row has one."""
+    ordered = cupy.sort(_plain(x), -1)
+    found, top = ordered[..., list(ranks)], ordered[..., -1:]
+    if found.dtype.kind == "f":
+        found = cupy.where(cupy.isnan(top), top, found)
+    return written(cast(found, x.dtype) if brain(x) else found, out)
 
 
 def ranked_places(

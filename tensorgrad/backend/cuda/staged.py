@@ -113,7 +113,7 @@ class _Generated:
         ]
         self._word = 0
         if any(e.op == "at" for e in topo(formula.outputs)):
-            fault = Fault(formula.name, "label", extent[1], "labels from 0, or more columns", 0)
+            fault = Fault(formula.name, "label", extent[1], "labels from 0, or more columns")
             self._word = faults().word(fault)
 
     def _shape(self, index: int) -> tuple[int, ...]:

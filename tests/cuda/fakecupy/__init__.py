@@ -137,7 +137,8 @@ def _array_module(*args: Any) -> Any:
 
 def _cupyx() -> dict[str, types.ModuleType]:
     special = _module("cupyx.scipy.special", dict(ufuncs.SPECIAL_UFUNC))
-    scipy = _module("cupyx.scipy", {"special": special})
+    linalg = _module("cupyx.scipy.linalg", functions.scipy_linalg())
+    scipy = _module("cupyx.scipy", {"special": special, "linalg": linalg})
     scatter = {f"scatter_{n}": getattr(ndarray, f"scatter_{n}") for n in ("add", "max", "min")}
     members = {
         **{name: _scatter(method) for name, method in scatter.items()},
@@ -148,7 +149,8 @@ def _cupyx() -> dict[str, types.ModuleType]:
         "rsqrt": ufuncs.ufunc("rsqrt", ["e>e", "f>f", "d>d", "F>F", "D>D"]),
         "scipy": scipy,
     }
-    return {"cupyx": _module("cupyx", members), "cupyx.scipy": scipy, special.__name__: special}
+    inner = {one.__name__: one for one in (scipy, special, linalg)}
+    return {"cupyx": _module("cupyx", members), **inner}
 
 
 def _scatter(method: Any) -> Any:

@@ -271,7 +271,7 @@ class ndarray:  # noqa: N801
         return format(self.get(), spec)
 
     def __reduce__(self) -> Any:
-        raise TypeError("the stand-in for cupy.ndarray is not pickled; try .get()")
+        return uploaded, (self.get(),)
 
     # -- filling ---------------------------------------------------------------------------------
 
@@ -325,6 +325,13 @@ def upload(target: Any, source: Any, ptr: int) -> None:
         return
     taken = source.copy()
     streams.submit(lambda: np.copyto(target, taken), ptr)
+
+
+def uploaded(host: Any) -> ndarray:
+    """A NumPy array in fresh memory of the current device, in its own order of axes."""
+    out = ndarray(host.shape, host.dtype, order="F" if np.isfortran(host) else "C")
+    upload(out._a, host, streams.current_ptr())
+    return out
 
 
 def view(array: ndarray, found: Any) -> ndarray:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from . import streams
-from .array import known, ndarray, operand, produce, quiet, upload
+from .array import known, ndarray, operand, produce, quiet, uploaded
 from .machine import machine
 
 
@@ -123,9 +123,7 @@ def array(
         return produce(lambda: np.array(source, dtype))  # type: ignore[no-any-return]
     host: Any = np.array(obj, dtype, order=order or "K", ndmin=ndmin)
     known(host.dtype)
-    out = ndarray(host.shape, host.dtype, order="F" if np.isfortran(host) else "C")
-    upload(out._a, host, streams.current_ptr())
-    return out
+    return uploaded(host)
 
 
 def _converted(obj: ndarray, dtype: Any, copy: Any, order: Any) -> ndarray:

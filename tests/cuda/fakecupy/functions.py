@@ -285,6 +285,25 @@ def linalg() -> dict[str, Function]:
     return {name: guarded(name, text) for name, text in rows(LINALG).items()}
 
 
+def scipy_linalg() -> dict[str, Function]:
+    """The functions of `cupyx.scipy.linalg` in use: cuBLAS, for one matrix at a time."""
+    import scipy.linalg
+
+    def guarded(name: str, text: str) -> Function:
+        inner = delegate(name, text, getattr(scipy.linalg, name))
+
+        def function(a: Any, *args: Any, **kwargs: Any) -> Any:
+            streams.no_library("cuBLAS")
+            if a.ndim != 2:
+                raise ValueError(f"{name}: got {a.ndim} axes, expected a square matrix")
+            return inner(a, *args, **kwargs)
+
+        return function
+
+    text = "a, b, trans=0, lower=False, unit_diagonal=False, overwrite_b=False, check_finite=False"
+    return {"solve_triangular": guarded("solve_triangular", text)}
+
+
 def fft() -> dict[str, Function]:
     """The functions of `cupy.fft`."""
     names = "fft ifft rfft irfft hfft ihfft fft2 ifft2 rfft2 irfft2 fftn ifftn rfftn irfftn"

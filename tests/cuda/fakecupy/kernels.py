@@ -197,7 +197,7 @@ class Function:
         grid, block = (tuple(max(1, int(n)) for n in sizes) for sizes in (grid, block))
         values = [_argument(a) for a in args]
         run, name, launches = self.run, self.name, machine().launches
-        run._values(values)  # raises TypeError now, also where the launch is only recorded
+        run.check(values)  # raises TypeError now, also where the launch is only recorded
         _addresses(run, values)
         if math.prod(block) > 1024 or shared_mem > run.max_dynamic_shared_size_bytes:
             raise CUDADriverError(1)

@@ -11,6 +11,7 @@ import ctypes
 import itertools
 import threading
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -169,6 +170,12 @@ def play(found: Machine) -> None:
     _CURRENT[-1] = found
 
 
+@cache
+def _bytes(count: int) -> Any:
+    """The ctypes array of that many bytes; made anew each time it would be garbage of a cycle."""
+    return ctypes.c_ubyte * count
+
+
 def bytes_at(address: int, size: int) -> Any:
     """Memory as an array of bytes: of a block where the address lies in one, else of the host."""
     block = machine().find(address)
@@ -177,5 +184,5 @@ def bytes_at(address: int, size: int) -> Any:
         if start + size > block.size:
             raise CUDARuntimeError(700)
         return block.data[start : start + size]
-    host: Any = (ctypes.c_ubyte * size).from_address(address)
+    host: Any = _bytes(size).from_address(address)
     return np.frombuffer(host, np.uint8)

@@ -6,6 +6,7 @@ import ctypes
 import math
 import os
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,12 @@ import numpy as np
 SCHEDULES = ("even", "ascending", "descending", "random")
 LIMITS = {"grid": (2**31 - 1, 65535, 65535), "block": (1024, 1024, 64)}
 SHARED, SHARED_ON_REQUEST = 48 * 1024, 227 * 1024
+
+
+@cache
+def _several(kind: Any, count: int) -> Any:
+    """The type of an array; ctypes makes it anew each time, as garbage for the collector."""
+    return kind * count
 
 
 class KernelError(RuntimeError):
@@ -92,14 +99,14 @@ class Function:
         blocks: Sequence[int] | None = None,
         unordered_blocks: bool = False,
     ) -> None:
-        values = self._values(args)
+        values = self.check(args)
         launch = self._sizes(grid, block, shared_mem)
         launch.schedule, launch.seed = _schedule(schedule or self._schedule, seed)
         launch.unordered_blocks = unordered_blocks
         if blocks is not None:
             chosen = np.array(blocks, np.uint64)
             launch.blocks, launch.n_blocks = chosen.ctypes.data, chosen.size
-        addresses = (ctypes.c_void_p * len(values))(*(ctypes.addressof(v) for v in values))
+        addresses = _several(ctypes.c_void_p, len(values))(*(ctypes.addressof(v) for v in values))
         fault = self._launch(ctypes.byref(launch), addresses)
         if fault is not None:
             raise KernelError(f"{self.name}: {fault.decode()}")
@@ -122,7 +129,8 @@ class Function:
             )
         return launch
 
-    def _values(self, args: Sequence[Any]) -> list[Any]:
+    def check(self, args: Sequence[Any]) -> list[Any]:
+        """The arguments as C values; TypeError for one that is not what the signature says."""
         if len(args) != len(self._arguments):
             raise TypeError(
                 f"{self.name}: got {len(args)} arguments, expected {len(self._arguments)}: "
@@ -139,7 +147,7 @@ class Function:
             raise self._refusal(index, f"{type(given).__name__} {given!r}", parameter)
         if given.dtype.itemsize != parameter.size or parameter.code not in _codes(given.dtype):
             raise self._refusal(index, str(given.dtype), parameter)
-        return (ctypes.c_char * parameter.size).from_buffer_copy(given.tobytes())
+        return _several(ctypes.c_char, parameter.size).from_buffer_copy(given.tobytes())
 
     def _address(self, index: int, given: Any, parameter: _Argument) -> int:
         if given is None:

@@ -44,6 +44,14 @@ class Shifted:
 
 
 @dataclass(frozen=True)
+class Within:
+    """The address `offset` bytes into an array, which is all that may be touched around it."""
+
+    array: Any
+    offset: int
+
+
+@dataclass(frozen=True)
 class Case:
     """One launch; arrays are copied, so that each has an allocation of exactly its size.
 
@@ -117,7 +125,11 @@ def _library(name: str) -> str:
 
 
 def _child(cases: Sequence[Case], sanitize: str) -> subprocess.CompletedProcess[str]:
-    built = [compiled(case.source, [case.kernel], sanitize=sanitize) for case in cases]
+    kernels: dict[str, list[str]] = {}
+    for case in cases:
+        kernels.setdefault(case.source, []).append(case.kernel)
+    made = {text: compiled(text, names, sanitize=sanitize) for text, names in kernels.items()}
+    built = [made[case.source] for case in cases]
     with tempfile.NamedTemporaryFile(suffix=".pickle") as file:
         pickle.dump(list(zip(cases, built)), file)
         file.flush()
@@ -168,5 +180,8 @@ def _fresh(argument: Any) -> Any:
         data = np.ascontiguousarray(argument.array)
         owner = np.empty(data.nbytes + argument.offset, np.uint8)
         owner[argument.offset :] = data.reshape(-1).view(np.uint8)
+        return owner, owner.ctypes.data + argument.offset
+    if isinstance(argument, Within):
+        owner = np.array(argument.array)
         return owner, owner.ctypes.data + argument.offset
     return np.array(argument) if isinstance(argument, np.ndarray) else argument

@@ -1,0 +1,134 @@
+"""Special functions of CuPy arrays by `cupyx.scipy.special`, named as the primitive is.
+
+What CuPy lacks is refused by name. Derivatives of the incomplete functions are the text of
+`backend.incomplete`, on every element of every piece: a choice of elements would ask the host.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import cupy
+import numpy as np
+
+from tensorgrad import dtypes
+from tensorgrad._errors import DeviceError
+from tensorgrad.backend import incomplete
+from tensorgrad.backend.cuda.kernels import brain, cast, written
+from tensorgrad.backend.numpy_special import NAMES, SPHERICAL, flat, result
+
+Array = Any
+
+ABSENT = frozenset(
+    f"""erfi dawsn betaincc betainccinv jv jve yv yve iv ive kv kve hyp2f1 hyp1f1 {SPHERICAL}
+    """.split()
+)
+"""Functions that CuPy 14 does not have."""
+
+REAL = frozenset(
+    """gammaln zeta poch binom beta betaln gammainc gammaincc gammaincinv gammainccinv betainc
+    betaincinv erfcx erfinv erfcinv log_ndtr ndtri expn j0 j1 y0 y1 i0 i1 i0e i1e k0 k1 k0e k1e yn
+    rgamma exp1 expi""".split()
+)
+"""Functions that CuPy has for real numbers alone."""
+
+BLOCK = 2**18
+"""Elements whose quadrature runs at once: some 100 MB an array of points."""
+
+
+def _cupyx(name: str) -> Callable[..., Any]:
+    def kernel(*arrays: Array, out: Array | None = None, **params: Any) -> Any:
+        import cupyx.scipy.special as special  # late: for import time
+
+        if name in REAL and any(a.dtype.kind == "c" for a in arrays):
+            raise DeviceError(
+                f"{name}: got complex arrays on a GPU, where it is known for real numbers alone, "
+                "expected a real dtype; try x.to('cpu')"
+            )
+        return computed(getattr(special, name), arrays, out, **params)
+
+    return kernel
+
+
+def computed(
+    function: Callable[..., Any], arrays: Sequence[Any], out: Any, **params: Any
+) -> Any:
+    """function(*arrays), in the dtype that special functions have and computed in no less."""
+    dtype = result([a.dtype for a in arrays])
+    inner = dtypes.compute(dtype)
+    given = [a if a.dtype == inner else cast(a, inner) for a in arrays]
+    found = function(*given, **params)
+    if found.dtype != dtype and not (found.dtype.kind == "c" and dtype.kind != "c"):
+        found = cast(found, dtype)
+    return written(found, out)
+
+
+def _absent(name: str) -> Callable[..., Any]:
+    def kernel(*arrays: Array, out: Array | None = None, **params: Any) -> Any:
+        raise DeviceError(
+            f"{name}: got arrays on a GPU, where CuPy has no such function, expected arrays of "
+            "the CPU; try x.to('cpu')"
+        )
+
+    return kernel
+
+
+def _mills(x: Array, out: Array | None = None) -> Any:
+    """φ(x) / Φ(x) of the normal distribution."""
+    from cupyx.scipy.special import erfcx  # late: for import time
+
+    return computed(lambda x: (2 / np.pi) ** 0.5 / erfcx(-(0.5**0.5) * x), (x,), out)
+
+
+def _pieces(
+    base: Array, parts: Sequence[tuple[Array, Any]], args: Sequence[Array], safe: Sequence[float]
+) -> Array:
+    """`base`, and each part's function where its mask holds."""
+    for mask, function in parts:
+        given = [cupy.where(mask, a, s) for a, s in zip(args, safe, strict=True)]
+        for start in range(0, len(base), BLOCK):
+            part = slice(start, start + BLOCK)
+            base[part] = cupy.where(mask[part], function(*[a[part] for a in given]), base[part])
+    return base
+
+
+def _incomplete(function: Callable[..., Any], *orders: str) -> Callable[..., Any]:
+    def kernel(*arrays: Array, out: Array | None = None, **params: int) -> Any:
+        import cupyx.scipy.special as special  # late: for import time
+
+        given, shape = flat([cast(a, np.float64) if brain(a) else a for a in arrays], cupy)
+        found = function(cupy, special, *[params[name] for name in orders], *given, pieces=_pieces)
+        return written(cast(found.reshape(shape), result([a.dtype for a in arrays])), out)
+
+    return kernel
+
+
+def _prefix(function: Callable[..., Any]) -> Callable[..., Any]:
+    def whole(xp: Any, sp: Any, *args: Array, pieces: Any) -> Array:
+        inside, known = args[0] >= 0, args[0] >= 0
+        for k, a in enumerate(args):
+            known = known & (a >= 0)
+            inside = inside & (a > 0) & (a < (1.0 if k == 2 else cupy.inf))
+        ends = cupy.where(known, 0.0, cupy.nan)
+        parts = [(inside, lambda *v: function(xp, sp, *v))]
+        return pieces(ends, parts, args, (0.5,) * len(args))
+
+    return _incomplete(whole)
+
+
+globals().update(
+    {
+        f"special.{name}": _absent(name) if name in ABSENT else _cupyx(name)
+        for name in (NAMES + SPHERICAL).split()
+    }
+)
+globals().update(
+    {
+        "special.mills": _mills,
+        "special.gamma_prefix": _prefix(incomplete.gamma_prefix),
+        "special.beta_prefix": _prefix(incomplete.beta_prefix),
+        "special.gammainc_da": _incomplete(incomplete.gamma_derivative, "n"),
+        "special.betainc_dab": _incomplete(incomplete.beta_derivative, "n", "m"),
+    }
+)
