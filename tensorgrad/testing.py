@@ -16,8 +16,8 @@ import numpy as np
 
 from tensorgrad import _config, dtypes
 from tensorgrad._errors import DTypeError, ShapeError, need
-from tensorgrad.core.backward import gradients
-from tensorgrad.core.tensor import Tensor, make
+from tensorgrad.core.backward import gradients, seed
+from tensorgrad.core.tensor import Tensor
 
 __all__ = ["check_grad", "check_gradient", "numerical_gradient"]
 
@@ -44,7 +44,7 @@ def _contract(out: Any, weights: list[Array]) -> Tensor:
     outs = out if isinstance(out, tuple | list) else (out,)
     total: Any = None
     for o, w in zip([o for o in outs if dtypes.is_inexact(o.dtype)], weights):
-        term = (Tensor(w.conj()) * o).sum()
+        term = (Tensor(w.conj()).to(o.device) * o).sum()
         term = term.real if w.dtype.kind == "c" else term
         total = term if total is None else total + term
     return total  # type: ignore[no-any-return]
@@ -66,11 +66,12 @@ def check_grad(
     """
     rng = rng or np.random.default_rng()
     where = _float_positions(arguments)
-    fixed = [np.asarray(a.data if isinstance(a, Tensor) else a) if k in where else a
-             for k, a in enumerate(arguments)]  # fmt: skip
+    homes = {k: (a if isinstance(a, Tensor) else Tensor(a)).device
+             for k, a in enumerate(arguments) if k in where}  # fmt: skip
+    fixed = [_array(a) if k in where else a for k, a in enumerate(arguments)]
     directions = {k: _direction(rng, fixed[k]) for k in where}
     with _config.no_grad():
-        outs = f(*[make(a) if k in where else a for k, a in enumerate(fixed)])
+        outs = f(*[Tensor(a).to(homes[k]) if k in where else a for k, a in enumerate(fixed)])
     outs = outs if isinstance(outs, tuple | list) else (outs,)
     weights = [_direction(rng, o.data) for o in outs if dtypes.is_inexact(o.dtype)]
 
@@ -82,9 +83,9 @@ def check_grad(
 
     for k in range(1, order + 1):
         step = STEPS[k]
-        exact = _derivative(f, at(0.0), where, directions, weights, k)
-        above = _derivative(f, at(step), where, directions, weights, k - 1)
-        below = _derivative(f, at(-step), where, directions, weights, k - 1)
+        exact = _derivative(f, at(0.0), homes, directions, weights, k)
+        above = _derivative(f, at(step), homes, directions, weights, k - 1)
+        below = _derivative(f, at(-step), homes, directions, weights, k - 1)
         estimate = (above - below) / (2 * step)
         scale = max(abs(exact), abs(estimate), abs(above), 1.0)
         if not abs(exact - estimate) <= TOLERANCES[k] * scale:
@@ -106,20 +107,22 @@ def _direction(rng: np.random.Generator, like: Array) -> Array:
 def _derivative(
     f: Callable[..., Any],
     arguments: list[Any],
-    where: list[int],
+    homes: dict[int, str],
     directions: dict[int, Array],
     weights: list[Array],
     order: int,
 ) -> float:
     """The derivative of order `order` of <weights, f> along `directions`, by the tape alone."""
-    leaves = {k: Tensor(arguments[k], requires_grad=True) for k in where}
+    leaves = {k: Tensor(arguments[k]).to(home) for k, home in homes.items()}
+    for leaf in leaves.values():
+        leaf.requires_grad = True
     value = _contract(f(*[leaves.get(k, a) for k, a in enumerate(arguments)]), weights)
     for _ in range(order):
         if value is None or value.node is None:
             return 0.0
         found = gradients(
             [value],
-            [Tensor(np.ones(()))],
+            [seed(value)],
             [leaf.node for leaf in leaves.values() if leaf.node is not None],
             create_graph=True,
             free=False,

@@ -1,17 +1,88 @@
-"""Fixtures of the whole suite: fresh random inputs whose seed is printed when a test fails."""
+"""Fixtures of the whole suite: fresh random inputs whose seed is printed, and the backend."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import place
 import pytest
+
+MARKERS = (
+    "cpu_only(reason): about the CPU alone; left out under --backend cuda and stand-in",
+    "stand_in(reason): about the stand-in for CuPy, or needs its knobs; left out with a real GPU",
+    "gpus(count): needs so many GPUs; skipped with a real machine that has fewer",
+)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--full", action="store_true", help="sweep everything, not a sample")
     parser.addoption("--seed", type=int, default=None, help="repeat a run with the printed seed")
+    parser.addoption(
+        "--backend", choices=place.BACKENDS, default="cpu",
+        help="run the tests of tensors there: a GPU, or the stand-in for one",
+    )  # fmt: skip
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    for marker in MARKERS:
+        config.addinivalue_line("markers", marker)
+    place.choose(config.getoption("--backend"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collect_file(file_path: Path) -> Generator[None, Any, Any]:
+    """No doctests of a test file: where it can't be imported, they skip it without an error."""
+    found = yield
+    tests = file_path.name.startswith("test_")
+    return [c for c in found if not (tests and type(c).__name__ == "DoctestModule")]
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what says nothing about the backend that was asked for."""
+    if place.chosen == "cpu":
+        return
+    left = [item for item in items if not says_something(item)]
+    items[:] = [item for item in items if says_something(item)]
+    config.hook.pytest_deselected(items=left)
+
+
+def says_something(item: pytest.Item) -> bool:
+    """Whether a test is about the chosen backend, one that is not the CPU."""
+    where = place.folder(item.path)
+    if where == "cuda":  # with a GPU: what asks `gpus` for a machine, not what plays one itself
+        module = getattr(item, "module", None)
+        asks = hasattr(module, "gpus") and not hasattr(module, "fakecupy")
+        real = asks and item.get_closest_marker("stand_in") is None
+        return place.chosen == "stand-in" or real
+    return where in place.SHARED and item.get_closest_marker("cpu_only") is None
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    wanted = item.get_closest_marker("gpus")
+    if wanted is not None and place.chosen == "cuda" and place.count() < wanted.args[0]:
+        pytest.skip(f"needs {wanted.args[0]} GPUs")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def device(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The device of every array in shared tests: that of the chosen backend."""
+    if place.chosen == "cpu" or place.folder(request.path) not in place.SHARED:
+        yield "cpu"
+        return
+    with place.machine(), place.on():
+        yield place.DEVICE
+
+
+@pytest.fixture(autouse=True)
+def faults(device: str) -> Iterator[None]:
+    """A fault that a kernel noted belongs to the test that made it, and fails it."""
+    yield
+    if device != "cpu":
+        place.settle()
 
 
 @pytest.fixture

@@ -12,11 +12,11 @@ import pytest
 import tensorgrad as tg
 
 
-def test_moving_to_where_it_is_gives_the_tensor_itself() -> None:
+def test_moving_to_where_it_is_gives_the_tensor_itself(device: str) -> None:
     x = tg.tensor([1.0, 2.0], requires_grad=True)
-    assert x.device == "cpu"
-    assert x.to("cpu") is x
-    assert x.to(tg.device("cpu")) is x
+    assert x.device == device
+    assert x.to(device) is x
+    assert x.to(tg.device(device)) is x
     assert x.to(dtype="float64") is x
 
 
@@ -42,10 +42,10 @@ def test_a_device_that_is_not_there_is_refused(make) -> None:  # type: ignore[no
     )
 
 
-def test_a_block_and_the_environment_set_the_default() -> None:
+def test_a_block_and_the_environment_set_the_default(device: str) -> None:
     with tg.device("nowhere"), pytest.raises(tg.DeviceError, match="got 'nowhere'"):
         tg.zeros((1,))
-    assert tg.zeros((1,)).device == "cpu"
+    assert tg.zeros((1,)).device == device
     code = "import tensorgrad as tg; tg.zeros((1,))"
     found = subprocess.run(
         [sys.executable, "-c", code], env=os.environ | {"TG_DEVICE": "mars"}, capture_output=True,

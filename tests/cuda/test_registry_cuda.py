@@ -33,13 +33,17 @@ SHARED = [
 ]
 """Tests of `tests/ops`, of which a sample runs here too, where the suite runs on the CPU."""
 
-VIEWS = frozenset("reshape transpose broadcast_to flip index real imag".split())
+VIEWS = frozenset(
+    "reshape transpose broadcast_to flip index real imag split unstack diagonal windows".split()
+)
 """Primitives that only look at their array otherwise."""
 
 CUPY = {
     "astype": "a copy of one pass", "copy": "a copy of one pass", "conj": "one pass",
     "concat": "a copy of one pass", "stack": "a copy of one pass", "pad": "a fill and a copy",
     "roll": "copies", "tril": "one pass", "triu": "one pass", "unindex": "a fill and a copy",
+    "undiagonal": "a fill and a copy", "unwindows": "a sum for every place in the shorter axis",
+    "extend": "copies of slices", "fold": "a copy, and sums of slices into it",
     "prod": "one reduction", "any": "one reduction", "all": "one reduction",
     "count_nonzero": "one reduction", "argmax": "one reduction", "argmin": "one reduction",
     "put_along_axis": "of equal indices the last wins, found by a maximum of whole numbers",
