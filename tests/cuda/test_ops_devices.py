@@ -144,3 +144,12 @@ def test_a_training_step_is_captured(gpu: Any, rng: np.random.Generator) -> None
     replayed = [here(captured(x.data, y.data)) for _ in range(3)]
     np.testing.assert_array_equal(replayed, losses[2:])
     captured.close()
+
+
+def test_negative_exponents_of_whole_numbers_are_refused() -> None:
+    with gpus():
+        x = tg.tensor([1, 2, 3], device="cuda")
+        y = x ** tg.tensor([2, -1, 2], device="cuda")
+        with pytest.raises(ValueError, match=r"power: got exponent out of range in row 1"):
+            y.numpy()
+        assert (x ** tg.tensor([2, 0, 1], device="cuda")).tolist() == [1, 1, 3]

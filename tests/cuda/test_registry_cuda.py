@@ -50,6 +50,10 @@ CUPY = {
     "last_along_axis": "of equal indices the last wins, found by a maximum of whole numbers",
     **dict.fromkeys("eigh eigvalsh pinv qr svd svdvals".split(), "cuSOLVER, through CuPy"),
     "triangular": "cuBLAS, through CuPy",
+    **dict.fromkeys("lu_factor lu_packed solve solve_factored inv".split(), "cuSOLVER"),
+    **dict.fromkeys("det slogdet cholesky eig eigvals expm expm_frechet".split(), "cuSOLVER"),
+    "pivot_order": "exchanges of rows of whole numbers",
+    **dict.fromkeys("logm solve_sylvester sqrtm".split(), "refused: CuPy has no Schur form"),
     **dict.fromkeys("transform real_transform real_inverse".split(), "cuFFT, through CuPy"),
 }  # fmt: skip
 """Primitives that run through CuPy's own functions, and why that is enough."""
@@ -85,7 +89,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """A fresh sample of the operations; all of them with --full, or where a test is named."""
     if "operation" not in metafunc.fixturenames:
         return
-    names, config = NAMES, metafunc.config
+    names, config = [n for n in NAMES if n not in shared.REFUSED], metafunc.config
     if not config.getoption("--full") and not any("[" in a for a in config.args):
         names = sorted(random.SystemRandom().sample(names, DRAWN))
     metafunc.parametrize("operation", names)
@@ -194,7 +198,6 @@ def test_every_dtype_gives_what_the_cpu_gives(
 LACKING_DTYPES = {
     **{(name, "complex64"): "CuPy has erf for real numbers" for name in (*shared.LACKING, "gelu")},
     ("relu6", "bool"): "the CPU has no bool to hold its 6, and a GPU needs none",
-    ("power", "int32"): "only the CPU looks whether an exponent is negative before it computes",
 }
 """Operations that one of the two refuses in a dtype which the other takes, and why."""
 

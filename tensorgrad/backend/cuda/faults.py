@@ -34,13 +34,14 @@ class Fault:
     count: int | None
     fix: str
     signed: bool = False
+    kind: type[Exception] = IndexError
 
-    def error(self, value: int) -> IndexError:
+    def error(self, value: int) -> Exception:
         """The error for what a kernel wrote."""
         row = LARGEST - value
         count = "the size" if self.count is None else self.count
         least = f"-{count}" if self.signed else "0"
-        return IndexError(
+        return self.kind(
             f"{self.op}: got {self.what} out of range in row {row}, expected "
             f"{least} <= {self.what} < {count}; try {self.fix}"
         )

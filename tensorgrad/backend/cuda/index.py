@@ -8,7 +8,7 @@ function takes `out=`: None, or an array of the result's shape and dtype to writ
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import cupy
@@ -143,6 +143,19 @@ def check(op: str, labels: Array, count: int) -> None:
         rows(op, cupy.empty((count, 1), np.uint8), launch.contiguous(places).reshape(-1), count)
 
 
+def with_whole_powers(power: Callable[..., Any]) -> Callable[..., Any]:
+    """x ** y that reports negative exponents of whole numbers, which NumPy refuses."""
+    fault = Fault("power", "exponent", 2**63, "x.astype(float) ** y", kind=ValueError)
+
+    def run(x: Array, y: Array, out: Array | None = None) -> Any:
+        if y.dtype.kind == "i" and x.dtype.kind in "iub" and y.size:
+            places = launch.contiguous(cupy.where(y < 0, OUTSIDE, 0).astype(np.int64)).reshape(-1)
+            _gathered(cupy.empty((1, 1), np.uint8), places, faults().word(fault))
+        return power(x, y, out=out)
+
+    return run
+
+
 # -- rows of a table ---------------------------------------------------------------------------
 
 
@@ -199,6 +212,10 @@ def _word(op: str, size: int | None) -> int:
 
 def rows(op: str, table: Array, positions: Array, limit: int) -> Array:
     """table[positions] for a contiguous (count, columns) table; `limit` is for the error's text."""
+    return _gathered(table, positions, _word(op, limit))
+
+
+def _gathered(table: Array, positions: Array, word: int) -> Array:
     size = table.itemsize
     columns = table.shape[1] * (2 if size == 16 else 1)
     size = min(size, 8)
@@ -214,7 +231,7 @@ def rows(op: str, table: Array, positions: Array, limit: int) -> Array:
         launch.address(table),
         launch.address(positions),
         launch.address(found),
-        _word(op, limit),
+        word,
         np.int64(positions.size),
         np.int64(table.shape[0]),
         np.int32(columns),

@@ -272,8 +272,11 @@ def functions() -> dict[str, Function]:
 def linalg() -> dict[str, Function]:
     """The functions of `cupy.linalg`: cuSOLVER and cuBLAS, so none while a stream captures."""
 
+    bodies = {"eig": _complex(np.linalg.eig), "eigvals": _complex(np.linalg.eigvals)}
+    bodies["solve"] = _solve
+
     def guarded(name: str, text: str) -> Function:
-        inner = delegate(name, text, getattr(np.linalg, name))
+        inner = delegate(name, text, bodies.get(name) or getattr(np.linalg, name))
 
         def function(*args: Any, **kwargs: Any) -> Any:
             if name != "norm":
@@ -285,6 +288,26 @@ def linalg() -> dict[str, Function]:
     return {name: guarded(name, text) for name, text in rows(LINALG).items()}
 
 
+def _complex(body: Function) -> Function:
+    """NumPy's function with results that are complex for every matrix."""
+
+    def function(a: Any) -> Any:
+        found = body(a)
+        kind = np.result_type(a, np.complex64)
+        return (
+            tuple(x.astype(kind) for x in found) if isinstance(found, tuple) else found.astype(kind)
+        )
+
+    return function
+
+
+def _solve(a: Any, b: Any) -> Any:
+    """NumPy's, for right-hand sides with the matrices' own leading axes alone."""
+    if b.ndim > 1 and a.shape[:-1] != b.shape[:-1]:
+        raise ValueError("a must have (..., M, M) shape and b must have (..., M, K)")
+    return np.linalg.solve(a, b)
+
+
 def scipy_linalg() -> dict[str, Function]:
     """The functions of `cupyx.scipy.linalg` in use: cuBLAS, for one matrix at a time."""
     import scipy.linalg
@@ -294,14 +317,20 @@ def scipy_linalg() -> dict[str, Function]:
 
         def function(a: Any, *args: Any, **kwargs: Any) -> Any:
             streams.no_library("cuBLAS")
-            if a.ndim != 2:
-                raise ValueError(f"{name}: got {a.ndim} axes, expected a square matrix")
+            matrix = a[0] if isinstance(a, tuple) else a
+            if matrix.ndim != 2:
+                raise ValueError(f"{name}: got {matrix.ndim} axes, expected a square matrix")
             return inner(a, *args, **kwargs)
 
         return function
 
     text = "a, b, trans=0, lower=False, unit_diagonal=False, overwrite_b=False, check_finite=False"
-    return {"solve_triangular": guarded("solve_triangular", text)}
+    rest = "overwrite_b=False, check_finite=True"
+    return {
+        "solve_triangular": guarded("solve_triangular", text),
+        "lu_factor": guarded("lu_factor", "a, overwrite_a=False, check_finite=True"),
+        "lu_solve": guarded("lu_solve", f"lu_and_piv, b, trans=0, {rest}"),
+    }
 
 
 def fft() -> dict[str, Function]:

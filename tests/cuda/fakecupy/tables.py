@@ -305,7 +305,9 @@ view: self, dtype=None, type=None
 LINALG = """
 cholesky: a
 det: a
+eig: a
 eigh: a, UPLO='L'
+eigvals: a
 eigvalsh: a, UPLO='L'
 inv: a
 lstsq: a, b, rcond=None
