@@ -31,8 +31,40 @@ from tensorgrad._errors import (
 from tensorgrad.backend.threads import get_num_threads, set_num_threads
 from tensorgrad.core.registry import OPERATIONS
 from tensorgrad.core.tensor import Tensor
-from tensorgrad.dtypes import set_default_dtype
+from tensorgrad.dtypes import (
+    complex64,
+    complex128,
+    float16,
+    float32,
+    float64,
+    int8,
+    int16,
+    int32,
+    int64,
+    set_default_dtype,
+    uint8,
+    uint16,
+    uint32,
+    uint64,
+)
+from tensorgrad.ops.array_api import (
+    __array_api_version__,
+    __array_namespace_info__,
+    bool,
+    broadcast_shapes,
+    can_cast,
+    e,
+    finfo,
+    iinfo,
+    inf,
+    isdtype,
+    nan,
+    newaxis,
+    pi,
+    result_type,
+)
 from tensorgrad.ops.create import from_numpy
+from tensorgrad.ops.exchange import from_dlpack
 from tensorgrad.ops.operators import ALIASES
 from tensorgrad.ops.random import (
     Generator,
@@ -72,31 +104,59 @@ __all__ = [
     "ShapeError",
     "Tensor",
     "TensorgradError",
+    "__array_api_version__",
+    "__array_namespace_info__",
     "bernoulli",
+    "bool",
+    "broadcast_shapes",
+    "can_cast",
     "checkpoint",
+    "complex64",
+    "complex128",
     "default_generator",
     "device",
     "dtypes",
+    "e",
     "enable_grad",
+    "finfo",
+    "float16",
+    "float32",
+    "float64",
+    "from_dlpack",
     "from_numpy",
     "fuse",
     "get_float32_matmul_precision",
     "get_num_threads",
     "grad",
+    "iinfo",
+    "inf",
+    "int8",
+    "int16",
+    "int32",
+    "int64",
     "integers",
+    "isdtype",
     "jvp",
     "manual_seed",
+    "nan",
+    "newaxis",
     "no_grad",
     "normal",
     "ops",
     "permutation",
+    "pi",
     "rand",
     "randint",
     "randn",
+    "result_type",
     "set_default_dtype",
     "set_float32_matmul_precision",
     "set_num_threads",
     "show",
+    "uint8",
+    "uint16",
+    "uint32",
+    "uint64",
     "uniform",
     "value_and_grad",
     "vjp",
@@ -106,10 +166,12 @@ __all__.extend(sorted({*ALIASES, *_own}))
 
 
 def __getattr__(name: str) -> Any:
+    if name == "bfloat16":
+        return dtypes.bfloat16()
     if name in PACKAGES:
         return importlib.import_module(f"tensorgrad.{name}")
     raise AttributeError(f"module 'tensorgrad' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*__all__, *PACKAGES})
+    return sorted({*__all__, *PACKAGES, "bfloat16"})

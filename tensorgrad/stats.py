@@ -1,8 +1,11 @@
-"""Log-densities and cumulative functions of the common distributions."""
+"""Log-densities and cumulative functions of the common distributions: `norm.logpdf(x, loc=m)`."""
 
 from tensorgrad.core.registry import names_in
 from tensorgrad.ops import protocols
 
 protocols.load("stats")
-globals().update(names_in("stats"))
-__all__ = sorted(names_in("stats"))  # noqa: PLE0605
+
+from tensorgrad.ops.stats import DISTRIBUTIONS  # noqa: E402
+
+globals().update({**names_in("stats"), **DISTRIBUTIONS})
+__all__ = sorted({**names_in("stats"), **DISTRIBUTIONS})  # noqa: PLE0605

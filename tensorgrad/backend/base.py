@@ -172,6 +172,15 @@ def to_numpy(array: Array, dtype: Any = None, copy: bool | None = None) -> Any:
     return found.copy() if copy else found
 
 
+def opaque(value: Any) -> Any:
+    """An array of NumPy without axes that holds one object."""
+    import numpy as np  # late: this page is about no kind of array
+
+    found = np.empty((), object)
+    found[()] = value
+    return found
+
+
 def text(array: Array) -> str:
     """The array as a person reads it: its values, and the dtype where it is not float64."""
     shown = repr(of(array).to_numpy(array))

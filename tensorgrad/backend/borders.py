@@ -7,11 +7,13 @@ border is a few slices, forwards or backwards, of the array inside it.
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
 from tensorgrad import shapes
 
+Numbers = np.ndarray[Any, Any]
 Widths = tuple[tuple[int, int], ...]
 Pieces = tuple[tuple[slice, slice], ...]
 
@@ -24,7 +26,7 @@ def inside(shape: shapes.Shape, widths: Widths, first: int) -> tuple[slice, ...]
     )
 
 
-def _sources(size: int, places: np.ndarray, mode: str) -> np.ndarray:
+def _sources(size: int, places: Numbers, mode: str) -> Numbers:
     """Which of `size` elements stands at a place before 0 or behind the last."""
     if mode == "edge" or (mode == "reflect" and size == 1):
         return np.clip(places, 0, size - 1)

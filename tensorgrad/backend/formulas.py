@@ -40,6 +40,13 @@ def _place(x: Any) -> Any:
     return -rmax(where(hit, -cast(iota(), "f"), -float("inf")))
 
 
+def _largest_number(x: Any) -> Any:
+    """The largest element that is a number; NaN where none is."""
+    nan, inf = float("nan"), float("inf")
+    none = rsum(where(call("isnan", x), 0.0, 1.0)) == 0.0
+    return where(none, nan, rmax(where(call("isnan", x), -inf, x)))
+
+
 def gelu_tanh(x: Any) -> Any:
     """x Φ(x) with tanh for the normal distribution function (Hendrycks 2016)."""
     return 0.5 * x * (1 + call("tanh", math.sqrt(2 / math.pi) * (x + 0.044715 * (x * x * x))))
@@ -52,6 +59,8 @@ RELU_VJP = Formula.trace("relu_vjp", lambda y, ct: where(y <= 0, 0, ct), [_Y, _C
 SUM = Formula.trace("sum", rsum, [_X])
 MAX = Formula.trace("max", rmax, [_X])
 MIN = Formula.trace("min", lambda x: -rmax(-x), [_X])
+NANMAX = Formula.trace("nanmax", _largest_number, [_X])
+NANMIN = Formula.trace("nanmin", lambda x: -_largest_number(-x), [_X])
 ARGMAX = Formula.trace("argmax", _place, [_X])
 ARGMIN = Formula.trace("argmin", lambda x: _place(-x), [_X])
 SUM_ROWS = Formula.trace("sum_rows", isum, [_X])

@@ -19,7 +19,7 @@ import numpy as np
 
 Array = Any
 
-NODES, TAIL = 48, 36.0
+NODES, TAIL = 40, 36.0
 """Points of the rule, and the exponent at which the tail is cut: e^-36 = 2e-16."""
 
 RAISED = 4
@@ -88,6 +88,8 @@ def polygamma(sp: Any, k: int, z: Array) -> Array:
 
 def gamma_prefix(xp: Any, sp: Any, a: Array, x: Array) -> Array:
     """x^a e^-x / Γ(a)."""
+    if xp is np and a.max() < 10:
+        return xp.exp(a * xp.log(x) - x - sp.gammaln(a))
     fall = _fall(xp, (x - a) / a, x / a)
     return xp.sqrt(a / (2 * math.pi)) * xp.exp(-a * fall - _log_gamma_star(xp, sp, a))
 
@@ -112,13 +114,13 @@ def bell(n: int, m: int, kappa: Callable[[int, int], Any]) -> Any:
         for i in range(n + 1):
             if i:
                 known[i, j] = sum(
-                    math.comb(i - 1, k) * math.comb(j, l) * known[i - 1 - k, j - l]
-                    * kappa(k + 1, l)
-                    for k in range(i) for l in range(j + 1)
+                    math.comb(i - 1, k) * math.comb(j, h) * known[i - 1 - k, j - h]
+                    * kappa(k + 1, h)
+                    for k in range(i) for h in range(j + 1)
                 )  # fmt: skip
             elif j:
                 known[i, j] = sum(
-                    math.comb(j - 1, l) * known[0, j - 1 - l] * kappa(0, l + 1) for l in range(j)
+                    math.comb(j - 1, h) * known[0, j - 1 - h] * kappa(0, h + 1) for h in range(j)
                 )
     return known[n, m]
 

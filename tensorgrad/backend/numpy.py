@@ -39,7 +39,20 @@ KERNEL_MODULES = (
     numpy_random,
     numpy_create,
 )
-LATER = ("fft", "linalg", "decompositions", "special", "signal", "cumulative", "sorting")
+COPYING = (numpy_kernels, numpy_index)
+"""Modules whose results are new arrays of NumPy's own functions, which recycled memory suits."""
+
+LATER = (
+    "exchange", "calculus",
+    "convolve",
+    "fft",
+    "linalg",
+    "decompositions",
+    "special",
+    "signal",
+    "cumulative",
+    "sorting", "sparse", "interpolate",
+)
 """Families whose kernels (`numpy_fft` ...) are imported when one of them is first asked for."""
 
 _KNOWN = frozenset(np.dtype(name) for name in dtypes.NAMES if name != "bfloat16")
@@ -56,8 +69,8 @@ class NumpyBackend:
         for module in KERNEL_MODULES:
             found = getattr(module, name, None)
             if found is not None:
-                return found  # type: ignore[no-any-return]
-        return base.later(f"{__name__}_", LATER, name)
+                return memory.recycling(found) if module in COPYING else found
+        return memory.recycling(base.later(f"{__name__}_", LATER, name))
 
     def pull(self, name: str) -> Callable[..., Any] | None:
         return getattr(numpy_pulls, name, None)
@@ -110,8 +123,12 @@ class NumpyBackend:
     def add(self, a: Array, b: Array) -> Array:
         return np.asarray(self._added(a, b))
 
+    @cached_property
+    def _conjugated(self) -> Callable[..., Any]:
+        return memory.recycling(np.conjugate)
+
     def conj(self, a: Array) -> Array:
-        return np.asarray(np.conjugate(a))
+        return np.asarray(self._conjugated(a))
 
     def conform(self, ct: Array, shape: tuple[int, ...], dtype: Any) -> Array:
         ct = np.asarray(ct)

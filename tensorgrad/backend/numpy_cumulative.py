@@ -22,7 +22,42 @@ def _accumulated(ufunc: Any, x: Array, axis: int, dtype: Any, out: Array | None)
     return written(ufunc.accumulate(x.astype(np.float32), axis).astype(x.dtype), out)
 
 
+def _generated(name: str, dtype: Any) -> Any:
+    from tensorgrad.codegen.recurrence import running  # late: for import time
+
+    return running(name, dtype)
+
+
+LARGE = 4096
+"""Elements from which generated code is faster, its call included."""
+
+
+def swift(name: str, x: Array, axis: int, reverse: bool) -> Array | None:
+    """The running sum or product along a last axis, by generated code; None where it is slower."""
+    if x.size < LARGE or axis != x.ndim - 1:
+        return None
+    run = _generated(name, x.dtype)
+    if run is None:
+        return None
+    found = np.empty(x.shape, x.dtype)
+    x = np.ascontiguousarray(x)
+    run(x, x, found, reverse)
+    return found
+
+
+def cumsum(x: Array, *, axis: int, out: Array | None = None) -> Any:
+    found = swift("sum", x, axis, False)
+    if found is not None:
+        return written(found, out)
+    if not dtypes.is_half(x.dtype):
+        return np.cumsum(x, axis, None, out)
+    return written(np.cumsum(x, axis, np.float32).astype(x.dtype), out)
+
+
 def cumprod(x: Array, *, axis: int, out: Array | None = None) -> Any:
+    found = swift("product", x, axis, False)
+    if found is not None:
+        return written(found, out)
     if not dtypes.is_half(x.dtype):
         return np.cumprod(x, axis, None, out)
     return written(np.cumprod(x, axis, np.float32).astype(x.dtype), out)
@@ -45,20 +80,19 @@ def logcumsumexp(x: Array, *, axis: int, out: Array | None = None) -> Any:
 
 def recurrence(a: Array, b: Array, *, reverse: bool, out: Array | None = None) -> Any:
     """s_j = a_j s_(j-1) + b_j along the last axis; in reverse u_j = b_j + a_(j+1) u_(j+1)."""
-    from tensorgrad.codegen.recurrence import recurrence as generated  # late: for import time
-
-    computed = dtypes.compute(np.result_type(a.dtype, b.dtype))
-    run = generated(computed)
-    given = [np.ascontiguousarray(x, computed) for x in (a, b)]
+    result = np.result_type(a.dtype, b.dtype)
+    computed = dtypes.compute(result)
+    run = _generated("recurrence", computed)
+    a, b = (np.ascontiguousarray(x, computed) for x in (a, b))
     if run is None or not b.ndim:
-        found = scanned(np, *given, reverse)
+        found = scanned(np, a, b, reverse)
     else:
         found = np.empty(b.shape, computed)
-        run(*given, found, reverse)
-    return written(found.astype(b.dtype, copy=False), out)
+        run(a, b, found, reverse)
+    return written(found.astype(result, copy=False), out)
 
 
-def scanned(xp: Any, a: Array, b: Array, reverse: bool) -> Array:
+def scanned(xp: Any, a: Any, b: Any, reverse: bool) -> Any:
     """The recurrence by whole-array operations: pairs are joined, and the pairs solved likewise.
 
     (a, b) followed by (c, d) is (c a, c b + d): O(n) work in O(log n) steps.
@@ -66,15 +100,22 @@ def scanned(xp: Any, a: Array, b: Array, reverse: bool) -> Array:
     backwards = (..., slice(None, None, -1))
     if reverse:
         return scanned(xp, xp.roll(a[backwards], 1, -1), b[backwards], False)[backwards]
+    if not b.size:
+        return b.copy()
+    a = a.copy()
+    a[..., 0] = 0  # it is read by nobody, and may be anything
+    return _pairs(xp, a, b)
+
+
+def _pairs(xp: Any, a: Any, b: Any) -> Any:
+    """s_j = a_j s_(j-1) + b_j with a_0 = 0."""
     n = b.shape[-1]
     if n < 2:
         return b.copy()
     half = n - n % 2
     even, odd = (..., slice(0, half, 2)), (..., slice(1, None, 2))
     found = xp.empty(b.shape, b.dtype)
-    factors = a[odd] * a[even]
-    factors[..., 0] = 0
-    found[odd] = scanned(xp, factors, a[odd] * b[even] + b[odd], False)
+    found[odd] = _pairs(xp, a[odd] * a[even], a[odd] * b[even] + b[odd])
     found[..., 0] = b[..., 0]
     later = (..., slice(2, None, 2))
     found[later] = a[later] * found[odd][..., : found[later].shape[-1]] + b[later]

@@ -40,16 +40,45 @@ def pinv(a: Array, *, rcond: float, hermitian: bool, out: Array | None = None) -
     return written(np.linalg.pinv(a, rcond, hermitian), out)
 
 
+SMALL = 32
+"""The order below which a stack is solved by one call: LAPACK's calls cost more than the work."""
+
+
 def triangular(
     a: Array, b: Array, *, code: str, lower: bool, unit: bool, out: Array | None = None
 ) -> Any:
-    """x of op(a) x = b by LAPACK's trtrs, matrix by matrix; infinities where op(a) is singular."""
+    """x of op(a) x = b; infinities where op(a) is singular."""
+    if a.shape[-1] < SMALL and a.ndim > 2:
+        part = np.tril(a, -1 if unit else 0) if lower else np.triu(a, 1 if unit else 0)
+        part = part + np.eye(a.shape[-1], dtype=a.dtype) if unit else part
+        part = part if code == "N" else part.swapaxes(-1, -2)
+        try:
+            return written(np.linalg.solve(part.conj() if code == "C" else part, b), out)
+        except np.linalg.LinAlgError:  # each for itself, since only some may be singular
+            pass
+    return written(_by_lapack(a, b, code, lower, unit), out)
+
+
+def _by_lapack(a: Array, b: Array, code: str, lower: bool, unit: bool) -> Array:
+    """LAPACK's trtrs, matrix by matrix: the transposes are what it takes without a copy."""
     from scipy.linalg import get_lapack_funcs  # late: for import time
 
-    found = np.empty(b.shape, b.dtype) if out is None else out
     (trtrs,) = get_lapack_funcs(("trtrs",), dtype=a.dtype)
-    transposed = {"N": 0, "T": 1, "C": 2}[code]
+    found = np.array(b.swapaxes(-1, -2), order="C")
     for place in np.ndindex(a.shape[:-2]):
-        x, singular = trtrs(a[place], b[place], int(lower), transposed, int(unit))
-        found[place] = np.inf if singular else x
-    return found
+        one, right = a[place], found[place]
+        # By columns A is what it is; by rows, LAPACK sees its transpose.
+        by_rows = not one.flags.f_contiguous
+        turned = code == "C" and by_rows and b.dtype.kind == "c"  # A^H x = b: A^T conj(x) = conj(b)
+        if turned:
+            np.conjugate(right, right)
+        transposed = {"N": 1, "T": 0, "C": 0} if by_rows else {"N": 0, "T": 1, "C": 2}
+        matrix = one.T if by_rows else one
+        _, singular = trtrs(
+            matrix, right.T, int(lower != by_rows), transposed[code], int(unit), overwrite_b=1
+        )
+        if singular:
+            right[...] = np.inf
+        elif turned:
+            np.conjugate(right, right)
+    return found.swapaxes(-1, -2)

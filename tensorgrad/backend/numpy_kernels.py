@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tensorgrad import dtypes, shapes
-from tensorgrad.backend import base
+from tensorgrad.backend import base, memory
 from tensorgrad.backend.borders import Widths, borders, inside, on_diagonal, slid
 
 Array = np.ndarray[Any, Any]
@@ -83,13 +83,27 @@ def total(
     return written(ufunc.reduce(x, axis, np.float32, None, keepdims).astype(x.dtype), out)
 
 
+NARROW = 8
+"""Elements of a row up to which NumPy's sum of each costs more than a sum of their columns."""
+
+
+def _narrow(x: Array) -> Array:
+    """The sums of short rows, column after column, kept as an axis of length 1."""
+    total: Any = x[..., 0].astype(np.float32 if dtypes.is_half(x.dtype) else x.dtype)
+    for k in range(1, x.shape[-1]):
+        total += x[..., k]
+    return total.astype(x.dtype, copy=False)[..., None]  # type: ignore[no-any-return]
+
+
 def sum_to(x: Array, *, shape: shapes.Shape, out: Array | None = None) -> Any:
     """Sums where `shape` has length 1 and x has not; repeats where it is the other way round."""
     if x.ndim < len(shape):
         x = x.reshape((1,) * (len(shape) - x.ndim) + x.shape)
     lead = x.ndim - len(shape)
     axes = shapes.broadcast_axes(shape, x.shape)
-    if axes:
+    if axes == (x.ndim - 1,) and 1 < x.shape[-1] <= NARROW and x.size >= memory.ELEMENTS:
+        x = _narrow(x)
+    elif axes:
         x = np.asarray(total(np.add, x, axes, x.dtype, True, None))
     x = x.reshape(x.shape[lead:])
     return written(x if x.shape == shape else np.broadcast_to(x, shape), out)
@@ -142,7 +156,8 @@ def _all_written(parts: tuple[Array, ...], out: tuple[Array, ...] | None) -> Any
 
 
 def split(x: Array, *, axis: int, ends: shapes.Shape, nout: int, out: Any = None) -> Any:
-    lead, parts, start = (slice(None),) * axis, [], 0
+    lead, start = (slice(None),) * axis, 0
+    parts: list[Array] = []
     for end in ends:
         parts.append(x[(*lead, slice(start, end))])
         start = end
@@ -150,19 +165,14 @@ def split(x: Array, *, axis: int, ends: shapes.Shape, nout: int, out: Any = None
 
 
 def unstack(x: Array, *, axis: int, nout: int, out: Any = None) -> Any:
-    if not axis:
-        return _all_written(tuple(x), out)
-    lead = (slice(None),) * axis
-    return _all_written(tuple([x[(*lead, k)] for k in range(nout)]), out)
+    return _all_written(tuple(np.moveaxis(x, axis, 0)), out)
 
 
 def diagonal(x: Array, *, offset: int, out: Array | None = None) -> Any:
     return written(x.diagonal(offset, -2, -1), out)
 
 
-def undiagonal(
-    ct: Array, *, offset: int, shape: shapes.Shape, out: Array | None = None
-) -> Any:
+def undiagonal(ct: Array, *, offset: int, shape: shapes.Shape, out: Array | None = None) -> Any:
     """Zeros of `shape` with ct on a diagonal of the last two axes."""
     if out is not None:
         return written(undiagonal(ct, offset=offset, shape=shape), out)
@@ -176,9 +186,13 @@ def windows(x: Array, *, axis: int, size: int, out: Array | None = None) -> Any:
     return written(np.lib.stride_tricks.sliding_window_view(x, size, axis), out)
 
 
-def unwindows(ct: Array, *, axis: int, size: int, out: Array | None = None) -> Any:
+BLOCK = 2**16
+"""Elements of windows that are added in one go."""
+
+
+def unwindows(ct: Array, *, axis: int, out: Array | None = None) -> Any:
     """Σ of the windows' cotangents where they lie, along whichever of the two axes is shorter."""
-    count = ct.shape[axis]
+    count, size = ct.shape[axis], ct.shape[-1]
     shape = (*ct.shape[:axis], count + size - 1, *ct.shape[axis + 1 : -1])
     wide = np.float32 if dtypes.is_half(ct.dtype) else ct.dtype
     found: Array = np.zeros(shape, wide)
@@ -186,8 +200,12 @@ def unwindows(ct: Array, *, axis: int, size: int, out: Array | None = None) -> A
     if size > count:
         ct = ct.swapaxes(axis, -1)
         size, count = count, size
-    for k in range(size):
-        found[(*lead, slice(k, k + count))] += ct[..., k]
+    length = max(1, BLOCK // max(1, size * shapes.size(shape) // max(1, shape[axis])))
+    for start in range(0, count, length):  # a block stays in the cache while its columns are added
+        stop = min(start + length, count)
+        part = ct[(*lead, slice(start, stop))]
+        for k in range(size):
+            found[(*lead, slice(start + k, stop + k))] += part[..., k]
     return written(found if wide == ct.dtype else found.astype(ct.dtype), out)
 
 

@@ -15,10 +15,15 @@ from typing import Any
 
 import numpy as np
 
-from tensorgrad.backend import formulas, numpy_losses, numpy_products, numpy_reduce
+from tensorgrad.backend import formulas, memory, numpy_losses, numpy_products, numpy_reduce
 from tensorgrad.backend.blas import DOOR
 from tensorgrad.backend.numpy_formula import ElementwiseKernel
 from tensorgrad.backend.numpy_reduce import WIDE
+from tensorgrad.backend.numpy_running_pulls import cummax as cummax
+from tensorgrad.backend.numpy_running_pulls import cummin as cummin
+from tensorgrad.backend.numpy_running_pulls import cumprod as cumprod
+from tensorgrad.backend.numpy_running_pulls import cumsum as cumsum
+from tensorgrad.backend.numpy_running_pulls import prod as prod
 from tensorgrad.backend.numpy_staged import DONE, PART, ReduceKernel
 
 Array = np.ndarray[Any, Any]
@@ -42,7 +47,7 @@ def _extreme(
     return [(0, numpy_reduce.shared(ct, saved[0], saved[1], node.params["axis"]))]
 
 
-max = min = _extreme
+max = min = nanmax = nanmin = _extreme
 
 
 def index(
@@ -57,10 +62,9 @@ def index(
         held[key] += ct
         return [(0, held)]
     found = into(0)
-    if found is not None:
-        found.fill(0)
-    else:
-        found = into.keep(0, np.zeros(parent.shape, ct.dtype))
+    if found is None:
+        found = into.keep(0, memory.empty(parent.shape, ct.dtype))
+    found.fill(0)
     found[key] = ct
     return [(0, found)]
 

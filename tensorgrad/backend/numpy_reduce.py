@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tensorgrad import dtypes, shapes
+from tensorgrad import shapes
 from tensorgrad.backend import formulas
 from tensorgrad.backend.numpy_kernels import total, written
 from tensorgrad.backend.numpy_staged import ReduceKernel
@@ -21,13 +21,21 @@ WIDE = frozenset((np.dtype(np.float32), np.dtype(np.float64)))
 
 _maximum: Any = np.maximum
 _minimum: Any = np.minimum
+_fmax: Any = np.fmax
+_fmin: Any = np.fmin
 _or: Any = np.logical_or
 _and: Any = np.logical_and
 
 
-SUM, MAX, MIN = (
+SUM, MAX, MIN, NANMAX, NANMIN = (
     ReduceKernel(formula, order=1)  # warnings are the caller's
-    for formula in (formulas.SUM, formulas.MAX, formulas.MIN)
+    for formula in (
+        formulas.SUM,
+        formulas.MAX,
+        formulas.MIN,
+        formulas.NANMAX,
+        formulas.NANMIN,
+    )
 )
 
 
@@ -66,6 +74,18 @@ def min(x: Array, *, axis: Axes, keepdims: bool, out: Array | None = None) -> An
     return _minimum.reduce(x, axis, None, out, keepdims)
 
 
+def nanmax(x: Array, *, axis: Axes, keepdims: bool, out: Array | None = None) -> Any:
+    if staged(x, axis):
+        return _reduced(NANMAX, x, axis, keepdims, out)
+    return _fmax.reduce(x, axis, None, out, keepdims)
+
+
+def nanmin(x: Array, *, axis: Axes, keepdims: bool, out: Array | None = None) -> Any:
+    if staged(x, axis):
+        return _reduced(NANMIN, x, axis, keepdims, out)
+    return _fmin.reduce(x, axis, None, out, keepdims)
+
+
 def any(x: Array, *, axis: Axes, keepdims: bool, out: Array | None = None) -> Any:
     return _or.reduce(x, axis, np.bool_, out, keepdims)
 
@@ -90,6 +110,14 @@ def argmin(x: Array, *, axis: int | None, keepdims: bool, out: Array | None = No
     return np.argmin(x, axis, out, keepdims=keepdims)
 
 
+def nanargmax(x: Array, *, axis: int | None, keepdims: bool, out: Array | None = None) -> Any:
+    return np.nanargmax(x, axis, out, keepdims=keepdims)
+
+
+def nanargmin(x: Array, *, axis: int | None, keepdims: bool, out: Array | None = None) -> Any:
+    return np.nanargmin(x, axis, out, keepdims=keepdims)
+
+
 def _strided(x: Array, axis: int | None) -> bool:
     """Whether NumPy would turn the array first, which takes it ten times as long as we do.
 
@@ -105,12 +133,6 @@ def _strided(x: Array, axis: int | None) -> bool:
 
 _LARGEST = ReduceKernel(formulas.ARGMAX, order=1)
 _SMALLEST = ReduceKernel(formulas.ARGMIN, order=1)
-
-
-def cumsum(x: Array, *, axis: int, out: Array | None = None) -> Any:
-    if not dtypes.is_half(x.dtype):
-        return np.cumsum(x, axis, None, out)
-    return written(np.cumsum(x, axis, np.float32).astype(x.dtype), out)
 
 
 _SHARES = ReduceKernel(formulas.TIE_SHARES, order=1)

@@ -17,6 +17,10 @@ SMALL = 512
 """Elements along an axis below which the stable sort is the fast one."""
 
 
+SEVERAL = 6
+"""Ranks from which a whole sort takes no longer than a partition by all of them."""
+
+
 def plain(x: Array) -> Array:
     """bfloat16 as float32, which NumPy can sort."""
     return x.astype(np.float32) if x.dtype.kind == "V" or x.dtype.name == "bfloat16" else x
@@ -26,7 +30,7 @@ def sort(x: Array, *, axis: int, out: Array | None = None) -> Any:
     return written(np.sort(plain(x), axis).astype(x.dtype, copy=False), out)
 
 
-def argsort(x: Array, *, axis: int, out: Array | None = None) -> Any:
+def sorted_places(x: Array, *, axis: int, out: Array | None = None) -> Any:
     """The stable order; of distinct numbers there is but one, which NumPy's other sort finds.
 
     That one is generated for the processor and takes a quarter of the time.
@@ -37,9 +41,10 @@ def argsort(x: Array, *, axis: int, out: Array | None = None) -> Any:
     last = np.ascontiguousarray(x.swapaxes(axis, -1))
     order = np.argsort(last, -1)
     ordered = np.take_along_axis(last, order, -1)
-    same = ordered[..., 1:] == ordered[..., :-1]
-    if same.any() or np.isnan(ordered[..., -2]).any():
+    if (ordered[..., 1:] == ordered[..., :-1]).any():
         order = np.argsort(last, -1, kind="stable")
+    elif np.isnan(ordered[..., -1]).any():
+        order[np.isnan(ordered)] = np.nonzero(np.isnan(last))[-1]
     return written(order.swapaxes(axis, -1), out)
 
 
@@ -55,18 +60,26 @@ def largest(x: Array, *, k: int, out: Array | None = None) -> Any:
     x, n = plain(x), x.shape[-1]
     if not x.size or not k:
         return written(np.empty((*x.shape[:-1], k), np.int64), out)
-    if n < SMALL or 4 * k > n or x.dtype.kind != "f":
+    if n < SMALL or 16 * k > n or x.dtype.kind != "f":
         return written(_descending(x)[..., :k], out)
-    least = np.partition(x, n - k, -1)[..., n - k, None]
-    if np.isnan(least).any():
+    rows = x.reshape(-1, n)
+    few = np.flatnonzero(~(rows < _bound(rows, k)))  # a NaN is no less
+    if few.size > rows.size // 8:  # ties, most likely
         return written(_descending(x)[..., :k], out)
-    above, equal = ~(x <= least), x == least  # a NaN is above
-    room = k - np.count_nonzero(above, -1, keepdims=True)
-    if (np.count_nonzero(equal, -1, keepdims=True) > room).any():
-        equal &= np.cumsum(equal, -1) <= room
-    places = np.flatnonzero(above | equal).reshape(*x.shape[:-1], k) % n
-    order = _descending(np.take_along_axis(x, places, -1))
-    return written(np.take_along_axis(places, order, -1), out)
+    values, row = rows.reshape(-1)[few], few // n
+    order = np.lexsort((-values, ~np.isnan(values), row))
+    first = np.searchsorted(row, np.arange(len(rows)))  # each row's candidates lie together
+    places = few[order[first[:, None] + np.arange(k)]] % n
+    return written(places.reshape(*x.shape[:-1], k), out)
+
+
+def _bound(rows: Array, k: int) -> Array:
+    """Of every row a number that k elements at least reach: the k-th largest of block maxima."""
+    blocks = 4 * k
+    width = rows.shape[1] // blocks
+    top = rows[:, : blocks * width].reshape(len(rows), blocks, width).max(-1)
+    found: Array = np.partition(top, blocks - k, -1)[:, blocks - k, None]
+    return found
 
 
 def _descending(x: Array) -> Array:
@@ -91,13 +104,23 @@ def unique_places(x: Array, axis: int | None, equal_nan: bool) -> tuple[Array, A
     return found[1], found[2], found[3]
 
 
+def searchsorted(a: Array, v: Array, *, right: bool, out: Array | None = None) -> Any:
+    return written(np.searchsorted(plain(a), plain(v), "right" if right else "left"), out)
+
+
 # -- order statistics --------------------------------------------------------------------------
 
 
 def ranked(x: Array, *, ranks: tuple[int, ...], out: Array | None = None) -> Any:
-    """The elements of the ranks, ascending, along the last axis."""
+    """The elements of the ranks, ascending, along the last axis; NaN where a row has one."""
     given = plain(x)
-    found = np.partition(given, sorted(set(ranks)), -1)[..., list(ranks)]
+    floats = given.dtype.kind == "f"
+    wanted = [*ranks, x.shape[-1] - 1] if floats else ranks  # NaNs are sorted to the end
+    many = len(set(wanted)) > SEVERAL
+    ordered = np.sort(given) if many else np.partition(given, sorted(set(wanted)), -1)
+    found = ordered[..., list(ranks)]
+    if floats:
+        found[np.isnan(ordered[..., -1])] = np.nan
     return written(found.astype(x.dtype, copy=False), out)
 
 
@@ -105,16 +128,33 @@ def ranked_places(
     x: Array, found: Array, *, ranks: tuple[int, ...], out: Array | None = None
 ) -> Any:
     """Where the elements of the ranks stand: of equal ones the first is the lowest."""
-    x, found = plain(x), plain(found)
-    if len(ranks) > 4 or x.dtype.kind not in "fiu" or np.isnan(found).any():
-        return written(np.argsort(x, -1, kind="stable")[..., list(ranks)], out)
+    if len(ranks) > SEVERAL or np.isnan(found).any():
+        return written(sorted_places(x, axis=-1)[..., list(ranks)], out)
+    return written(_places(plain(x), plain(found), np.asarray(ranks)), out)
+
+
+def picked(x: Array, ranks: Array, *, out: Array | None = None) -> Any:
+    """The elements of the ranks along the last axis, in every row its own; NaNs are last."""
+    found = np.take_along_axis(np.sort(plain(x), -1), ranks, -1)
+    return written(found.astype(x.dtype, copy=False), out)
+
+
+def picked_places(x: Array, ranks: Array, found: Array, *, out: Array | None = None) -> Any:
+    """Where these stand: of equal ones the first is the lowest."""
+    if ranks.shape[-1] > SEVERAL or np.isnan(found).any():
+        return written(np.take_along_axis(sorted_places(x, axis=-1), ranks, -1), out)
+    return written(_places(plain(x), plain(found), ranks), out)
+
+
+def _places(x: Array, found: Array, ranks: Array) -> Array:
+    """The places of the elements `found` of these ranks, by a few comparisons of whole arrays."""
     places = np.empty(found.shape, np.int64)
-    for k, rank in enumerate(ranks):
+    for k in range(ranks.shape[-1]):
         value = found[..., k, None]
         equal = x == value
         many = np.count_nonzero(equal, -1)
         if (many > 1).any():
             below = np.count_nonzero(x < value, -1, keepdims=True)
-            equal = np.cumsum(equal, -1) > rank - below
+            equal &= np.cumsum(equal, -1) > ranks[..., k, None] - below
         places[..., k] = np.argmax(equal, -1)
-    return written(places, out)
+    return places

@@ -15,7 +15,7 @@ from tensorgrad import _config, dtypes
 from tensorgrad._errors import GradientError, need
 from tensorgrad.backend import base
 from tensorgrad.core.calls import beside
-from tensorgrad.core.primitive import operand
+from tensorgrad.core.primitive import PRIMITIVES, operand
 from tensorgrad.core.tape import (
     WRITES,
     Array,
@@ -130,6 +130,13 @@ class Buffers:
         self.own[self.parents[k].seq] = ct
         return ct
 
+    def met(self, number: int, ct: Any, mode: Arrays | Tensors) -> Any:
+        """What waits for a node and one more cotangent, which may have been added to it already."""
+        before = self.pending[number][1]
+        if before is not ct or self.own.get(number) is not ct:
+            ct = self.own[number] = mode.add(before, ct)
+        return ct
+
 
 def propagate(
     seeds: Sequence[tuple[Node, Any]],
@@ -165,7 +172,7 @@ def propagate(
             deliver(node, ct)
             continue
         if type(primitive) is Pick:
-            _meet(parents[0], _slots(node, ct), pending, heap, mode)
+            _picked(node, ct, pending, heap, mode)
             continue
         if node.saved is None or WRITES.latest > seq:
             _check(node)
@@ -182,8 +189,7 @@ def propagate(
                 deliver(parent, g)
                 continue
             if number in pending:
-                before = pending[number][1]
-                g = g if before is g else mode.add(before, g)
+                g = into.met(number, g, mode)
             else:
                 push(heap, -number)
             pending[number] = parent, g
@@ -208,16 +214,26 @@ WANTED = Masks()
 
 
 def _meet(node: Node, ct: Any, pending: Pending, heap: list[int], mode: Arrays | Tensors) -> None:
-    """Add a cotangent (for several outputs, a list of them) to what waits for a node."""
+    """Add a cotangent to what waits for a node."""
     before = pending.get(node.seq)
     if before is None:
         heapq.heappush(heap, -node.seq)
-    elif isinstance(ct, list):
-        pairs = zip(before[1], ct)
-        ct = [b if c is None else c if b is None else mode.add(b, c) for b, c in pairs]
     else:
         ct = mode.add(before[1], ct)
     pending[node.seq] = node, ct
+
+
+def _picked(node: Node, ct: Any, pending: Pending, heap: list[int], mode: Arrays | Tensors) -> None:
+    """Put the cotangent of one output, which a Pick node has, into the list that its node gets."""
+    parent: Any = node.parents[0]
+    primitive: Any = node.primitive
+    waiting = pending.get(parent.seq)
+    if waiting is None:
+        waiting = pending[parent.seq] = parent, [None] * _outputs(parent)
+        heapq.heappush(heap, -parent.seq)
+    slots = waiting[1]
+    before = slots[primitive.index]
+    slots[primitive.index] = ct if before is None else mode.add(before, ct)
 
 
 def _check(node: Node) -> None:
@@ -236,14 +252,10 @@ def _needed(node: Node, needed: Container[int]) -> tuple[int, ...]:
     return tuple([k for k in WANTED[node.mask] if node.parents[k].seq in needed])  # type: ignore[union-attr]
 
 
-def _slots(node: Node, ct: Any) -> list[Any]:
-    """The cotangents of an operation with several outputs, of which a Pick node has one."""
-    parent, index = node.parents[0], node.primitive.index  # type: ignore[union-attr]
-    primitive: Any = parent.primitive  # type: ignore[union-attr]
-    outputs = 1 if primitive is None else primitive.nout
-    slots = [None] * (outputs if outputs > 0 else parent.params["nout"])  # type: ignore[union-attr, index]
-    slots[index] = ct
-    return slots
+def _outputs(node: Any) -> int:
+    """How many outputs a node's operation has."""
+    outputs = 1 if node.primitive is None else node.primitive.nout
+    return outputs if outputs > 0 else node.params["nout"]
 
 
 def backward(
@@ -336,7 +348,7 @@ def accumulate_array(node: Node, value: Array, backend: base.Backend, taken: set
         leaf.grad = make(leaf.into)
     else:
         if value.base is not None or id(value) in taken:
-            value = value.copy()
+            value = PRIMITIVES["copy"].kernels[type(value)](value)
         taken.add(id(value))
         leaf.grad = make(value)
 

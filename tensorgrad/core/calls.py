@@ -65,6 +65,11 @@ def operand(
             f"{op}: got {value!r}, expected a tensor, an array or a number; try tg.tensor(x)"
         )
     if base.known(type(value)) is None:
+        if "scipy.sparse" in type(value).__module__:
+            raise TypeError(
+                f"{op}: got a sparse {type(value).__name__}, expected a dense array; try A @ x, "
+                "which sparse matrices have, or A.toarray()"
+            )
         near = next((x for x in others if isinstance(x, Tensor)), None) if near is None else near
         if near is not None:
             return make(base.of(near.value()).asarray(value))

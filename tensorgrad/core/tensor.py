@@ -7,6 +7,7 @@ tensor *is*: its value, its place on the tape, its gradient, and the ways off th
 from __future__ import annotations
 
 import itertools
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -180,16 +181,37 @@ class Tensor:
         """The value as a NumPy array that shares memory; raises `GradientError` on the tape."""
         return base.of(self.value()).to_numpy(self._off_tape("numpy"))
 
-    def item(self) -> Any:
-        """The only element as a Python number (allowed on the tape: it is a constant)."""
+    def item(self, *key: Any) -> Any:
+        """An element as a Python number, without a key the only one.
+
+        Allowed on the tape: it is a constant. One number as the key counts in C order.
+        """
+        if key:
+            flat = len(key) == 1 and not isinstance(key[0], tuple)
+            chosen: Any = self.flat[key[0]] if flat else self[key[0] if len(key) == 1 else key]  # type: ignore[index]
+            return chosen.item()
         need(self.size == 1, "item", x=self, want="exactly one element", fix="x[0].item()")
-        return _on_host(self.value()).item()
+        return _on_host(self._read("item")).item()
 
     def tolist(self) -> Any:
         """The values as nested lists of Python numbers."""
-        return _on_host(self.value()).tolist()
+        return _on_host(self._read("tolist")).tolist()
+
+    def _read(self, op: str) -> Array:
+        """The array under every level; raises `ValueError` where a batch is hidden in it."""
+        if any(isinstance(data, Payload) and not data.readable for data in self._payloads()):
+            raise ValueError(
+                f"{op}: got a value with a batch hidden in it, expected one that can be read; "
+                "try it outside vmap"
+            )
+        return self.value()
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        # A sparse matrix tries what stands on its right as an array first; what is no array but one
+        # object it leaves to `__rmatmul__`, as its own comment says.
+        caller = sys._getframe(1)
+        if caller.f_code.co_name == "_matmul_dispatch" and "sparse" in caller.f_globals["__name__"]:
+            return base.opaque(self)
         if self.node is not None or self.level:
             raise GradientError(
                 "__array__: got a tensor on the tape, where a gradient would be cut silently, "
@@ -209,6 +231,16 @@ class Tensor:
 
     def __index__(self) -> int:
         return int(_on_host(self._off_tape("index")).__index__())
+
+    def __trunc__(self) -> int:
+        return int(_on_host(self._off_tape("trunc")).item())
+
+    def __format__(self, spec: str) -> str:
+        if not spec:
+            return str(self)
+        need(self.size == 1, "format", x=self, want=f"one element for the format {spec!r}",
+             fix="np.array2string(x, precision=3)", error=TypeError)  # fmt: skip
+        return format(self.item(), spec)
 
     def __bool__(self) -> bool:
         if self.size != 1:

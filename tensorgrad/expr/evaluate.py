@@ -300,7 +300,7 @@ def _bind(value: Any, dtype: np.dtype[Any], real: bool, name: str) -> Any:
 
 def _step_function(e: Expr, name: str, dtype: np.dtype[Any]) -> Callable[..., Any]:
     if dtype.kind == "c":
-        _need_complex(e, name, dtype)
+        need_complex(e, name, dtype)
     if e.op in _DIRECT:
         if e.op == "div":
             _need_float(name, "divide", dtype)
@@ -322,7 +322,7 @@ def _step_function(e: Expr, name: str, dtype: np.dtype[Any]) -> Callable[..., An
     return lambda shape: np.asarray(shape[axis], dtype)
 
 
-def _need_complex(e: Expr, name: str, dtype: np.dtype[Any]) -> None:
+def need_complex(e: Expr, name: str, dtype: np.dtype[Any]) -> None:
     """Complex numbers have no order, and `abs` and its like are other functions on them."""
     leaf = LEAVES[e.value] if e.op == "call" else None
     real = leaf is not None and not leaf.holomorphic and leaf.kind != "b"

@@ -248,14 +248,14 @@ def _modular() -> None:
     _two(
         "remainder",
         "tg_remainder({0}, {1})",
-        lambda a, b, y: (1, -call("floor_divide", a, b)),
+        lambda a, b, y: (1, -call("round", (a - y) / b)),  # a whole number but for rounding
         (_ANY, _POSITIVE),
         kind="same",
     )
     _two(
         "fmod",
         "fmod({0}, {1})",
-        lambda a, b, y: (1, -call("trunc", a / b)),
+        lambda a, b, y: (1, -call("round", (a - y) / b)),
         (_ANY, _POSITIVE),
         kind="same",
     )

@@ -6,39 +6,12 @@ from typing import Any
 
 from tensorgrad import shapes
 from tensorgrad._errors import ShapeError, need
-from tensorgrad.core.primitive import Primitive, Spec, operand
+from tensorgrad.core.primitive import Primitive, operand
 from tensorgrad.core.registry import operation, primitive
+from tensorgrad.ops.order import transpose_p
 from tensorgrad.ops.shape import Sizes, reshape, sizes
 
 # -- permutations ------------------------------------------------------------------------------
-
-
-def _inverse(axes: shapes.Shape) -> shapes.Shape:
-    return tuple([axes.index(k) for k in range(len(axes))])
-
-
-def _transpose_spec(x: Spec, *, axes: shapes.Shape) -> Spec:
-    need(
-        sorted(axes) == list(range(x.ndim)),
-        "transpose",
-        x=x,
-        axes=axes,
-        want=f"each of the {x.ndim} axes once",
-        fix="moveaxis, to name only the axes that move",
-    )
-    return Spec(tuple(x.shape[k] for k in axes), x.dtype)
-
-
-transpose_p: Primitive = primitive(
-    "transpose",
-    nin=1,
-    spec=_transpose_spec,
-    vjp=(lambda ct, out, x, *, axes: transpose_p.bind(ct, axes=_inverse(axes)),),
-    linear=(0,),
-    batch=lambda inputs, batched, *, axes: transpose_p.bind(
-        inputs[0], axes=(0, *(k + 1 for k in axes))
-    ),
-)
 
 
 def _permutations(r: Any) -> Any:
@@ -141,6 +114,26 @@ def moveaxis(a: Any, source: Sizes, destination: Sizes) -> Any:
     return transpose_p.bind(a, axes=tuple(order))
 
 
+def _rolled_axes(r: Any) -> Any:
+    for shape, axis, start in (
+        ((5,), 0, 0), ((3, 4), 1, 0), ((2, 3, 4), 2, 0), ((2, 3, 4), 0, 3), ((2, 3, 4), -1, 1),
+        ((0, 3), 1, 0), ((1, 3, 1), 0, -1), ((2, 3, 4), 1, 1), ((2, 3, 4), 1, 2),
+    ):  # fmt: skip
+        yield (r.normal(*shape), axis, start), {}
+    yield (r.normal(4, 3).T, 1, 0), {}
+
+
+@operation(numpy="rollaxis", oracle="rollaxis", samples=_rolled_axes)
+def rollaxis(a: Any, axis: int, start: int = 0) -> Any:
+    """The array with an axis moved in front of position `start`; a view."""
+    a = operand(a)
+    axis = shapes.axis_index(axis, a.ndim, "rollaxis")
+    need(-a.ndim <= start <= a.ndim, "rollaxis", a=a, start=start,
+         want=f"{-a.ndim} <= start <= {a.ndim}", fix="moveaxis")  # fmt: skip
+    start += a.ndim if start < 0 else 0
+    return moveaxis(a, axis, start - 1 if axis < start else start)
+
+
 # -- reversing and shifting --------------------------------------------------------------------
 
 flip_p: Primitive = primitive(
@@ -168,6 +161,49 @@ def flip(m: Any, axis: shapes.Axis = None) -> Any:
     """
     m = operand(m)
     return flip_p.bind(m, axis=shapes.axes(axis, m.ndim, "flip"))
+
+
+@operation(numpy="flipud", oracle="flipud", samples=matrices)
+def flipud(m: Any) -> Any:
+    """The array upside down: axis 0 reversed; a view."""
+    m = operand(m)
+    need(m.ndim, "flipud", m=m, want="one axis at least", fix="flip(m)")
+    return flip_p.bind(m, axis=(0,))
+
+
+@operation(numpy="fliplr", oracle="fliplr", samples=matrices)
+def fliplr(m: Any) -> Any:
+    """The array with left and right exchanged: axis 1 reversed; a view."""
+    m = operand(m)
+    matrix("fliplr", m)
+    return flip_p.bind(m, axis=(1,))
+
+
+def _turns(r: Any) -> Any:
+    for k, x in enumerate(matrices(r)):
+        yield x[0], {"k": k - 2}
+    yield (r.normal(2, 3, 4),), {"k": 1, "axes": (2, 0)}
+    yield (r.normal(2, 3, 4),), {"k": 3, "axes": (-1, 1)}
+
+
+@operation(numpy="rot90", oracle="rot90", samples=_turns)
+def rot90(m: Any, k: int = 1, axes: Any = (0, 1)) -> Any:
+    """The array turned k times by 90 degrees in a plane, from its first axis to its second; a view.
+
+    >>> rot90([[1.0, 2.0], [3.0, 4.0]])
+    tensor([[2., 4.],
+            [1., 3.]])
+    """
+    m, plane = operand(m), sizes(axes)
+    need(len(plane) == 2, "rot90", axes=axes, want="two axes", fix="axes=(0, 1)")
+    one, two = (shapes.axis_index(axis, m.ndim, "rot90") for axis in plane)
+    need(one != two, "rot90", axes=axes, want="two different axes", fix="axes=(0, 1)")
+    quarter = k % 4
+    if quarter in (0, 2):
+        return flip_p.bind(m, axis=(one, two) if quarter else ())
+    if quarter == 1:
+        return swapaxes(flip_p.bind(m, axis=(two,)), one, two)
+    return flip_p.bind(swapaxes(m, one, two), axis=(two,))
 
 
 roll_p: Primitive = primitive(

@@ -14,6 +14,7 @@ from tensorgrad.core.primitive import Primitive, Spec, operand
 from tensorgrad.core.registry import operation, primitive
 from tensorgrad.core.tensor import make
 from tensorgrad.expr import Expr, const
+from tensorgrad.ops.shape import all_batched
 
 
 def _part(name: str, vjp: Any) -> Primitive:
@@ -45,6 +46,17 @@ _conj: Primitive = primitive(
     batch=lambda inputs, batched: _conj.bind(*inputs),
     params=False,
 )
+
+of_parts: Primitive = primitive(
+    "of_parts",
+    nin=2,
+    spec=lambda re, im: Spec(re.shape, dtypes.result_type(re.dtype, dtypes.complex64)),
+    vjp=(lambda ct, out, re, im: _real.bind(ct), lambda ct, out, re, im: _imag.bind(ct)),
+    linear=(0, 1),
+    batch=lambda inputs, batched: of_parts.bind(*all_batched(inputs, batched)),
+    params=False,
+)
+"""The complex numbers of two arrays of one shape and real dtype: exact, as re + 1j * im is not."""
 
 
 def _samples(r: Any) -> Any:

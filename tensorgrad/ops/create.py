@@ -13,7 +13,7 @@ from tensorgrad.backend import base
 from tensorgrad.core.primitive import Primitive, Spec, operand
 from tensorgrad.core.registry import operation, primitive
 from tensorgrad.core.tensor import Tensor, make
-from tensorgrad.ops.shape import whole
+from tensorgrad.ops.shape import broadcast_to, whole
 
 Shape = int | Sequence[int]
 
@@ -91,17 +91,25 @@ def tensor(
 
 @operation(oracle=_like_oracle, samples=_value_samples)
 def asarray(
-    a: Any, dtype: Any = None, *, device: str | None = None, requires_grad: bool = False
+    a: Any,
+    dtype: Any = None,
+    *,
+    device: str | None = None,
+    copy: bool | None = None,
+    requires_grad: bool = False,
 ) -> Tensor:
     """`a` as a tensor, sharing memory with an array of that dtype; a copy of a list.
 
-    A tensor is returned as it is, or cast, with its place on the tape. Raises `DeviceError` for an
-    array of another device.
+    A tensor is returned as it is, or cast, with its place on the tape. copy True is always a copy,
+    False never: `ValueError` where it takes one. Raises `DeviceError` for an array of another
+    device.
     """
+    given = a
     if isinstance(a, list | tuple):
+        device = _home(a) if device is None else device
         a = _nested(a)
     if isinstance(a, Tensor):
-        found: Any = a if dtype is None else a.astype(dtype)
+        found: Any = a if dtype is None else a.astype(dtype, copy=False)
     elif device is None or hasattr(a, "dtype"):
         found = make(base.asarray(a, dtype))
     else:
@@ -114,14 +122,41 @@ def asarray(
         fix=f"x.to({str(device)!r})",
         error=DeviceError,
     )
-    return leaf(found, requires_grad)
+    return leaf(found if copy is None else _owned(given, found, copy), requires_grad)
+
+
+def _owned(given: Any, found: Any, copy: bool) -> Any:
+    """`found` as `copy` wants it: in memory of its own, or in that of `given`."""
+    same = found is given or _shares(given, found)
+    need(copy or same, "asarray", a=given, copy=copy, want="an array of that dtype",
+         fix="copy=None", error=ValueError)  # fmt: skip
+    return found.copy() if copy and same else found
+
+
+def _shares(given: Any, found: Any) -> bool:
+    """Whether a tensor lies in the memory of the array or buffer that it was made from."""
+    if isinstance(given, Tensor):
+        return False
+    if base.known(type(given)) is not None:
+        return base.bounds(given) == base.bounds(found.data)
+    try:
+        return bool(memoryview(given).nbytes == found.nbytes)
+    except TypeError:
+        return False
 
 
 def _nested(value: Any) -> Any:
-    """Nested lists with their tensors as bare arrays."""
+    """Nested lists with their tensors as NumPy arrays."""
     if isinstance(value, list | tuple):
         return [_nested(one) for one in value]
-    return value._off_tape("tensor") if isinstance(value, Tensor) else value
+    return base.to_numpy(value._off_tape("tensor")) if isinstance(value, Tensor) else value
+
+
+def _home(value: Any) -> str | None:
+    """The device of the first tensor in nested lists; None where there is none."""
+    if isinstance(value, list | tuple):
+        return next((found for found in map(_home, value) if found is not None), None)
+    return value.device if isinstance(value, Tensor) else None
 
 
 def from_numpy(array: Any) -> Tensor:
@@ -189,6 +224,8 @@ def full(
     """A shape filled with one value, a number or 0-d array; of the value's dtype by default."""
     value = asarray(fill_value, dtype)
     need(not value.ndim, "full", fill_value=value, want="one number", fix="tg.broadcast_to(x, s)")
+    if value.node is not None or value.level:  # keeps its gradient
+        return leaf(broadcast_to(value, extents("full", shape)).copy(), requires_grad)
     array = base.on(device).full(extents("full", shape), value.item(), value.dtype)
     return leaf(make(array), requires_grad)
 
@@ -205,10 +242,10 @@ def empty(
     return zeros(shape, dtype, device=device, requires_grad=requires_grad)  # type: ignore[no-any-return]
 
 
-def _like(x: Any, dtype: Any, shape: Any) -> tuple[Any, Any, str]:
+def _like(x: Any, dtype: Any, shape: Any, device: Any) -> tuple[Any, Any, str]:
     x = operand(x)
     chosen = x.dtype if dtype is None else dtypes.dtype(dtype)
-    return x.shape if shape is None else shape, chosen, x.device
+    return x.shape if shape is None else shape, chosen, x.device if device is None else device
 
 
 _LIKE = {"samples": lambda r: r.singles(-2, 2), "orders": 0}
@@ -216,42 +253,62 @@ _LIKE = {"samples": lambda r: r.singles(-2, 2), "orders": 0}
 
 @operation(numpy="zeros_like", oracle="zeros_like", **_LIKE)  # type: ignore[arg-type]
 def zeros_like(
-    a: Any, dtype: Any = None, *, shape: Any = None, requires_grad: bool = False
+    a: Any,
+    dtype: Any = None,
+    *,
+    shape: Any = None,
+    device: str | None = None,
+    requires_grad: bool = False,
 ) -> Tensor:
-    """Zeros of the shape, dtype and device of another."""
-    size, chosen, device = _like(a, dtype, shape)
+    """Zeros of the shape, dtype and device of another, where they are not given."""
+    size, chosen, device = _like(a, dtype, shape, device)
     return full(size, 0, chosen, device=device, requires_grad=requires_grad)  # type: ignore[no-any-return]
 
 
 @operation(numpy="ones_like", oracle="ones_like", **_LIKE)  # type: ignore[arg-type]
 def ones_like(
-    a: Any, dtype: Any = None, *, shape: Any = None, requires_grad: bool = False
+    a: Any,
+    dtype: Any = None,
+    *,
+    shape: Any = None,
+    device: str | None = None,
+    requires_grad: bool = False,
 ) -> Tensor:
-    """Ones of the shape, dtype and device of another."""
-    size, chosen, device = _like(a, dtype, shape)
+    """Ones of the shape, dtype and device of another, where they are not given."""
+    size, chosen, device = _like(a, dtype, shape, device)
     return full(size, 1, chosen, device=device, requires_grad=requires_grad)  # type: ignore[no-any-return]
 
 
 @operation(
     numpy="full_like",
     oracle="full_like",
-    samples=lambda r: [((x, 2.5), {}) for x in r.layouts(r.normal)],
-    orders=0,
+    samples=lambda r: [((x, r.normal()), {}) for x in r.layouts(r.normal)],
 )
 def full_like(
-    a: Any, fill_value: Any, dtype: Any = None, *, shape: Any = None, requires_grad: bool = False
+    a: Any,
+    fill_value: Any,
+    dtype: Any = None,
+    *,
+    shape: Any = None,
+    device: str | None = None,
+    requires_grad: bool = False,
 ) -> Tensor:
     """One value in the shape, dtype and on the device of another."""
-    size, chosen, device = _like(a, dtype, shape)
+    size, chosen, device = _like(a, dtype, shape, device)
     return full(size, fill_value, chosen, device=device, requires_grad=requires_grad)  # type: ignore[no-any-return]
 
 
 @operation(numpy="empty_like", oracle="zeros_like", **_LIKE)  # type: ignore[arg-type]
 def empty_like(
-    a: Any, dtype: Any = None, *, shape: Any = None, requires_grad: bool = False
+    a: Any,
+    dtype: Any = None,
+    *,
+    shape: Any = None,
+    device: str | None = None,
+    requires_grad: bool = False,
 ) -> Tensor:
     """A tensor to be written to, of the shape, dtype and device of another."""
-    size, chosen, device = _like(a, dtype, shape)
+    size, chosen, device = _like(a, dtype, shape, device)
     return empty(size, chosen, device=device, requires_grad=requires_grad)  # type: ignore[no-any-return]
 
 
@@ -285,36 +342,6 @@ def arange(
     need(step, "arange", step=step, want="a step that is not 0", fix="step=1")
     chosen = None if dtype is None else dtypes.dtype(dtype)
     made = base.on(device).kernel("arange")(start, stop, step, chosen)
-    return leaf(make(made), requires_grad)
-
-
-@operation(
-    oracle="linspace",
-    samples=_cases(
-        (0, 1), (0.0, 1.0, 5), (1, -1, 4), (2.0, 3.0, 1), (0, 1, 0), (-3, 3, 7),
-        (0, 1, 4, {"endpoint": False}), (0, 1, 4, {"dtype": "float32"}),
-    ),
-    orders=0,
-)  # fmt: skip
-def linspace(
-    start: Any,
-    stop: Any,
-    num: int = 50,
-    endpoint: bool = True,
-    *,
-    dtype: Any = None,
-    device: str | None = None,
-    requires_grad: bool = False,
-) -> Tensor:
-    """`num` numbers from start to stop at equal distances, stop included unless told otherwise.
-
-    >>> linspace(0, 1, 3)
-    tensor([0. , 0.5, 1. ])
-    """
-    num = whole("linspace", num)
-    need(num >= 0, "linspace", num=num, want="num >= 0", fix="num=50")
-    chosen = None if dtype is None else dtypes.dtype(dtype)
-    made = base.on(device).kernel("linspace")(start, stop, num, endpoint, chosen)
     return leaf(make(made), requires_grad)
 
 
@@ -354,45 +381,6 @@ def tri(
     n, m = extents("tri", (N, N if M is None else M))
     made = base.on(device).kernel("tri")(n, m, k, dtypes.dtype(dtype or "float64"))
     return leaf(make(made), requires_grad)
-
-
-def _grids(r: Any) -> Any:
-    x, y, z = r.normal(3), r.normal(2), r.normal(4)
-    yield (x,), {}
-    yield (x, y), {}
-    yield (x, y), {"indexing": "ij"}
-    yield (x, y, z), {}
-    yield (x, y, z), {"indexing": "ij", "sparse": True}
-    yield (x, y), {"sparse": True}
-    yield (r.normal(0), y), {}
-    yield (r.normal(), y), {}
-    yield (r.normal(6)[::2], y), {}
-
-
-@operation(numpy="meshgrid", oracle="meshgrid", samples=_grids)
-def meshgrid(
-    *xi: Any, copy: bool = True, sparse: bool = False, indexing: str = "xy"
-) -> tuple[Tensor, ...]:
-    """The coordinates of a grid, one tensor per vector; "xy" exchanges the first two axes.
-
-    sparse leaves the axes that do not vary at length 1. copy=False gives read-only views.
-    """
-    op = "meshgrid"
-    need(indexing in ("xy", "ij"), op, indexing=indexing, want='"xy" or "ij"', fix='"ij"')
-    vectors: list[Any] = [operand(x, xi, op) for x in xi]
-    need(all(x.ndim < 2 for x in vectors), op, xi=[x.shape for x in vectors], want="vectors",
-         fix="x.reshape(-1)")  # fmt: skip
-    order = list(range(len(xi)))
-    if indexing == "xy" and len(xi) > 1:
-        order[:2] = 1, 0
-    shape = tuple(vectors[k].size for k in order)
-    found = []
-    for k, x in enumerate(vectors):
-        at = order.index(k)
-        thin = x.reshape((*(1,) * at, x.size, *(1,) * (len(xi) - at - 1)))
-        wide = thin if sparse else thin.broadcast_to(shape)
-        found.append(wide * 1 if copy and not sparse else wide)
-    return tuple(found)
 
 
 # -- one-hot -----------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from tensorgrad.core.primitive import Primitive, Spec, operand
 from tensorgrad.core.registry import operation, primitive
 from tensorgrad.core.tensor import Tensor
 from tensorgrad.ops.complex import conj
+from tensorgrad.ops.shape import astype, copy
 
 Labels = tuple[int, ...]
 Term = tuple[Any, Labels]
@@ -216,8 +217,10 @@ def _lone(terms: Sequence[Term], k: int, result: Labels) -> Term:
     x, labels = terms[k]
     used = set(result).union(*(other for j, (_, other) in enumerate(terms) if j != k))
     lone = tuple(n for n, label in enumerate(labels) if label not in used)
-    if lone:
+    if lone and dtypes.is_inexact(x.dtype):
         x = x.sum(axis=lone)
+    elif lone:  # whole numbers keep their dtype, and the sum of bool is bool
+        x = x.any(axis=lone) if x.dtype.kind == "b" else x.sum(axis=lone, dtype=x.dtype)
     return x, tuple(label for label in labels if label in used)
 
 
@@ -256,6 +259,8 @@ def _samples(r: Any) -> Any:
         ("ijk,jl->kil", (2, 3, 2), (3, 2)),
     ):  # fmt: skip
         yield (text, *(r.normal(*s) for s in sizes)), {}
+    yield ("ij,jk->ik", r.normal(2, 3), r.normal(3, 2)), {"dtype": "complex128"}
+    yield ("ij,jk,kl", r.normal(2, 3), r.normal(3, 2), r.normal(2, 2)), {"optimize": "greedy"}
     yield (r.normal(2, 3), [0, 1], r.normal(3, 2), [1, 2], [2, 0]), {}
     yield (r.normal(2, 3), [1, 0], r.normal(4, 3), [Ellipsis, 0]), {}
     yield ("ij,jk->ik", r.normal(3, 2).T, r.normal(6, 4)[::2, ::-1]), {}
@@ -264,13 +269,16 @@ def _samples(r: Any) -> Any:
 
 
 @operation(numpy="einsum", oracle="einsum", samples=_samples)
-def einsum(*operands: Any, optimize: Any = True) -> Tensor:
+def einsum(
+    *operands: Any, optimize: Any = True, dtype: Any = None, order: str = "K", casting: str = "safe"
+) -> Tensor:
     """Σ over the letters that the result lacks, as `numpy.einsum` spells it.
 
     Every spelling: "ij,jk->ik", without "->" (letters that occur once, sorted), "...", repeated
     letters (diagonals), lengths of 1 (broadcast), and einsum(x, [0, 1], y, [1, 2], [0, 2]). Three
-    and more operands go in the cheapest order, whatever `optimize` says (it is NumPy's). Raises
-    `ShapeError` for subscripts that do not fit the operands.
+    and more operands go in the cheapest order, whatever `optimize` says (it is NumPy's). `dtype`: that
+    of the operands and the result, to which they go by the rule `casting`. Raises `ShapeError` for
+    subscripts that do not fit the operands.
 
     >>> einsum("i,ij->j", [1.0, 2.0], [[3.0, 4.0], [5.0, 6.0]])
     tensor([13., 16.])
@@ -281,6 +289,8 @@ def einsum(*operands: Any, optimize: Any = True) -> Tensor:
         labels, result = _parse(operands[0], tuple(x.ndim for x in inputs))
     else:
         inputs, labels, result = _sublists(operands)
+    if dtype is not None:
+        inputs = [astype(x, dtype, casting=casting, copy=False) for x in inputs]
     terms = _normal(list(zip(inputs, labels)), result)
     if len(terms) > 2:
         known = tuple(labels for _, labels in terms)
@@ -297,4 +307,4 @@ def einsum(*operands: Any, optimize: Any = True) -> Tensor:
     x, left = terms[0]
     if left != result:
         x = x.transpose(tuple(left.index(k) for k in result))
-    return x  # type: ignore[no-any-return]
+    return x if order in ("K", "A") else copy(x, order)  # type: ignore[no-any-return]

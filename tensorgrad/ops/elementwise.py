@@ -17,12 +17,13 @@ import numpy as np
 from tensorgrad import dtypes
 from tensorgrad.core.calls import operand, operands
 from tensorgrad.core.formula import Elementwise
-from tensorgrad.core.registry import elementwise, known, operation
+from tensorgrad.core.primitive import Primitive, Spec
+from tensorgrad.core.registry import elementwise, known, operation, primitive
 from tensorgrad.core.tensor import Tensor
 from tensorgrad.expr import LEAVES, Expr, call
 from tensorgrad.expr import where as select
 from tensorgrad.expr.ufuncs import truth
-from tensorgrad.ops.complex import imag, real
+from tensorgrad.ops.complex import conj, imag, of_parts, real
 from tensorgrad.ops.shape import whole
 
 # -- what the entries share --------------------------------------------------------------------
@@ -136,7 +137,7 @@ negative = elementwise(
     lambda x: -x,
     doc="-x, elementwise.",
     oracle="negative",
-    samples=lambda r: r.singles(-2, 2),
+    samples=lambda r: _unary_samples(r, "square"),
     numpy="negative",
     methods="__neg__",
 )
@@ -145,7 +146,7 @@ positive = elementwise(
     lambda x: x,
     doc="x, a copy.",
     oracle="positive",
-    samples=lambda r: r.singles(-2, 2),
+    samples=lambda r: _unary_samples(r, "square"),
     numpy="positive",
     methods="__pos__",
 )
@@ -157,6 +158,19 @@ hypot = leaf("hypot", "√(x² + y²) without overflow; gradient 0 at the origin
 # -- pieces ------------------------------------------------------------------------------------
 
 _abs = known(Elementwise.trace("absolute", lambda x: call("abs", x)))
+_share = known(Elementwise.trace("share", lambda x, r: select(r > 0, x / r, 0)))
+"""x / r, and 0 where r is 0."""
+
+_modulus: Primitive = primitive(
+    "modulus",
+    nin=1,
+    spec=lambda z: Spec(z.shape, dtypes.real(z.dtype)),
+    vjp=(lambda ct, out, z: z * _share.bind(ct, out),),
+    jvp=(lambda t, out, z: real(conj(sign(z)) * t),),
+    reads=((0, 1),),
+    batch=lambda inputs, batched: _modulus.bind(*inputs),
+    params=False,
+)
 
 
 def _absolute_samples(r: Any) -> Any:
@@ -174,16 +188,73 @@ def absolute(x: Any, /) -> Any:
     """|x|, elementwise; of complex x it is real, √(Re² + Im²). Derivative 0 at 0."""
     if type(x) is not Expr:
         x = operand(x, (), "absolute")
-        if x.dtype.kind == "c":  # the same function that numpy.absolute calls
-            return hypot(real(x), imag(x))
+        if x.dtype.kind == "c":
+            return _modulus.bind(x)
     return _abs.bind(x)
 
 
-sign = leaf("sign", "-1, 0 or 1, as x is below, at or above 0; derivative 0.")
-maximum = leaf("maximum", "The larger of x and y, NaN if one is; ties share the gradient equally.")
-minimum = leaf("minimum", "The smaller of x and y, NaN if one is; ties share the gradient equally.")
-fmax = leaf("fmax", "The larger of x and y, the other one where one is NaN.")
-fmin = leaf("fmin", "The smaller of x and y, the other one where one is NaN.")
+_sign = known(Elementwise.trace("sign", lambda x: call("sign", x)))
+
+
+@operation(numpy="sign", oracle="sign", samples=_absolute_samples)
+def sign(x: Any, /) -> Any:
+    """-1, 0 or 1, as x is below, at or above 0; derivative 0. Of complex x it is x / |x|."""
+    if type(x) is not Tensor:
+        if type(x) is Expr:
+            return _sign.bind(x)
+        x = operand(x, (), "sign")
+    if x.dtype.kind != "c":
+        return _sign.bind(x)
+    return x * _share.bind(1.0, absolute(x))
+
+
+def off_tape(*tensors: Tensor) -> bool:
+    """True if no derivative can be asked of what is made of these tensors."""
+    return all(x.node is None and not x.level for x in tensors)
+
+
+def _ahead(x: Any, y: Any, larger: bool) -> Any:
+    """x beyond y, by their real parts and then by their imaginary ones."""
+    if not larger:
+        x, y = y, x
+    return (real(x) > real(y)) | ((real(x) == real(y)) & (imag(x) > imag(y)))
+
+
+def _larger(name: str, doc: str, larger: bool, keeps_nan: bool) -> Callable[..., Any]:
+    """The operation that picks the larger (smaller) of two; of a number and NaN one or the other.
+
+    Complex numbers are ordered by their parts, as in NumPy.
+    """
+    made = known(Elementwise.trace(name, lambda x, y: call(name, x, y)))
+
+    def function(x: Any, y: Any, /) -> Any:
+        if not (type(x) is type(y) is Tensor):
+            if traced(x, y):
+                return made.bind(x, y)
+            x, y = operands((x, y), name)
+        if (x.dtype.kind != "c" and y.dtype.kind != "c") or off_tape(x, y):
+            return made.bind(x, y)
+        won, lost = (x != x, y != y) if keeps_nan else (y != y, x != x)
+        even = (x == y) & (abs(x) < float("inf"))
+        taken = won | ~(lost | _ahead(y, x, larger))
+        return where(even, 0.5 * x + 0.5 * y, where(taken, x, y))
+
+    function.__name__ = function.__qualname__ = name
+    function.__doc__ = doc
+    return operation(numpy=name, oracle=name, samples=complex_pairs)(function)
+
+
+maximum = _larger(
+    "maximum", "The larger of x and y, NaN if one is; ties share the gradient equally.", True, True
+)
+minimum = _larger(
+    "minimum",
+    "The smaller of x and y, NaN if one is; ties share the gradient equally.",
+    False,
+    True,
+)
+fmax = _larger("fmax", "The larger of x and y, the other one where one is NaN.", True, False)
+fmin = _larger("fmin", "The smaller of x and y, the other one where one is NaN.", False, False)
 copysign = leaf("copysign", "|x| with the sign of y.")
 nextafter = leaf("nextafter", "The next floating-point number after x on the way to y.")
 heaviside = leaf("heaviside", "0 for x < 0, y for x = 0, 1 for x > 0.")
@@ -216,7 +287,7 @@ def round(a: Any, decimals: int = 0) -> Any:
         return _round.bind(a) if decimals == 0 else _round.bind(a * 10.0**decimals) / 10.0**decimals
     a = operand(a, (), "round")
     if a.dtype.kind == "c":
-        return round(real(a), decimals) + 1j * round(imag(a), decimals)
+        return of_parts.bind(round(real(a), decimals), round(imag(a), decimals))
     if not dtypes.is_inexact(a.dtype):
         if decimals >= 0:
             return positive(a)
@@ -321,8 +392,9 @@ def clip(a: Any, min: Any = None, max: Any = None, *, a_min: Any = None, a_max: 
     low, high = _bound("min", min, a_min), _bound("max", max, a_max)
     if not traced(a, low, high):
         a, *bounds = operands((a, *[b for b in (low, high) if b is not None]), "clip")
-        if not dtypes.is_inexact(dtypes.result_type(a.dtype, *(b.dtype for b in bounds))):
-            return _clip_integers(a, bounds, low is None, high is None)
+        kind = dtypes.result_type(a.dtype, *(b.dtype for b in bounds))
+        if kind.kind == "c" or not dtypes.is_inexact(kind):
+            return _clip_ordered(a, bounds, low is None, high is None)
         low = None if low is None else bounds[0]
         high = None if high is None else bounds[-1]
     if low is None and high is None:
@@ -333,7 +405,7 @@ def clip(a: Any, min: Any = None, max: Any = None, *, a_min: Any = None, a_max: 
     )
 
 
-def _clip_integers(x: Tensor, bounds: list[Tensor], no_low: bool, no_high: bool) -> Any:
-    """clip where there is neither infinity nor a gradient."""
+def _clip_ordered(x: Tensor, bounds: list[Tensor], no_low: bool, no_high: bool) -> Any:
+    """clip where there is no infinity: of integers, and of complex numbers by their parts."""
     found = positive(x) if no_low else maximum(x, bounds[0])
     return found if no_high else minimum(found, bounds[-1])

@@ -10,8 +10,9 @@ from tensorgrad import dtypes, shapes
 from tensorgrad._errors import need
 from tensorgrad.core.primitive import Primitive, Spec, operand
 from tensorgrad.core.registry import operation, primitive
-from tensorgrad.ops.reduce import moved, restored, sum_p
-from tensorgrad.ops.shape import all_batched, reshape
+from tensorgrad.ops.elementwise import maximum, minimum
+from tensorgrad.ops.reduce import masked, moved, restored, start_value, sum_p
+from tensorgrad.ops.shape import all_batched, broadcast_to, reshape
 
 # -- the largest and the smallest --------------------------------------------------------------
 
@@ -42,7 +43,7 @@ def _extreme_spec(name: str) -> Any:
     return spec
 
 
-def _extreme(name: str) -> Any:
+def extreme(name: str) -> Any:
     """The primitive of a largest or smallest element; ties share its cotangent equally."""
 
     def vjp(ct: Any, out: Any, x: Any, *, axis: shapes.Shape, keepdims: bool) -> Any:
@@ -65,7 +66,7 @@ def _extreme(name: str) -> Any:
     return found
 
 
-max_p, min_p = _extreme("max"), _extreme("min")
+max_p, min_p = extreme("max"), extreme("min")
 
 
 def _apart(r: Any) -> Any:
@@ -73,29 +74,66 @@ def _apart(r: Any) -> Any:
     x = r.apart(3, 4)
     x[1] = x[0]  # equal rows: ties only across what `axis` keeps apart
     yield (x,), {"axis": 1}
+    yield (r.apart(3, 4),), {"axis": 1, "where": r.bools(3, 4), "initial": 0.0}
+    yield (r.apart(2, 0),), {"axis": 1, "initial": -1.5, "keepdims": True}
+
+
+def reduced_extreme(
+    op: str, found: Primitive, pair: Any, a: Any, axis: Any, keepdims: bool, initial: Any,
+    where: Any,
+) -> Any:  # fmt: skip
+    """An extreme over axes with a mask and a first value; `pair` is that of two numbers."""
+    a = operand(a)
+    over = shapes.axes(axis, a.ndim, op)
+    if initial is None:
+        need(where is True, op, where="...", want="initial= too, for want of an identity",
+             fix="initial=x.min() or the like", error=ValueError)  # fmt: skip
+        return found.bind(a, axis=over, keepdims=keepdims)
+    first = start_value(initial, a)
+    shape = shapes.reduced(a.shape, over, keepdims)
+    if shapes.size(shape) and not a.size:
+        first = broadcast_to(first, shape)
+        return (
+            first + sum_p.bind(a, axis=over, keepdims=keepdims) if a.dtype.kind in "fc" else first
+        )
+    return pair(found.bind(masked(op, a, where, first), axis=over, keepdims=keepdims), first)
 
 
 @operation(numpy="max amax", methods="max", oracle="max", samples=_apart)
-def max(a: Any, axis: shapes.Axis = None, *, keepdims: bool = False) -> Any:
-    """The largest element over axes; ties share the gradient equally.
+def max(
+    a: Any,
+    axis: shapes.Axis = None,
+    *,
+    keepdims: bool = False,
+    initial: Any = None,
+    where: Any = True,
+) -> Any:
+    """The largest element over axes where the mask holds; ties share the gradient equally.
 
-    Shape of a without the axes (of length 1 with `keepdims`). Raises `ShapeError` on no elements.
+    Shape of a without the axes (of length 1 with `keepdims`). Raises `ShapeError` on no elements
+    without `initial`, which a mask needs too.
 
     >>> max([[1.0, 5.0], [4.0, 2.0]], axis=0)
     tensor([4., 5.])
     """
-    a = operand(a)
-    return max_p.bind(a, axis=shapes.axes(axis, a.ndim, "max"), keepdims=keepdims)
+    return reduced_extreme("max", max_p, maximum, a, axis, keepdims, initial, where)
 
 
 @operation(numpy="min amin", methods="min", oracle="min", samples=_apart)
-def min(a: Any, axis: shapes.Axis = None, *, keepdims: bool = False) -> Any:
-    """The smallest element over axes; ties share the gradient equally.
+def min(
+    a: Any,
+    axis: shapes.Axis = None,
+    *,
+    keepdims: bool = False,
+    initial: Any = None,
+    where: Any = True,
+) -> Any:
+    """The smallest element over axes where the mask holds; ties share the gradient equally.
 
-    Shape of a without the axes (of length 1 with `keepdims`). Raises `ShapeError` on no elements.
+    Shape of a without the axes (of length 1 with `keepdims`). Raises `ShapeError` on no elements
+    without `initial`, which a mask needs too.
     """
-    a = operand(a)
-    return min_p.bind(a, axis=shapes.axes(axis, a.ndim, "min"), keepdims=keepdims)
+    return reduced_extreme("min", min_p, minimum, a, axis, keepdims, initial, where)
 
 
 def _maxout_samples(r: Any) -> Any:
@@ -149,13 +187,13 @@ def _place_batch(found: Any, x: Any, axis: int | None, keepdims: bool) -> Any:
     return reshape(place, (size, *(1,) * (x.ndim - 1))) if keepdims else place
 
 
-def _place(name: str) -> Any:
+def place(name: str) -> Any:
     """The primitive of the position of an extreme, the first one where there are several."""
-    extreme = _extreme_spec(name)
+    shape_rule = _extreme_spec(name)
 
     def spec(x: Spec, *, axis: int | None, keepdims: bool) -> Spec:
         over = shapes.axes(axis, x.ndim, name)
-        return Spec(extreme(x, axis=over, keepdims=keepdims).shape, dtypes.int64)
+        return Spec(shape_rule(x, axis=over, keepdims=keepdims).shape, dtypes.int64)
 
     found: Primitive = primitive(
         name,
@@ -168,7 +206,7 @@ def _place(name: str) -> Any:
     return found
 
 
-argmax_p, argmin_p = _place("argmax"), _place("argmin")
+argmax_p, argmin_p = place("argmax"), place("argmin")
 
 
 def _one_axis(r: Any) -> Any:
@@ -229,17 +267,23 @@ def _coins(r: Any) -> Any:
     yield from r.reductions(lambda *shape: r.integers(-1, 2, *shape))
 
 
-@operation(numpy="any", methods="any", oracle="any", samples=_coins, orders=0)
-def any(a: Any, axis: shapes.Axis = None, *, keepdims: bool = False) -> Any:
+def _masked_coins(r: Any) -> Any:
+    yield from _coins(r)
+    yield (r.integers(-1, 2, 3, 4),), {"axis": 0, "where": r.bools(3, 4)}
+    yield (r.bools(3, 4),), {"where": r.bools(4)}
+
+
+@operation(numpy="any", methods="any", oracle="any", samples=_masked_coins, orders=0)
+def any(a: Any, axis: shapes.Axis = None, *, keepdims: bool = False, where: Any = True) -> Any:
     """True where an element over the axes is not zero."""
-    a = operand(a)
+    a = masked("any", operand(a), where, False)
     return any_p.bind(a, axis=shapes.axes(axis, a.ndim, "any"), keepdims=keepdims)
 
 
-@operation(numpy="all", methods="all", oracle="all", samples=_coins, orders=0)
-def all(a: Any, axis: shapes.Axis = None, *, keepdims: bool = False) -> Any:
+@operation(numpy="all", methods="all", oracle="all", samples=_masked_coins, orders=0)
+def all(a: Any, axis: shapes.Axis = None, *, keepdims: bool = False, where: Any = True) -> Any:
     """True where no element over the axes is zero."""
-    a = operand(a)
+    a = masked("all", operand(a), where, True)
     return all_p.bind(a, axis=shapes.axes(axis, a.ndim, "all"), keepdims=keepdims)
 
 

@@ -16,6 +16,7 @@ from tensorgrad.backend import base
 from tensorgrad.core.primitive import operand
 from tensorgrad.core.registry import operation
 from tensorgrad.core.tensor import Payload, Tensor, make
+from tensorgrad.ops.elementwise import clip, remainder
 from tensorgrad.ops.gather import gather_p
 from tensorgrad.ops.join import stack
 from tensorgrad.ops.shape import astype, broadcast_to, reshape, reshape_p
@@ -219,6 +220,17 @@ def getitem(a: Any, key: Any) -> Any:
     return index_p.bind(a, key=key)
 
 
+MODES = ("raise", "wrap", "clip")
+"""What may be done about an index out of range."""
+
+
+def inside(index: Any, size: int, mode: str) -> Any:
+    """Integers taken modulo a length ("wrap"), or to the nearest that are within it ("clip")."""
+    if mode == "raise" or not size:
+        return index
+    return remainder(index, size) if mode == "wrap" else clip(index, 0, size - 1)
+
+
 def _taken(r: Any) -> Any:
     for shape, indices, axis in (
         ((5,), 2, 0), ((5,), [0, 0, -1], None), ((3, 4), [[0, 5], [11, 5]], None),
@@ -227,24 +239,27 @@ def _taken(r: Any) -> Any:
     ):  # fmt: skip
         yield (r.normal(*shape), np.asarray(indices)), {"axis": axis}
     yield (r.normal(4, 3).T, np.asarray([2, 0, 2])), {"axis": 0}
+    yield (r.normal(3, 4), np.asarray([-9, 5, 3])), {"axis": 1, "mode": "wrap"}
+    yield (r.normal(3, 4), np.asarray([[-9, 5], [3, -1]])), {"axis": 0, "mode": "clip"}
 
 
 @operation(numpy="take", methods="take", oracle="take", samples=_taken)
 def take(a: Any, indices: Any, axis: int | None = None, *, mode: str = "raise") -> Any:
     """The elements at `indices` along an axis (of the flat array without one), repeats allowed.
 
-    Raises `IndexError` out of range.
+    An index out of range raises `IndexError`; with mode "wrap" it counts modulo the length, with
+    "clip" it is the nearest one (a negative one 0).
 
     >>> take([1.0, 2.0, 3.0], [0, 0, 2])
     tensor([1., 1., 3.])
     """
     a = operand(a)
     index = index_tensor("take", indices, a)
-    need(mode == "raise", "take", mode=mode, want="mode 'raise'", fix="indices % size")
+    need(mode in MODES, "take", mode=mode, want=f"one of {' '.join(MODES)}", fix="mode='raise'")
     if axis is None:
         a, axis = reshape(a, (a.size,)), 0
     axis = shapes.axis_index(axis, a.ndim, "take")
-    index = astype(index, dtypes.int64, copy=False)
+    index = inside(astype(index, dtypes.int64, copy=False), a.shape[axis], mode)
     return gather_p.bind(a, reshape(index, (1, *index.shape)), axes=(axis,), at=axis)
 
 

@@ -14,7 +14,8 @@ from tensorgrad._errors import DTypeError, InPlaceError
 from tensorgrad.backend import base
 from tensorgrad.core.primitive import PRIMITIVES, operand
 from tensorgrad.core.tape import WRITES
-from tensorgrad.core.tensor import Tensor, name_of
+from tensorgrad.core.tensor import Tensor, make, name_of
+from tensorgrad.ops import sorting
 from tensorgrad.ops.index import plain_key
 
 AUGMENTED = {
@@ -115,8 +116,31 @@ def _augmented(name: str, sign: str) -> Callable[[Tensor, Any], Tensor]:
     return write
 
 
+def fill(x: Tensor, value: Any) -> None:
+    """Write one value to every element; `InPlaceError` where a gradient would be wrong."""
+    setitem(x, Ellipsis, value)
+
+
+def sort(x: Tensor, axis: int = -1, kind: str | None = None, *, stable: bool | None = None) -> None:
+    """Sort the elements along an axis, in place; `InPlaceError` where a gradient would be wrong."""
+    array = writable(x, "x.sort()", "x = np.sort(x)")
+    setitem(x, Ellipsis, sorting.sort(make(array), axis, kind, stable=stable))
+
+
+def partition(x: Tensor, kth: Any, axis: int = -1) -> None:
+    """Bring element `kth` to its sorted place, the smaller ones before it, in place.
+
+    Raises `InPlaceError` where a gradient would be wrong.
+    """
+    array = writable(x, "x.partition(kth)", "x = np.partition(x, kth)")
+    setitem(x, Ellipsis, sorting.partition(make(array), kth, axis))
+
+
 METHODS: dict[str, Callable[..., Any]] = {
     "__setitem__": setitem,
+    "fill": fill,
+    "partition": partition,
+    "sort": sort,
     **{method: _augmented(*entry) for method, entry in AUGMENTED.items()},
 }
 """What a Tensor's writing operators do, by method name."""

@@ -1,8 +1,7 @@
-"""Operations that join, split, repeat and pad arrays."""
+"""Operations that join and repeat arrays, and the constant border that `pad` puts around one."""
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,11 +19,12 @@ from tensorgrad.ops.shape import (
     atleast_2d,
     atleast_3d,
     broadcast_to,
+    copy,
+    ravel,
     reshape,
     sizes,
-    whole,
 )
-from tensorgrad.ops.slicing import index_p
+from tensorgrad.ops.slicing import index_p, unindex_p
 
 
 class Joint(Primitive):
@@ -114,13 +114,15 @@ stack_p: Primitive = known(
 )
 
 
-def _arrays(op: str, arrays: Any, dtype: Any = None) -> list[Any]:
+def _arrays(op: str, arrays: Any, dtype: Any = None, casting: str = "same_kind") -> list[Any]:
     if not hasattr(arrays, "__iter__"):
         raise TypeError(f"{op}: got {arrays!r}, expected a list of arrays; try {op}([x, y])")
     given = list(arrays)
     need(given, op, arrays=arrays, want="one array at least", fix="a list that is not empty")
     found = [operand(a, given, op) for a in given]
-    return found if dtype is None else [astype(a, dtype, copy=False) for a in found]
+    if dtype is None:
+        return found
+    return [astype(a, dtype, casting=casting, copy=False) for a in found]
 
 
 def _lists(r: Any) -> Any:
@@ -134,15 +136,18 @@ def _lists(r: Any) -> Any:
 
 
 @operation(numpy="concatenate", oracle="concatenate", samples=_lists)
-def concatenate(arrays: Any, axis: int | None = 0, *, dtype: Any = None) -> Any:
+def concatenate(
+    arrays: Any, axis: int | None = 0, *, dtype: Any = None, casting: str = "same_kind"
+) -> Any:
     """The arrays one behind the other along an axis; flattened first where `axis` is None.
 
-    Raises `ShapeError` where they differ in another axis than that one.
+    Raises `ShapeError` where they differ in another axis than that one, `DTypeError` where
+    `casting` does not allow a cast to `dtype`.
 
     >>> concatenate([[1.0, 2.0], [3.0]])
     tensor([1., 2., 3.])
     """
-    found = _arrays("concatenate", arrays, dtype)
+    found = _arrays("concatenate", arrays, dtype, casting)
     if axis is None:
         found, axis = [reshape(a, (a.size,)) for a in found], 0
     for n, a in enumerate(found):
@@ -169,7 +174,7 @@ def _stacks(r: Any) -> Any:
 
 
 @operation(numpy="stack", oracle="stack", samples=_stacks)
-def stack(arrays: Any, axis: int = 0, *, dtype: Any = None) -> Any:
+def stack(arrays: Any, axis: int = 0, *, dtype: Any = None, casting: str = "same_kind") -> Any:
     """The arrays, of one shape, along a new axis at this position of the result.
 
     Raises `ShapeError` where the shapes differ.
@@ -178,7 +183,7 @@ def stack(arrays: Any, axis: int = 0, *, dtype: Any = None) -> Any:
     tensor([[1., 3.],
             [2., 4.]])
     """
-    found = _arrays("stack", arrays, dtype)
+    found = _arrays("stack", arrays, dtype, casting)
     return stack_p.bind(*found, axis=shapes.axis_index(axis, found[0].ndim + 1, "stack"))
 
 
@@ -192,16 +197,17 @@ def _rows(r: Any) -> Any:
 
 
 @operation(numpy="hstack", oracle="hstack", samples=_rows)
-def hstack(tup: Any, *, dtype: Any = None) -> Any:
+def hstack(tup: Any, *, dtype: Any = None, casting: str = "same_kind") -> Any:
     """The arrays side by side: along axis 1, or 0 where they have one axis."""
     found = [atleast_1d(a) for a in _arrays("hstack", tup)]
-    return concatenate(found, 0 if found[0].ndim == 1 else 1, dtype=dtype)
+    return concatenate(found, 0 if found[0].ndim == 1 else 1, dtype=dtype, casting=casting)
 
 
 @operation(numpy="vstack", oracle="vstack", samples=_rows)
-def vstack(tup: Any, *, dtype: Any = None) -> Any:
+def vstack(tup: Any, *, dtype: Any = None, casting: str = "same_kind") -> Any:
     """The arrays below each other: along axis 0, arrays of one axis as rows."""
-    return concatenate([atleast_2d(a) for a in _arrays("vstack", tup)], 0, dtype=dtype)
+    found = [atleast_2d(a) for a in _arrays("vstack", tup)]
+    return concatenate(found, 0, dtype=dtype, casting=casting)
 
 
 @operation(numpy="dstack", oracle="dstack", samples=_rows)
@@ -226,81 +232,75 @@ def column_stack(tup: Any) -> Any:
     return concatenate([reshape(a, (a.size, 1)) if a.ndim == 1 else a for a in found], 1)
 
 
-# -- splitting ---------------------------------------------------------------------------------
-
-
-def _pieces(op: str, ary: Any, cuts: Any, axis: int, even: bool) -> list[Any]:
-    a = operand(ary)
-    axis = shapes.axis_index(axis, a.ndim, op)
-    size = a.shape[axis]
-    if hasattr(cuts, "__iter__"):
-        places = [0, *sizes(cuts), size]
-    else:
-        count = whole(op, cuts)
-        need(count > 0, op, sections=count, want="one section at least", fix="1")
-        width, over = divmod(size, count)
-        need(
-            not (even and over),
-            op,
-            ary=a,
-            sections=count,
-            want=f"sections that divide the {size} elements of axis {axis}",
-            fix="array_split",
-        )
-        places = [k * width + min(k, over) for k in range(count + 1)]
-    pairs = itertools.pairwise(places)
-    return [index_p.bind(a, key=_piece(axis, one, two)) for one, two in pairs]
-
-
-def _splits(r: Any) -> Any:
-    for shape, cuts, axis in (
-        ((6,), 3, 0), ((6,), [2, 3], 0), ((3, 4), 2, 1), ((3, 4), 2, -1), ((3, 4), [1], 0),
-        ((2, 3, 4), 3, 1), ((0, 3), 1, 0), ((5,), [3, 9], 0), ((5,), [3, 2], 0),
+def _appends(r: Any) -> Any:
+    for one, two, axis in (
+        ((3,), (2,), None), ((3, 4), (2,), None), ((3, 4), (1, 4), 0), ((3, 4), (3, 2), -1),
+        ((2, 3, 4), (2, 1, 4), 1), ((0, 3), (2, 3), 0), ((), (), None), ((3,), (), None),
     ):  # fmt: skip
-        yield (r.normal(*shape), cuts), {"axis": axis}
-    yield (r.normal(4, 3).T, 2), {"axis": 1}
+        yield (r.normal(*one), r.normal(*two)), {"axis": axis}
+    yield (r.normal(4, 3).T, r.normal(6, 4)[::2, ::-1]), {"axis": 1}
 
 
-@operation(numpy="split", oracle="split", samples=_splits)
-def split(ary: Any, indices_or_sections: Any, axis: int = 0) -> Any:
-    """A list of views: so many equal sections along an axis, or cut before these indices.
+@operation(numpy="append", oracle="append", samples=_appends)
+def append(arr: Any, values: Any, axis: int | None = None) -> Any:
+    """The values behind the array along an axis; both flattened first where `axis` is None."""
+    return concatenate((arr, values), axis)
 
-    Raises `ShapeError` where the sections do not divide the axis (`array_split` allows that).
 
-    >>> split([1.0, 2.0, 3.0, 4.0], 2)
-    [tensor([1., 2.]), tensor([3., 4.])]
+def _blocks(r: Any) -> Any:
+    for shapes_of in (((2, 3), (2, 1), (1, 4)), ((1, 1), (1, 2), (2, 3)), ((0, 2), (0, 1), (1, 3))):
+        one, two, three = (r.normal(*shape) for shape in shapes_of)
+        yield ([[one, two], [three]],), {}
+    a, b = r.normal(3), r.normal(2)
+    yield ([a, b, 1.5],), {}
+    yield ([b, b, a],), {}
+    yield ([[a], [2 * a]],), {}
+    yield (a,), {}
+    yield ([r.normal(4, 3).T, r.normal(6, 4)[::2, ::-1]],), {}
+    yield ([[[r.normal(2, 2), r.normal(2, 1)]], [[r.normal(1, 2, 3)]]],), {}
+    yield ([r.normal(), a],), {}
+    yield ([[r.normal(2, 2), r.normal(2, 3)], [r.normal(1, 5)]],), {}
+
+
+def _depth(op: str, arrays: Any) -> int:
+    """How deep lists are nested; raises `ShapeError` where that differs."""
+    if not isinstance(arrays, list):
+        need(not isinstance(arrays, tuple), op, arrays=arrays, want="lists", fix="list(x)",
+             error=TypeError)  # fmt: skip
+        return 0
+    depths = {_depth(op, part) for part in arrays}
+    need(len(depths) == 1, op, depths=sorted(depths), want="lists nested equally deep, not empty",
+         fix="[[a, b], [c]]")  # fmt: skip
+    return 1 + depths.pop()
+
+
+def _parts(arrays: Any) -> list[Any]:
+    return [x for part in arrays for x in _parts(part)] if isinstance(arrays, list) else [arrays]
+
+
+@operation(numpy="block", oracle="block", samples=_blocks)
+def block(arrays: Any) -> Any:
+    """The array put together out of nested lists of blocks: innermost lists along the last axis.
+
+    Raises `ShapeError` where blocks do not fit, or lists are not nested equally deep.
+
+    >>> block([[[[1.0]], [[2.0]]], [[[3.0, 4.0]]]]).shape
+    (1, 2, 2)
     """
-    return _pieces("split", ary, indices_or_sections, axis, True)
+    deepest = _depth("block", arrays)
+    given = _parts(arrays)
+    tensors = [operand(x, given, "block") for x in given]
+    ndim = max(deepest, *[x.ndim for x in tensors])
+    rest = iter(tensors)
 
+    def joined(part: Any, depth: int) -> Any:
+        if isinstance(part, list):
+            return concatenate([joined(one, depth - 1) for one in part], -depth)
+        x = next(rest)
+        return reshape(x, (*(1,) * (ndim - x.ndim), *x.shape))
 
-def _uneven(r: Any) -> Any:
-    yield from _splits(r)
-    yield (r.normal(7), 3), {}
-    yield (r.normal(2, 5), 4), {"axis": 1}
-
-
-@operation(numpy="array_split", oracle="array_split", samples=_uneven)
-def array_split(ary: Any, indices_or_sections: Any, axis: int = 0) -> Any:
-    """`split` that allows sections which do not divide the axis: the first are one longer."""
-    return _pieces("array_split", ary, indices_or_sections, axis, False)
-
-
-def _unstacks(r: Any) -> Any:
-    for shape, axis in (
-        ((3,), 0), ((3, 4), 0), ((3, 4), 1), ((2, 3, 4), -1), ((2, 3, 4), -2), ((2, 0), 0),
-        ((1, 3, 1), 1),
-    ):  # fmt: skip
-        yield (r.normal(*shape),), {"axis": axis}
-    yield (r.normal(4, 3).T,), {}
-
-
-@operation(numpy="unstack", oracle="unstack", samples=_unstacks)
-def unstack(x: Any, /, *, axis: int = 0) -> Any:
-    """A tuple of views: the slices along an axis."""
-    x = operand(x)
-    axis = shapes.axis_index(axis, x.ndim, "unstack")
-    lead = (slice(None),) * axis
-    return tuple([index_p.bind(x, key=(*lead, k)) for k in range(x.shape[axis])])
+    made = joined(arrays, deepest)
+    return made if deepest else copy(made)
 
 
 # -- repeating ---------------------------------------------------------------------------------
@@ -332,6 +332,38 @@ def tile(A: Any, reps: Sizes) -> Any:
     return reshape(full, tuple([n * size for n, size in zip(times, shape)]))
 
 
+def _resizes(r: Any) -> Any:
+    for shape, new in (
+        ((), 3), ((3,), 7), ((3,), (2, 2)), ((2, 3), (3, 3)), ((2, 3), (2, 1)), ((2, 3), (2, 3)),
+        ((0, 3), (2, 2)), ((1, 3, 1), (4,)), ((3,), 0), ((2, 3), (13,)),
+    ):  # fmt: skip
+        yield (r.normal(*shape), new), {}
+    yield (r.normal(4, 3).T, (2, 3, 3)), {}
+
+
+@operation(numpy="resize", oracle="resize", samples=_resizes)
+def resize(a: Any, new_shape: Sizes) -> Any:
+    """The elements, flat and from the start again where they end, in another shape.
+
+    >>> resize([1.0, 2.0], (3,))
+    tensor([1., 2., 1.])
+    """
+    flat, shape = ravel(a), sizes(new_shape)
+    size, wanted = flat.size, shapes.size(shape)
+    need(all(n >= 0 for n in shape), "resize", new_shape=shape, want="lengths of 0 or more",
+         fix="reshape, for -1")  # fmt: skip
+    if not size:
+        none = unindex_p.bind(flat, key=(slice(0, 0),), shape=(wanted,))  # zeros, on the tape
+        return reshape(none, shape)
+    times = -(-wanted // size)
+    if times > 1:
+        flat = reshape(broadcast_to(flat, (times, size)), (times * size,))
+    if flat.size != wanted:
+        flat = index_p.bind(flat, key=(slice(0, wanted),))
+    found = reshape(flat, shape)
+    return copy(found) if times == 1 else found
+
+
 # -- padding -----------------------------------------------------------------------------------
 
 Pairs = tuple[tuple[Any, Any], ...]
@@ -358,55 +390,3 @@ pad_p: Primitive = primitive(
         inputs[0], widths=((0, 0), *widths), values=((0, 0), *values)
     ),
 )
-
-
-def _pairs(what: str, given: Any, ndim: int) -> Pairs:
-    """One pair for each axis out of a number, a pair, or a pair for each axis."""
-    if not hasattr(given, "__iter__"):
-        return ((given, given),) * ndim
-    found = [tuple(one) if hasattr(one, "__iter__") else one for one in given]
-    if not any(isinstance(one, tuple) for one in found):
-        found = [tuple(found)]
-    found = [one * 2 if len(one) == 1 else one for one in found]
-    found = found * ndim if len(found) == 1 else found
-    need(
-        len(found) == ndim and all(len(one) == 2 for one in found),
-        "pad",
-        **{what: given},
-        want=f"a number, a pair, or {ndim} pairs",
-        fix="((before, after), ...)",
-    )
-    return tuple(found)
-
-
-def _pads(r: Any) -> Any:
-    for shape, widths in (
-        ((), 0), ((5,), 1), ((5,), (0, 2)), ((3, 4), ((1, 2), (0, 3))), ((3, 4), ((1, 2),)),
-        ((0, 3), 1), ((1, 3, 1), ((0, 0), (1, 0), (2, 2))), ((2, 3, 4), 1),
-    ):  # fmt: skip
-        yield (r.normal(*shape), widths), {}
-    yield (r.normal(4, 3).T, 2), {"constant_values": 1.5}
-    yield (r.normal(3, 4), ((1, 2), (2, 0))), {"constant_values": ((1, 2), (3, 4))}
-
-
-@operation(numpy="pad", oracle="pad", samples=_pads)
-def pad(array: Any, pad_width: Any, mode: str = "constant", *, constant_values: Any = 0) -> Any:
-    """The array with so many `constant_values` before and after it on each axis.
-
-    `mode` can be "constant" only; others raise `ShapeError`.
-
-    >>> pad([1.0, 2.0], (1, 2))
-    tensor([0., 1., 2., 0., 0.])
-    """
-    a = operand(array)
-    need(mode == "constant", "pad", mode=mode, want='mode "constant"', fix='"constant"')
-    widths = _pairs("pad_width", pad_width, a.ndim)
-    widths = tuple([(whole("pad", low), whole("pad", high)) for low, high in widths])
-    need(
-        all(low >= 0 and high >= 0 for low, high in widths),
-        "pad",
-        pad_width=pad_width,
-        want="widths of 0 or more",
-        fix="a slice, to take away",
-    )
-    return pad_p.bind(a, widths=widths, values=_pairs("constant_values", constant_values, a.ndim))

@@ -1,4 +1,4 @@
-"""Normalisation over trailing axes, and norms of vectors."""
+"""Normalisation over trailing axes, and norms."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tensorgrad.core.registry import known, operation
 from tensorgrad.core.tensor import Tensor
 from tensorgrad.expr import COLUMN, ELEMENT, SCALAR, call, ncols, rmax, rsum, where
 from tensorgrad.ops.reduce import with_kept
-
+from tensorgrad.ops.shape import astype
 
 Names = tuple[str, ...]
 """Which of weight and bias a normalisation has, in this order."""
@@ -191,6 +191,22 @@ _NORMS = {
 _norm_p = known(Reduce.trace("norm_p", _power, {"x": ("f", ELEMENT), "p": ("f", SCALAR)}))
 
 
+def vector(op: str, x: Any, p: Any, over: shapes.Shape, keepdims: bool) -> Any:
+    """(Σ |x|^p)^(1/p) over axes; the largest or smallest |x|; the count of what is not 0."""
+    need(not isinstance(p, str), op, ord=p, axes=over, want="a number for the norm of a vector",
+         fix="ord=2", error=ValueError)  # fmt: skip
+    if p == 0:
+        real = dtypes.real(dtypes.inexact(x.dtype))
+        return astype(x.detach() != 0, real).sum(axis=over, keepdims=keepdims)
+    if x.dtype.kind == "c":
+        x = abs(x)
+    if p in _NORMS:
+        out: Any = _NORMS[p].bind(x, axis=over, shape=x.shape)
+    else:
+        out = _norm_p.bind(x, float(p), axis=over, shape=x.shape)
+    return with_kept(out, x, over, keepdims)
+
+
 def _norm_cases(r: Any) -> Any:
     yield from r.reductions(lambda *s: r.apart(*s) + 0.3, empty=False)
     x = r.apart(3, 4)
@@ -200,6 +216,10 @@ def _norm_cases(r: Any) -> Any:
     yield (x,), {"ord": "fro"}
     yield (r.normal(0, 3),), {"axis": 1}
     yield (r.normal(2, 3) + 1j * r.normal(2, 3),), {"axis": 1}
+    for p in (1, -1, float("inf"), "nuc", 2):  # of matrices, whose singular values lie apart
+        yield (x + 2 * np.eye(3, 4),), {"ord": p}
+    yield (r.apart(4, 2, 3) + 0.05,), {"ord": 1, "axis": (2, 0), "keepdims": True}
+    yield (r.apart(3, 2, 3) * np.arange(1, 4)[:, None, None],), {"ord": "nuc", "axis": (0, -1)}
 
 
 @operation(
@@ -207,30 +227,26 @@ def _norm_cases(r: Any) -> Any:
     oracle=lambda x, **options: np.linalg.norm(x, **options),
     samples=_norm_cases,
 )
-def norm(x: Any, ord: Any = None, axis: shapes.Axis = None, keepdims: bool = False) -> Tensor:
-    """(Σ |x|^p)^(1/p) over axes (None: all), with p = `ord` (2), inf or -inf; gradient 0 at 0.
+def norm(x: Any, ord: Any = None, axis: shapes.Axis = None, keepdims: bool = False) -> Any:
+    """The norm of all elements, or of the vectors (matrices) on one axis (two axes).
 
-    "fro" is 2. Norms of matrices other than Frobenius' are refused: an `ord` for a matrix, where
-    NumPy would take singular values or row sums, raises `ShapeError`.
+    Of a vector (Σ |x|^p)^(1/p) with p = `ord` (2), inf or -inf, or 0: how many are not 0. Of a
+    matrix "fro" (the default), "nuc" (Σ s), 2 and -2 (largest and smallest singular value), 1 and
+    -1 (column sums of |x|), inf and -inf (row sums). The gradient is 0 where the norm is.
 
     >>> norm([3.0, 4.0])
     tensor(5.)
     """
     x = operand(x, (), "norm")
     over = shapes.axes(axis, x.ndim, "norm")
-    need(
-        ord in (None, "fro") or (not isinstance(ord, str) and len(over) <= 1 and ord != 0),
-        "norm",
-        ord=ord,
-        axes=len(over),
-        want="the norm of a vector, or ord=None",
-        fix="axis=-1, or norm(x.reshape(-1), ord)",
-    )
-    p = 2 if ord in (None, "fro") else ord
-    if x.dtype.kind == "c":
-        x = abs(x)
-    if p in _NORMS:
-        out: Any = _NORMS[p].bind(x, axis=over, shape=x.shape)
-    else:
-        out = _norm_p.bind(x, float(p), axis=over, shape=x.shape)
-    return with_kept(out, x, over, keepdims)  # type: ignore[no-any-return]
+    if ord is None or (axis is None and x.ndim == 1 and ord == 2):
+        return vector("norm", x, 2, over, keepdims)
+    if len(over) != 2:
+        need(len(over) == 1, "norm", ord=ord, axes=len(over), want="one axis or two",
+             fix="axis=-1, or norm(x.reshape(-1), ord)", error=ValueError)  # fmt: skip
+        return vector("norm", x, ord, over, keepdims)
+    from tensorgrad.ops.linalg.norms import of_matrix  # late: for import time
+
+    pair = axis if isinstance(axis, tuple | list) else (0, 1)
+    rows, columns = (shapes.axis_index(k, x.ndim, "norm") for k in pair)
+    return of_matrix("norm", x, ord, (rows, columns), keepdims)

@@ -65,6 +65,11 @@ def pow(x: Any, y: Any, /) -> Any:
         x = operand(x, (), "pow")
         if dtypes.is_inexact(x.dtype):
             return _SHORT[y](x)
+    if type(y) is int and y < 0 and getattr(getattr(x, "dtype", None), "kind", "f") in "biu":
+        raise ValueError(
+            f"pow: got {x.dtype}{x.shape} to the power {y}, expected no negative integer powers of "
+            "integers; try x.astype(float)"
+        )
     return power(x, y)
 
 

@@ -9,61 +9,67 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from tensorgrad import shapes
-from tensorgrad._errors import InPlaceError, NotDifferentiable
+from tensorgrad import _config, dtypes, shapes
+from tensorgrad._errors import InPlaceError, NotDifferentiable, ShapeError
 from tensorgrad.backend import base
 from tensorgrad.core.registry import OPERATIONS
-from tensorgrad.core.tensor import Tensor, make
+from tensorgrad.core.tape import WRITES as WRITTEN
+from tensorgrad.core.tensor import Payload, Tensor, make
+from tensorgrad.ops import inplace
+from tensorgrad.ops.create import asarray, full
+from tensorgrad.ops.join import stack
+from tensorgrad.ops.refusals import AS_TENSOR, CONSTANT, CREATION, REFUSED, WRITES, dotted, shown
 
-CONSTANT = frozenset(
-    """
-    result_type can_cast common_type min_scalar_type iscomplexobj isrealobj
-    iscomplex isreal shares_memory may_share_memory array_equal array_equiv allclose isclose
-    array_repr array_str array2string argsort argpartition lexsort searchsorted digitize histogram
-    bincount argwhere isin unravel_index ravel_multi_index nanargmax nanargmin matrix_rank
-    """.split()
-)
-"""Functions whose result does not depend on the values, or is piecewise constant in them."""
-
-WRITES = frozenset("copyto fill_diagonal place put put_along_axis putmask".split())
-"""Functions that write into their first argument, behind the tape's back."""
-
-NAMESPACES = ("fft", "linalg", "signal", "special", "stats")
+NAMESPACES = ("emath", "fft", "interpolate", "linalg", "signal", "special", "stats")
 """Packages of operations that are loaded when they are first met, to keep the import light."""
 
 UFUNCS: dict[Any, Callable[..., Any]] = {}
 """The operation that each of NumPy's ufuncs means."""
 
-_LOADED: set[str] = set()
-_FUNCTIONS: dict[Any, Callable[..., Any]] = {
+FUNCTIONS: dict[Any, Callable[..., Any]] = {
     np.shape: lambda a: a.shape,
     np.ndim: lambda a: a.ndim,
     np.size: lambda a, axis=None: shapes.size(
         tuple([a.shape[k] for k in shapes.axes(axis, a.ndim, "size")])
     ),
 }
+"""The operation that each of NumPy's functions means, and what reads a shape alone."""
+
+INNER = {"_core.umath.clip": "clip"}
+"""Ufuncs without a public name, which NumPy's own methods call, and the operations they mean."""
+
+_LOADED: set[str] = set()
 _BY_NAME: dict[str, Callable[..., Any]] = {}
+
+
+def resolve(name: str) -> Any:
+    """NumPy's function of a dotted name, None where this NumPy has none."""
+    found: Any = np
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    return found
 
 
 def build() -> None:
     """Fill the tables from the registry. SciPy's ufuncs are known by name, so SciPy can wait."""
     for operation in OPERATIONS.values():
-        for dotted in operation.numpy:
-            if dotted.startswith("scipy."):
-                _BY_NAME[dotted.rpartition(".")[2]] = operation.function
+        for name in operation.numpy:
+            if name.startswith("scipy."):
+                _BY_NAME[name.rpartition(".")[2]] = operation.function
                 continue
-            found: Any = np
-            for part in dotted.split("."):
-                found = getattr(found, part, None)
+            found = resolve(name)
             if isinstance(found, np.ufunc):
                 UFUNCS[found] = operation.function
             elif found is not None:
-                _FUNCTIONS[found] = operation.function
+                FUNCTIONS[found] = operation.function
+    for name, called in INNER.items():
+        UFUNCS[resolve(name)] = OPERATIONS[called].function
 
 
 def load(namespace: str) -> None:
@@ -76,21 +82,25 @@ def load(namespace: str) -> None:
 
 def _function(function: Any) -> Callable[..., Any] | None:
     """The operation that one of NumPy's functions means."""
-    found = _FUNCTIONS.get(function)
+    found = FUNCTIONS.get(function)
     if found is None:
         namespace = (getattr(function, "__module__", "") or "").removeprefix("numpy.")
+        namespace = "emath" if namespace == "lib.scimath" else namespace
         if namespace in NAMESPACES and namespace not in _LOADED:
             load(namespace)
-            found = _FUNCTIONS.get(function)
+            found = FUNCTIONS.get(function)
     return found
 
 
 def named(ufunc: Any) -> Callable[..., Any] | None:
-    """The operation that a ufunc means, one of SciPy's by its name."""
+    """The operation that a ufunc means; one of SciPy's is known by its name."""
     found = UFUNCS.get(ufunc)
-    if found is None and getattr(np, ufunc.__name__, None) is not ufunc:
-        load("special")
-        found = _BY_NAME.get(ufunc.__name__)
+    if found is None:
+        name: str = ufunc.__name__
+        special = sys.modules.get("scipy.special")  # whoever has its ufunc has imported it
+        if getattr(special, name, None) is ufunc:
+            load("special")
+            found = _BY_NAME.get(name)
     return found
 
 
@@ -110,14 +120,105 @@ def array_function(self: Tensor, function: Any, types: Any, args: Any, kwargs: A
     """`np.sum(tensor)` and the like; see the NumPy protocol of that name."""
     mapped = _function(function)
     if mapped is None:
-        return bare(_dotted(function), function, args, kwargs)
-    out = kwargs.pop("out", None)
+        return _unmapped(self, function, args, kwargs)
+    out = None
+    if len(args) != 1 or kwargs:
+        args, kwargs, out = _translated(function, mapped, args, kwargs)
     try:
         result = mapped(*args, **kwargs)
     except TypeError:
-        _check_call(_dotted(function), mapped, args, kwargs)
+        _check_call(shown(function), mapped, args, kwargs)
         raise
-    return result if out is None else into(_dotted(function), result, out)
+    return result if out is None else into(shown(function), result, out)
+
+
+# -- a call of NumPy's function as one of the operation ----------------------------------------
+
+
+class Spelling(NamedTuple):
+    """How a NumPy function's arguments are those of its operation.
+
+    agree: so many positional arguments mean the same in both
+    keywords: names that the operation takes, where it takes the rest by position
+    theirs, ours: the two signatures, None where one has none
+    """
+
+    agree: int
+    keywords: frozenset[str]
+    theirs: inspect.Signature | None
+    ours: inspect.Signature
+
+
+_SPELLINGS: dict[Any, Spelling] = {}
+_DROPPED = frozenset(("subok",))
+"""Options that say nothing about a tensor."""
+_NONE = np._NoValue  # what NumPy means by an option that is not given
+
+
+def _spelling(function: Any, mapped: Callable[..., Any]) -> Spelling:
+    found = _SPELLINGS.get(function)
+    if found is None:
+        found = _SPELLINGS[function] = _compared(function, mapped)
+    return found
+
+
+def _compared(function: Any, mapped: Callable[..., Any]) -> Spelling:
+    """The signatures of a NumPy function and its operation, side by side."""
+    ours = inspect.signature(mapped)
+    mine = list(ours.parameters.values())
+    keywords = frozenset([p.name for p in mine if p.kind in (p.KEYWORD_ONLY, _EITHER)])
+    try:
+        theirs = inspect.signature(function)
+    except ValueError:
+        return Spelling(64, keywords, None, ours)
+    given = list(theirs.parameters.values())
+    if any(p.kind is p.VAR_POSITIONAL for p in given):
+        return Spelling(64, keywords, None, ours)
+    agree = 0
+    for a, b in zip(given, mine):
+        required = a.default is a.empty and b.default is b.empty
+        if a.kind is a.KEYWORD_ONLY or b.kind not in (b.POSITIONAL_ONLY, _EITHER):
+            break
+        if not required and a.name != b.name:
+            break
+        agree += 1
+    return Spelling(agree, keywords, theirs, ours)
+
+
+_EITHER = inspect.Parameter.POSITIONAL_OR_KEYWORD
+
+
+def _translated(
+    function: Any, mapped: Callable[..., Any], args: Any, kwargs: dict[str, Any]
+) -> tuple[Any, dict[str, Any], Any]:
+    """The arguments as the operation names them, and `out`: NumPy's order is its own."""
+    spelling = _spelling(function, mapped)
+    out = kwargs.pop("out", None)
+    plain = len(args) <= spelling.agree and kwargs.keys() <= spelling.keywords
+    if spelling.theirs is None or (plain and all(v is not _NONE for v in kwargs.values())):
+        return args, kwargs, out
+    given = spelling.theirs.bind(*args, **kwargs).arguments
+    out = given.pop("out", out)
+    for name, p in spelling.theirs.parameters.items():
+        if p.kind is p.VAR_KEYWORD and name in given:
+            given.update(given.pop(name))
+        elif name in given and (given[name] is _NONE or name in _DROPPED):
+            del given[name]
+    lead = []
+    for name in list(spelling.theirs.parameters)[: spelling.agree]:
+        if name not in given:
+            break
+        lead.append(given.pop(name))
+    rest = {
+        k: v for k, v in given.items() if k in spelling.keywords or not _default(spelling, k, v)
+    }
+    return lead, rest, out
+
+
+def _default(spelling: Spelling, name: str, value: Any) -> bool:
+    """Whether a value is what NumPy's function takes anyway."""
+    p = spelling.theirs.parameters.get(name) if spelling.theirs else None
+    return p is not None and p.default is not p.empty and value is p.default
 
 
 def _check_call(name: str, function: Callable[..., Any], args: Any, kwargs: Any) -> None:
@@ -133,48 +234,130 @@ def _check_call(name: str, function: Callable[..., Any], args: Any, kwargs: Any)
         ) from None
 
 
-def _refuse_write(name: str) -> None:
-    raise InPlaceError(
-        f"{name}: got a tensor to write into, which the tape would not notice, expected x[key] = v;"
-        " try x[mask] = v, or x = np.where(mask, v, x) to keep a gradient"
-    )
+# -- what is no operation ----------------------------------------------------------------------
 
 
-def _dotted(function: Any) -> str:
-    module = (getattr(function, "__module__", "") or "numpy").replace("numpy", "np", 1)
-    return f"{module}.{function.__name__}"
+def _unmapped(self: Tensor, function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+    name = dotted(function)
+    if name in WRITES:
+        return written(shown(function), function, args, kwargs)
+    if name in AS_TENSOR:
+        return _as_tensor(self, *args, **{"copy": name == "array", **kwargs})
+    if name in CREATION:
+        return _created(self, function, args, kwargs)
+    return bare(shown(function), function, args, kwargs)
 
 
 def bare(name: str, function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
     """An unmapped function on the arrays behind the tensors: for constants alone."""
-    if function.__name__ in WRITES and args and isinstance(args[0], Tensor):
-        _refuse_write(name)
     out = kwargs.pop("out", None)
     found: list[Tensor] = []
-
-    def strip(value: Any) -> Any:
-        if isinstance(value, Tensor):
-            found.append(value)
-            return value.value()
-        if isinstance(value, list | tuple):
-            stripped = [strip(v) for v in value]
-            return type(value)(*stripped) if hasattr(value, "_fields") else type(value)(stripped)
-        return {k: strip(v) for k, v in value.items()} if isinstance(value, dict) else value
-
-    args, kwargs = strip(args), strip(kwargs)
-    constant = function.__name__ in CONSTANT
-    if not constant and any(t.node is not None or t.level for t in found):
+    args, kwargs = _stripped(args, found), _stripped(kwargs, found)
+    key = dotted(function)
+    if key not in CONSTANT and any(map(_moving, found)):
+        want, instead = REFUSED.get(key, _NO_RULE)
         raise NotDifferentiable(
-            f"{name}: got a tensor that needs a gradient, expected a function with a derivative; "
-            "try tensorgrad's operations, or x.detach() where a constant is meant"
+            f"{name}: got a tensor that needs a gradient, expected {want}; try {instead}"
         )
-    result = _wrap(function(*args, **kwargs))
+    for t in found:
+        if t.level and not _readable(t):
+            raise ShapeError(
+                f"{name}: got a value with a batch hidden in it, expected an array that can be "
+                "read; try it outside vmap, or a loop over the batch"
+            )
+    result = _wrapped(function(*args, **kwargs))
     return result if out is None else into(name, result, out)
 
 
-def _wrap(value: Any) -> Any:
-    if base.known(type(value)) and value.dtype != object:
-        return make(value)
-    if isinstance(value, tuple) and not hasattr(value, "_fields"):
-        return tuple(_wrap(v) for v in value)
+_NO_RULE = (
+    "a function with a derivative",
+    "tensorgrad's operations, or x.detach() where a constant is meant",
+)
+
+
+def _moving(t: Tensor) -> bool:
+    """Whether a gradient or tangent of t would be cut."""
+    return bool(t.level) or (t.node is not None and _config.is_recording())
+
+
+def _readable(t: Tensor) -> bool:
+    data = t.data
+    while isinstance(data, Payload):
+        if not data.readable:
+            return False
+        data = data.inner.data
+    return True
+
+
+def _stripped(value: Any, found: list[Tensor]) -> Any:
+    """Arguments with the arrays of tensors in their place; the tensors are added to `found`."""
+    if isinstance(value, Tensor):
+        found.append(value)
+        return value.value()
+    if isinstance(value, list | tuple):
+        parts = [_stripped(v, found) for v in value]
+        return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
+    if isinstance(value, dict):
+        return {k: _stripped(v, found) for k, v in value.items()}
     return value
+
+
+def _wrapped(value: Any) -> Any:
+    """Arrays of numbers as tensors, also in tuples and lists; all else as it is."""
+    if isinstance(value, list | tuple):
+        parts = [_wrapped(v) for v in value]
+        return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
+    if isinstance(value, np.generic) or base.known(type(value)):
+        return make(base.asarray(value)) if value.dtype.name in dtypes.NAMES else value
+    return value
+
+
+def written(name: str, function: Any, args: Any, kwargs: dict[str, Any]) -> None:
+    """A function that writes into its first argument: of constants, into what is off the tape."""
+    target, rest = (args[0], args[1:]) if args else (kwargs.pop(next(iter(kwargs))), ())
+    found: list[Tensor] = []
+    rest, kwargs = _stripped(rest, found), _stripped(kwargs, found)
+    wrong, right = f"{name}(x, ...)", "x = np.where(mask, v, x)"
+    if any(map(_moving, found)):
+        raise InPlaceError(
+            f"{wrong}: got a recorded value, whose gradient would be cut by writing it into "
+            f"{'a tensor' if isinstance(target, Tensor) else type(target).__name__}, expected a "
+            f"constant; instead of `{wrong}` try `{right}`, or v.detach()"
+        )
+    if not isinstance(target, Tensor):
+        function(target, *rest, **kwargs)
+        return
+    array = inplace.writable(target, wrong, right)
+    function(array, *rest, **kwargs)
+    WRITTEN.note(array, base.bounds(array))
+
+
+def _as_tensor(
+    self: Tensor, a: Any, dtype: Any = None, requirements: Any = None, *, ndmin: int = 0,
+    copy: bool | None = None, **options: Any,
+) -> Any:  # fmt: skip
+    """`np.array(a, like=tensor)`: tensors in nested lists are stacked, and stay on the tape."""
+    if isinstance(a, list | tuple) and any(isinstance(t, Tensor) for t in _leaves(a)):
+        found: Any = stack([_as_tensor(self, one) for one in a])
+        found = asarray(found, dtype)
+    elif isinstance(a, Tensor):
+        found = asarray(a, dtype)
+    else:
+        found = make(base.of(self.value()).asarray(a, dtype))
+    found = found.copy() if copy and found is a else found
+    return found[(None,) * (ndmin - found.ndim)] if found.ndim < ndmin else found
+
+
+def _leaves(value: Any) -> list[Any]:
+    if isinstance(value, list | tuple):
+        return [leaf for one in value for leaf in _leaves(one)]
+    return [value]
+
+
+def _created(self: Tensor, function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+    """`np.ones(3, like=tensor)`: made by NumPy, and sent to the tensor's device."""
+    if function.__name__ == "full":
+        given = {k: v for k, v in kwargs.items() if k == "dtype"}
+        return full(*args, **given, device=self.device)
+    found = function(*args, **kwargs)
+    return found if isinstance(found, Tensor) else make(base.of(self.value()).asarray(found))

@@ -1,4 +1,4 @@
-"""Sums, products, moments and running sums over axes."""
+"""Sums, products and moments over axes."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from tensorgrad.core.formula import Elementwise, Reduce
 from tensorgrad.core.primitive import Primitive, Spec, operand
 from tensorgrad.core.registry import known, operation, primitive
 from tensorgrad.expr import ELEMENT, SCALAR, call, ncols, rmax, rsum, stop, where
-from tensorgrad.ops.axes import flip, transpose
+from tensorgrad.ops.axes import transpose
 from tensorgrad.ops.complex import conj
-from tensorgrad.ops.join import concat_p, pad_p
+from tensorgrad.ops.elementwise import where as select
+from tensorgrad.ops.join import concat_p
 from tensorgrad.ops.shape import astype, broadcast_to, reshape
 
 INF = float("inf")
@@ -48,6 +49,31 @@ def moved(axis: shapes.Shape) -> shapes.Shape:
     return tuple(k + 1 for k in axis)
 
 
+def masked(op: str, a: Any, where: Any, other: Any) -> Any:
+    """a where the mask of a reduction holds, else `other`; raises `ShapeError` unless it fits a."""
+    if where is True:
+        return a
+    mask = operand(where, (a,))
+    shape = shapes.broadcast(a.shape, mask.shape, op=op)
+    need(shape == a.shape, op, a=a, where=mask, want="a mask that broadcasts to a",
+         fix="broadcast_to(a, where.shape)")  # fmt: skip
+    return select(mask, a, other)
+
+
+def start_value(initial: Any, a: Any) -> Any:
+    """The first value of a reduction, in the dtype of its result `a`."""
+    return astype(operand(initial, (a,)), a.dtype, copy=False)
+
+
+def counted(op: str, a: Any, axis: shapes.Shape, where: Any, keepdims: bool = False) -> Any:
+    """How many elements of a reduction there are: a number, or with a mask a tensor of a's kind."""
+    if where is True:
+        return _count(a, axis)
+    mask = astype(operand(where, (a,)), dtypes.bool_, copy=False)
+    found = sum_p.bind(broadcast_to(mask, a.shape), axis=axis, keepdims=keepdims)
+    return astype(found, dtypes.real(a.dtype))
+
+
 def _shape(x: Spec, axis: shapes.Shape, keepdims: bool) -> shapes.Shape:
     return shapes.reduced(x.shape, axis, keepdims)
 
@@ -70,11 +96,27 @@ sum_p: Primitive = primitive(
 )
 
 
-@operation(numpy="sum", methods="sum", oracle="sum", samples=lambda r: r.several_axes())
-def sum(a: Any, axis: shapes.Axis = None, dtype: Any = None, *, keepdims: bool = False) -> Any:
-    """The sum over axes: Σ a. Shape of a without the axes (of length 1 with `keepdims`).
+def _totals(r: Any) -> Any:
+    yield from r.several_axes()
+    yield (r.normal(3, 4),), {"axis": 1, "where": r.bools(3, 4), "initial": 2.0}
+    yield (r.normal(2, 3, 4),), {"axis": (2, 0), "where": r.bools(3, 1), "keepdims": True}
+    yield (r.normal(0, 3),), {"axis": 0, "initial": -1.5}
 
-    At least 64 bits for integers; 16-bit floats accumulate in float32.
+
+@operation(numpy="sum", methods="sum", oracle="sum", samples=_totals)
+def sum(
+    a: Any,
+    axis: shapes.Axis = None,
+    dtype: Any = None,
+    *,
+    keepdims: bool = False,
+    initial: Any = None,
+    where: Any = True,
+) -> Any:
+    """The sum over axes: initial + Σ a where the mask holds.
+
+    Shape of a without the axes (of length 1 with `keepdims`). At least 64 bits for integers;
+    16-bit floats accumulate in float32.
 
     >>> sum([[1.0, 2.0], [3.0, 4.0]], axis=0)
     tensor([4., 6.])
@@ -82,12 +124,31 @@ def sum(a: Any, axis: shapes.Axis = None, dtype: Any = None, *, keepdims: bool =
     a = operand(a)
     if dtype is not None:
         a = astype(a, dtype, copy=False)
-    return sum_p.bind(a, axis=shapes.axes(axis, a.ndim, "sum"), keepdims=keepdims)
+    a = masked("sum", a, where, 0)
+    found = sum_p.bind(a, axis=shapes.axes(axis, a.ndim, "sum"), keepdims=keepdims)
+    return found if initial is None else found + start_value(initial, found)
 
 
-@operation(numpy="mean", methods="mean", oracle="mean", samples=lambda r: r.several_axes())
-def mean(a: Any, axis: shapes.Axis = None, dtype: Any = None, *, keepdims: bool = False) -> Any:
-    """The mean over axes: Σ a / n; float64 for integers, 16-bit floats accumulate in float32.
+def _means(r: Any) -> Any:
+    yield from r.several_axes()
+    mask = r.bools(3, 4)
+    mask[:, 0] = True
+    yield (r.normal(3, 4),), {"axis": 1, "where": mask}
+    yield (r.normal(2, 3, 4),), {"axis": (2, 0), "where": mask, "keepdims": True}
+
+
+@operation(numpy="mean", methods="mean", oracle="mean", samples=_means)
+def mean(
+    a: Any,
+    axis: shapes.Axis = None,
+    dtype: Any = None,
+    *,
+    keepdims: bool = False,
+    where: Any = True,
+) -> Any:
+    """The mean over axes of what the mask holds: Σ a / n.
+
+    float64 for integers, 16-bit floats accumulate in float32.
 
     >>> mean([[1.0, 2.0], [3.0, 4.0]], axis=1, keepdims=True)
     tensor([[1.5],
@@ -95,7 +156,8 @@ def mean(a: Any, axis: shapes.Axis = None, dtype: Any = None, *, keepdims: bool 
     """
     a = floating(a, dtype)
     axis = shapes.axes(axis, a.ndim, "mean")
-    count = _count(a, axis)
+    count = counted("mean", a, axis, where, keepdims)
+    a = masked("mean", a, where, 0)
     if a.dtype.itemsize == 2 and dtypes.is_half(a.dtype):
         total = sum_p.bind(astype(a, dtypes.float32), axis=axis, keepdims=keepdims)
         return astype(total / count, a.dtype)
@@ -158,7 +220,7 @@ prod_p: Primitive = primitive(
     spec=lambda x, *, axis, keepdims: Spec(_shape(x, axis, keepdims), accumulated(x.dtype)),
     vjp=(lambda ct, out, x, *, axis, keepdims: _prod_others(x, ct, axis, keepdims),),
     jvp=(_prod_jvp,),
-    reads=((0,),),
+    reads=((0, 1),),
     batch=lambda inputs, batched, *, axis, keepdims: prod_p.bind(
         inputs[0], axis=moved(axis), keepdims=keepdims
     ),
@@ -170,11 +232,22 @@ def _prod_samples(r: Any) -> Any:
     x = r.uniform(0.5, 1.5, 3, 5)
     x[0, 1] = x[1, 2] = x[1, 4] = 0.0
     yield (x,), {"axis": 1}
+    yield (r.uniform(0.5, 1.5, 3, 4),), {"axis": 0, "where": r.bools(3, 4), "initial": 2.0}
 
 
 @operation(numpy="prod", methods="prod", oracle="prod", samples=_prod_samples)
-def prod(a: Any, axis: shapes.Axis = None, dtype: Any = None, *, keepdims: bool = False) -> Any:
-    """The product over axes: Π a; its derivatives are exact where elements are zero.
+def prod(
+    a: Any,
+    axis: shapes.Axis = None,
+    dtype: Any = None,
+    *,
+    keepdims: bool = False,
+    initial: Any = None,
+    where: Any = True,
+) -> Any:
+    """The product over axes: initial · Π a where the mask holds.
+
+    Its derivatives are exact where elements are zero.
 
     >>> prod([2.0, 3.0, 4.0])
     tensor(24.)
@@ -182,69 +255,9 @@ def prod(a: Any, axis: shapes.Axis = None, dtype: Any = None, *, keepdims: bool 
     a = operand(a)
     if dtype is not None:
         a = astype(a, dtype, copy=False)
-    return prod_p.bind(a, axis=shapes.axes(axis, a.ndim, "prod"), keepdims=keepdims)
-
-
-# -- running sums ------------------------------------------------------------------------------
-
-cumsum_p: Primitive = primitive(
-    "cumsum",
-    nin=1,
-    spec=lambda x, *, axis: Spec(x.shape, accumulated(x.dtype)),
-    vjp=(lambda ct, out, x, *, axis: flip(cumsum_p.bind(flip(ct, axis), axis=axis), axis),),
-    linear=(0,),
-    batch=lambda inputs, batched, *, axis: cumsum_p.bind(inputs[0], axis=axis + 1),
-)
-
-
-def _running(r: Any) -> Any:
-    for x in r.layouts(r.normal):
-        yield (x,), {} if x.ndim < 2 else {"axis": -1}
-    yield (r.normal(3, 4),), {}
-    yield (r.normal(3, 4),), {"axis": 0}
-
-
-@operation(numpy="cumsum", methods="cumsum", oracle="cumsum", samples=_running)
-def cumsum(a: Any, axis: int | None = None, dtype: Any = None) -> Any:
-    """The running sum along an axis: y_i = a_0 + ... + a_i; without an axis, of the flat array.
-
-    >>> cumsum([1.0, 2.0, 3.0])
-    tensor([1., 3., 6.])
-    """
-    a = operand(a)
-    if dtype is not None:
-        a = astype(a, dtype, copy=False)
-    if axis is None or not a.ndim:
-        a, axis = reshape(a, -1), axis or 0
-    return cumsum_p.bind(a, axis=shapes.axis_index(axis, a.ndim, "cumsum"))
-
-
-def _cumulative(r: Any) -> Any:
-    for x in r.layouts(r.normal):
-        if x.ndim:
-            yield (x,), {"axis": -1, "include_initial": x.ndim == 2}
-
-
-@operation(numpy="cumulative_sum", oracle="cumulative_sum", samples=_cumulative)
-def cumulative_sum(
-    x: Any, *, axis: int | None = None, dtype: Any = None, include_initial: bool = False
-) -> Any:
-    """`cumsum` under the array API's name: `axis` may be left out for one axis only."""
-    x = operand(x)
-    need(
-        x.ndim and (axis is not None or x.ndim == 1),
-        "cumulative_sum",
-        x=x,
-        axis=axis,
-        want="an array with axes, and an axis where it has several",
-        fix="axis=0",
-    )
-    axis = shapes.axis_index(axis or 0, x.ndim, "cumulative_sum")
-    found = cumsum(x, axis, dtype)
-    if not include_initial:
-        return found
-    widths = tuple((int(k == axis), 0) for k in range(x.ndim))
-    return pad_p.bind(found, widths=widths, values=((0, 0),) * x.ndim)
+    a = masked("prod", a, where, 1)
+    found = prod_p.bind(a, axis=shapes.axes(axis, a.ndim, "prod"), keepdims=keepdims)
+    return found if initial is None else found * start_value(initial, found)
 
 
 # -- moments -----------------------------------------------------------------------------------
@@ -271,6 +284,12 @@ def _moments(r: Any) -> Any:
     yield from r.several_axes()
     yield (r.normal(3, 4),), {"axis": 0, "ddof": 1}
     yield (r.normal(3, 4),), {"correction": 1.0, "keepdims": True}
+    mask = r.bools(3, 4)
+    mask[:, :2] = True
+    yield (r.normal(3, 4),), {"axis": 1, "where": mask}
+    x = r.normal(2, 3, 4)
+    yield (x,), {"axis": (2, 0), "where": mask, "keepdims": True, "ddof": 1}
+    yield (x,), {"axis": 2, "mean": x.mean(2, keepdims=True) + 0.5, "ddof": 1}
 
 
 @operation(numpy="var", methods="var", oracle="var", samples=_moments)
@@ -281,22 +300,46 @@ def var(
     *,
     ddof: float = 0,
     keepdims: bool = False,
+    where: Any = True,
+    mean: Any = None,
     correction: float | None = None,
 ) -> Any:
-    """The variance over axes: Σ |a - mean|² / (n - ddof); `correction` is `ddof`'s other name.
+    """The variance over axes of what the mask holds: Σ |a - mean|² / (n - ddof).
+
+    `correction` is `ddof`'s other name; `mean`, with the reduced axes kept, saves computing it.
 
     >>> var([1.0, 2.0, 3.0], ddof=1)
     tensor(1.)
     """
     a = floating(a, dtype)
     axis = shapes.axes(axis, a.ndim, "var")
-    if a.dtype.kind == "c":
-        options: Any = {"ddof": ddof, "keepdims": keepdims, "correction": correction}
-        return var(a.real, axis, **options) + var(a.imag, axis, **options)
     less = ddof if correction is None else correction
+    if where is not True or mean is not None:
+        return _masked_var(a, axis, less, keepdims, where, mean)
+    if a.dtype.kind == "c":
+        options: Any = {"ddof": less, "keepdims": keepdims}
+        return var(a.real, axis, **options) + var(a.imag, axis, **options)
     left = _count(a, axis) - less
     count = operand(float(left if left > 0 else 0), (a,))
     return with_kept(var_p.bind(a, count, axis=axis, shape=a.shape), a, axis, keepdims)
+
+
+_mean = mean  # an argument of `var` has its name
+
+
+def _masked_var(
+    a: Any, axis: shapes.Shape, less: float, keepdims: bool, where: Any, mean: Any
+) -> Any:
+    """The variance with a mask, or about a mean that is given."""
+    if mean is None:
+        mean = _mean(a, axis, keepdims=True, where=where)
+    half = dtypes.is_half(a.dtype)
+    d = masked("var", (astype(a, dtypes.float32) if half else a) - mean, where, 0)
+    squares = d.real * d.real + d.imag * d.imag if d.dtype.kind == "c" else d * d
+    left = counted("var", squares, axis, where, keepdims) - less
+    left = (left if left > 0 else 0) if where is True else select(left > 0, left, 0)
+    found = sum_p.bind(squares, axis=axis, keepdims=keepdims) / left
+    return astype(found, a.dtype) if half else found
 
 
 def _std_samples(r: Any) -> Any:
@@ -313,10 +356,13 @@ def std(
     *,
     ddof: float = 0,
     keepdims: bool = False,
+    where: Any = True,
+    mean: Any = None,
     correction: float | None = None,
 ) -> Any:
     """The standard deviation over axes, √var; its gradient is 0 where all elements are equal."""
-    return std_root_p.bind(var(a, axis, dtype, ddof=ddof, keepdims=keepdims, correction=correction))
+    options: Any = {"ddof": ddof, "keepdims": keepdims, "correction": correction}
+    return std_root_p.bind(var(a, axis, dtype, **options, where=where, mean=mean))
 
 
 def _logsumexp_oracle(a: Any, axis: Any = None, keepdims: bool = False) -> Any:

@@ -10,8 +10,10 @@ import numpy as np
 
 from tensorgrad import dtypes, shapes
 from tensorgrad._errors import DTypeError, describe, need
+from tensorgrad.backend import base
 from tensorgrad.core.primitive import Primitive, Spec, operand
 from tensorgrad.core.registry import operation, primitive
+from tensorgrad.ops.order import along_memory, by_memory, letter, reversed_axes
 
 Sizes = int | Sequence[int]
 
@@ -31,10 +33,6 @@ def whole(op: str, k: Any) -> int:
         raise DTypeError(
             f"{op}: got {describe(k)}, expected an integer; try int({describe(k)})"
         ) from None
-
-
-def _c_order(op: str, order: str) -> None:
-    need(order == "C", op, order=order, want="order 'C'", fix="a.T first, for order 'F'")
 
 
 # -- broadcasting and its adjoint --------------------------------------------------------------
@@ -187,13 +185,17 @@ def _reshape_samples(r: Any) -> Any:
         yield (r.normal(*shape), target), {}
     yield (r.normal(4, 3).T, (6, 2)), {}
     yield (r.normal(6, 4)[::2, ::-1], (2, 6)), {}
+    yield (r.normal(2, 3, 4), (4, -1)), {"order": "F"}
+    yield (r.normal(4, 3).T, (2, 6)), {"order": "A", "copy": True}
 
 
 @operation(numpy="reshape", methods="reshape", oracle="reshape", samples=_reshape_samples)
-def reshape(a: Any, shape: Any, *more: Any, order: str = "C") -> Any:
+def reshape(a: Any, shape: Any, *more: Any, order: str = "C", copy: bool | None = None) -> Any:
     """The same elements in C order under another shape; one length may be -1. A view if it can be.
 
-    Raises `ShapeError` where the sizes differ.
+    With order "F" they are read and placed first axis first; "A" is that of a's memory. `copy` True
+    always copies. Raises `ShapeError` where the sizes differ, and where `copy` is False and no view
+    can be had.
 
     >>> reshape([1.0, 2.0, 3.0, 4.0], (2, -1))
     tensor([[1., 2.],
@@ -205,35 +207,63 @@ def reshape(a: Any, shape: Any, *more: Any, order: str = "C") -> Any:
             *rest, order = more
             more = tuple(rest)
         shape = (shape, *more) if more else shape
-    _c_order("reshape", order)
+    if order != "C":
+        order = letter("reshape", order, "CFA")
+        order = by_memory(a) if order == "A" else order
     shape = sizes(shape)
     if -1 in shape:
         known = -shapes.size(shape)
         if known > 0 and shape.count(-1) == 1:
             shape = tuple([a.size // known if size == -1 else size for size in shape])
-    return reshape_p.bind(a, shape=shape)
+    if order == "F":
+        found = reversed_axes(reshape_p.bind(reversed_axes(a), shape=shape[::-1]))
+    else:
+        found = reshape_p.bind(a, shape=shape)
+    return found if copy is None else _copied(a, found, copy)
+
+
+def _copied(a: Any, found: Any, wanted: bool) -> Any:
+    """A reshaped array as a copy, or only if it is none."""
+    same = not a.size or base.bounds(found.value())[0] == base.bounds(a.value())[0]
+    need(wanted or same, "reshape", a=a, shape=found.shape, copy=False,
+         want="memory that has that shape without a copy", fix="copy=None")  # fmt: skip
+    return copy_p.bind(found) if wanted and same else found
+
+
+def _orders(r: Any) -> Any:
+    for x in r.layouts(r.normal):
+        yield (x,), {}
+    yield (r.normal(4, 3).T,), {"order": "F"}
+    yield (r.normal(4, 3).T,), {"order": "K"}
+    yield (r.normal(2, 3, 4),), {"order": "F"}
+    yield (r.normal(4, 3).T,), {"order": "A"}
 
 
 @operation(
     numpy="ravel",
     methods="ravel",
     oracle="ravel",
-    samples=lambda r: (((x,), {}) for x in r.layouts(r.normal)),
+    samples=_orders,
 )
 def ravel(a: Any, order: str = "C") -> Any:
-    """The elements in C order along one axis; a view if it can be."""
-    _c_order("ravel", order)
+    """The elements along one axis, in C order, F, A or K as NumPy means it; a view if it can be."""
     a = operand(a)
+    if order != "C":
+        order = letter("ravel", order, "CFAK")
+        if order == "K":
+            a = along_memory(a)
+        elif order == "F" or by_memory(a) == "F":
+            a = reversed_axes(a)
     return reshape_p.bind(a, shape=(a.size,))
 
 
 @operation(
     methods="flatten",
-    oracle=lambda a: a.flatten(),
-    samples=lambda r: (((x,), {}) for x in r.layouts(r.normal)),
+    oracle=lambda a, order="C": a.flatten(order),
+    samples=_orders,
 )
 def flatten(a: Any, order: str = "C") -> Any:
-    """A copy of the elements in C order along one axis."""
+    """A copy of the elements along one axis, in C order, F, A or K as NumPy means it."""
     return copy(ravel(a, order))
 
 
@@ -357,13 +387,26 @@ def _casts(r: Any) -> Any:
 @operation(
     numpy="astype", methods="astype", oracle=lambda a, dtype: a.astype(dtype), samples=_casts
 )
-def astype(x: Any, dtype: Any, *, copy: bool = True) -> Any:
+def astype(
+    x: Any,
+    dtype: Any,
+    order: str = "K",
+    casting: str = "unsafe",
+    subok: bool = True,
+    copy: bool = True,
+) -> Any:
     """The elements cast to another dtype; off the tape where the result is no float.
+
+    Raises `DTypeError` for what `casting` does not allow. Memory is in C order, whatever `order`.
 
     >>> astype([1.7, -1.7], "int64")
     tensor([ 1, -1])
     """
     x, dtype = operand(x), dtypes.dtype(dtype)
+    if casting != "unsafe":
+        fits = np.can_cast(x.dtype, dtype, casting)  # type: ignore[arg-type]
+        need(fits, "astype", x=x, dtype=dtype, casting=casting, want="a cast that it allows",
+             fix="casting='unsafe'", error=DTypeError)  # fmt: skip
     return x if not copy and x.dtype == dtype else astype_p.bind(x, dtype=dtype)
 
 
@@ -383,6 +426,6 @@ copy_p: Primitive = primitive(
     oracle="copy",
     samples=lambda r: (((x,), {}) for x in r.layouts(r.normal)),
 )
-def copy(a: Any) -> Any:
-    """A copy in memory of its own; gradients pass through."""
+def copy(a: Any, order: str = "K", subok: bool = False) -> Any:
+    """A copy in memory of its own, in C order whatever `order`; gradients pass through."""
     return copy_p.bind(a)

@@ -27,6 +27,7 @@ from tensorgrad.ops.elementwise import where as select
 from tensorgrad.ops.index import plain_key
 from tensorgrad.ops.join import concatenate, stack
 from tensorgrad.ops.protocols import UFUNCS, bare, into, named
+from tensorgrad.ops.refusals import shown
 from tensorgrad.ops.shape import astype, broadcast_to, expand_dims, reshape
 
 Call = Callable[..., Any]
@@ -65,7 +66,7 @@ def array_ufunc(self: Tensor, ufunc: Any, method: str, *inputs: Any, **options: 
 
 
 def _shown(ufunc: Any, method: str = "") -> str:
-    return f"np.{ufunc.__name__}{method}"
+    return f"{shown(ufunc)}{method}"
 
 
 # -- calls -------------------------------------------------------------------------------------

@@ -50,18 +50,32 @@ CUPY = {
     "last_along_axis": "of equal indices the last wins, found by a maximum of whole numbers",
     **dict.fromkeys("eigh eigvalsh pinv qr svd svdvals".split(), "cuSOLVER, through CuPy"),
     "triangular": "cuBLAS, through CuPy",
-    **dict.fromkeys("lu_factor lu_packed solve solve_factored inv".split(), "cuSOLVER"),
+    **dict.fromkeys("lu_factor solve inv".split(), "cuSOLVER, through CuPy"),
+    **dict.fromkeys("lu_packed solve_factored inv_factored det_factored slogdet_factored".split(),
+                    "never bound on a GPU: no factors are kept there"),
     **dict.fromkeys("det slogdet cholesky eig eigvals expm expm_frechet".split(), "cuSOLVER"),
     "pivot_order": "exchanges of rows of whole numbers",
     **dict.fromkeys("logm solve_sylvester sqrtm".split(), "refused: CuPy has no Schur form"),
     **dict.fromkeys("transform real_transform real_inverse".split(), "cuFFT, through CuPy"),
+    **dict.fromkeys("sort sorted_places argpartition largest".split(), "CuPy's stable sort"),
+    **dict.fromkeys("ranked ranked_places picked picked_places".split(), "CuPy's stable sort"),
+    "unpermute": "an assignment", "searchsorted": "a bisection an element",
+    "nanargmax": "one reduction", "nanargmin": "one reduction",
+    **dict.fromkeys("neighbours spread slopes unslopes".split(), "a pass over slices, and ends"),
+    **dict.fromkeys("exponent ldexp gcd lcm bitwise_count modulus phase".split(), "one pass"),
+    **dict.fromkeys("polyval moments vander".split(), "a pass for each coefficient"),
+    "spacing": "a neighbour and a difference", "zeros_of": "the zeros as they come",
+    "cross": "passes over components", "convolve": "a dot product for each element",
+    "recurrence": "a scan of whole-array operations", "logcumsumexp": "a scan by doubling",
 }  # fmt: skip
 """Primitives that run through CuPy's own functions, and why that is enough."""
 
 KERNELS = {
     "sum": "rows_", "sum_to": "rows_", "max": "rows_", "min": "rows_", "tie_shares": "rows_",
     "gather": "gather_rows_", "take_along_axis": "gather_rows_", "one_hot": "gather_rows_",
-    "scatter_add": "index_add_", "add_along_axis": "index_add_", "cumsum": "cumsum_",
+    "nanmax": "rows_", "nanmin": "rows_", "permute": "gather_rows_", "cumprod": "cumprod_",
+    "cummax": "cummax_", "cummin": "cummin_", "scatter_add": "index_add_",
+    "add_along_axis": "index_add_", "cumsum": "cumsum_",
     "matmul": "matmul", "contract": "matmul", "linear": "matmul", "linear_relu": "matmul",
     "linear_gelu": "matmul",
     "dropout": "dropout_", "softmax_xent": "softmax_xent_", "mean_counted": "softmax_xent_mean_",
@@ -198,6 +212,20 @@ def test_every_dtype_gives_what_the_cpu_gives(
 LACKING_DTYPES = {
     **{(name, "complex64"): "CuPy has erf for real numbers" for name in (*shared.LACKING, "gelu")},
     ("relu6", "bool"): "the CPU has no bool to hold its 6, and a GPU needs none",
+    **{
+        (f"linalg.{name}", dtype): "a GPU does not wait to see that a matrix is singular"
+        for name in (
+            "inv",
+            "solve",
+            "tensorinv",
+            "tensorsolve",
+            "matrix_power",
+            "solve_toeplitz",
+            "cholesky",
+            "cho_factor",
+        )
+        for dtype in ("bool", "uint8")
+    },
 }
 """Operations that one of the two refuses in a dtype which the other takes, and why."""
 
@@ -268,6 +296,10 @@ def arguments(name: str, rng: np.random.Generator) -> tuple[Any, ...]:
     column = tg.reshape(k, (6, 1))
     calls = {
         "sum": lambda: x.sum(0), "sum_to": lambda: tg.sum_to(x, (5,)), "max": lambda: x.max(1),
+        "nanmax": lambda: tg.nanmax(x, 1), "nanmin": lambda: tg.nanmin(x, 1),
+        "cumprod": lambda: tg.cumprod(x, 1), "cummax": lambda: tg.cummax(x, 1),
+        "cummin": lambda: tg.cummin(x, 1),
+        "permute": lambda: PRIMITIVES["permute"].bind(x, tg.argsort(x, 1), axis=1),
         "min": lambda: x.min(1), "gather": lambda: x[k], "cumsum": lambda: tg.cumsum(x, 1),
         "tie_shares": lambda: PRIMITIVES["tie_shares"].bind(x, x.max(1, keepdims=True), axis=(1,)),
         "take_along_axis": lambda: tg.take_along_axis(x, column, 1),

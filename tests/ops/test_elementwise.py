@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 from draw import Draw
+from place import shares, ulps
 
 import tensorgrad as tg
 from tensorgrad import Tensor
 from tensorgrad.core.backward import gradients
+from tensorgrad.core.primitive import PRIMITIVES
 from tensorgrad.core.registry import OPERATIONS
 from tensorgrad.expr import Expr
 from tensorgrad.expr import input as variable
@@ -123,7 +125,7 @@ def test_operators_mean_numpys(op: Callable[..., Any], rng: np.random.Generator)
             got = op(*(Tensor(v) if isinstance(v, np.ndarray) else v for v in (a, b)))
         for g, w in zip(*((v if isinstance(v, tuple) else (v,)) for v in (got, want))):
             assert g.dtype == w.dtype
-            np.testing.assert_array_equal(g.numpy(), w)
+            np.testing.assert_allclose(g.numpy(), w, rtol=ulps(2, w.dtype))
     with np.errstate(all="ignore"):
         mixed = op(x, Tensor(y))
     assert all(isinstance(v, Tensor) for v in (mixed if isinstance(mixed, tuple) else (mixed,)))
@@ -200,9 +202,9 @@ def test_parts_of_real_tensors_are_free() -> None:
 
 
 def test_parts_of_complex_tensors_are_views() -> None:
-    z = np.array([1 + 2j, 3 - 1j])
-    assert np.shares_memory(tg.real(z).numpy(), z)
-    assert np.shares_memory(tg.imag(z).numpy(), z)
+    z = Tensor(np.array([1 + 2j, 3 - 1j]))
+    assert shares(tg.real(z), z)
+    assert shares(tg.imag(z), z)
 
 
 def test_complex_gradients_are_adjoint_under_the_real_inner_product() -> None:
@@ -216,7 +218,7 @@ def test_complex_gradients_are_adjoint_under_the_real_inner_product() -> None:
 
 def test_a_function_that_is_not_holomorphic_refuses_complex_gradients() -> None:
     z = Tensor(np.array([1 + 1j]), requires_grad=True)
-    y = tg.sign(z)
+    y = PRIMITIVES["sign"].bind(z)
     with pytest.raises(tg.NotDifferentiable, match=r"sign: got a complex input"):
         tg.real(y).sum().backward()
 

@@ -150,19 +150,20 @@ def test_batched_indices_of_mixed_keys(rng) -> None:  # type: ignore[no-untyped-
             np.testing.assert_allclose(leaf.grad.numpy(), total, atol=1e-12, err_msg=name)
 
 
-def test_out_of_range_names_the_operation() -> None:
+def test_out_of_range_names_the_operation(device) -> None:  # type: ignore[no-untyped-def]
     x = tg.Tensor(np.ones((3, 4)))
+    where = "into float64" if device == "cpu" else "(into float64|out of range in row)"
     for wrong in (3, (0, 4), [0, 3], (slice(None), [-5])):
-        with pytest.raises(IndexError, match=r"(getitem|take): got an index into float64\(3, 4\)"):
-            x[wrong]
+        with pytest.raises(IndexError, match=f"(getitem|take): got an index {where}"):
+            x[wrong].numpy()
     with pytest.raises(IndexError, match="getitem: got 3 indices and 0 ellipses for 2 axes"):
         x[0, 0, [0]]
     with pytest.raises(IndexError, match="mask of shape"):
         x[np.ones(4, bool)]
     with pytest.raises(IndexError, match="take: got an index"):
-        tg.take(x, 12)
+        tg.take(x, 12).numpy()
     with pytest.raises(IndexError, match="take_along_axis: got an index"):
-        tg.take_along_axis(x, [[4]], 1)
+        tg.take_along_axis(x, [[4]], 1).numpy()
 
 
 def test_put_along_axis_keeps_the_last_of_equal_indices(rng) -> None:  # type: ignore[no-untyped-def]

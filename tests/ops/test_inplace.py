@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import pytest
+from place import shares
 
 import tensorgrad as tg
 from tensorgrad import DTypeError, InPlaceError
@@ -21,7 +20,7 @@ def here() -> int:
 def test_writes_off_the_tape_share_memory(rng) -> None:  # type: ignore[no-untyped-def]
     array = rng.standard_normal((3, 4))
     want, x = array.copy(), tg.Tensor(array)
-    same = x
+    same, memory = x, x.reshape(12)
     x[1] = 5.0
     want[1] = 5.0
     x[..., [0, 2]] = np.arange(2.0)
@@ -37,7 +36,7 @@ def test_writes_off_the_tape_share_memory(rng) -> None:  # type: ignore[no-untyp
     x /= 2.0
     x **= 2
     assert x is same
-    assert np.shares_memory(x.numpy(), array)
+    assert shares(x, memory)
     want = (want + 1) * [1.0, 2.0, 3.0, 4.0]
     want = ((want - want[0]) / 2.0) ** 2
     np.testing.assert_allclose(x.numpy(), want)
@@ -139,24 +138,7 @@ def test_writes_that_numpy_refuses() -> None:
     assert x.tolist() == [0, 1, 2]
 
 
-@pytest.mark.parametrize(
-    "write",
-    [
-        lambda x: np.copyto(x, 2.0),
-        lambda x: np.put(x, [0], 2.0),
-        lambda x: np.place(x, np.array([True, False, True]), [2.0]),
-        lambda x: np.putmask(x, np.array([True, False, True]), 2.0),
-        lambda x: np.put_along_axis(x, np.array([0]), 2.0, 0),
-    ],
-)
-def test_numpy_functions_that_write_are_refused_by_name(write: Callable[[tg.Tensor], Any]) -> None:
-    x = tg.Tensor(np.ones(3))
-    with pytest.raises(InPlaceError, match=r"^np\.\S+: got a tensor to write into, .* try x\[mask"):
-        write(x)
-    assert x.tolist() == [1.0, 1.0, 1.0]
-
-
-def test_out_of_an_unmapped_function_is_a_write_that_backward_sees() -> None:
+def test_out_is_a_write_that_backward_sees() -> None:
     x, w = tg.Tensor(np.ones(3)), tg.Tensor(np.ones(3), requires_grad=True)
     y = (w * x).sum()
     assert np.nancumsum(tg.Tensor(np.ones(3)), out=x) is x

@@ -79,9 +79,10 @@ def test_labels_of_every_integer_dtype(rng: np.random.Generator) -> None:
 
 
 @pytest.mark.parametrize("label", [-1, 4, 1 << 40])
-def test_a_label_out_of_range_is_named_with_its_row(label: int) -> None:
-    with pytest.raises(IndexError, match=f"cross_entropy: got label {label} in row 2, expected 0"):
-        tg.cross_entropy(np.zeros((3, 4)), np.array([0, 1, label]))
+def test_a_label_out_of_range_is_named_with_its_row(label: int, device: str) -> None:
+    named = f"label {label}" if device == "cpu" else "label out of range"
+    with pytest.raises(IndexError, match=f"cross_entropy: got {named} in row 2, expected 0"):
+        tg.cross_entropy(np.zeros((3, 4)), np.array([0, 1, label])).item()
 
 
 def test_a_batch_of_losses_equals_a_loop(rng: np.random.Generator) -> None:
@@ -163,13 +164,16 @@ def test_norms_of_matrices_are_refused_by_name() -> None:
         np.linalg.norm(leaf(np.eye(2)), 1)
 
 
-def test_a_small_negative_label_is_never_taken_for_a_large_one(rng: np.random.Generator) -> None:
+def test_a_small_negative_label_is_never_taken_for_a_large_one(
+    rng: np.random.Generator, device: str
+) -> None:
     """-100 as int8 has the bits of 156, which is a class of 200."""
     x = rng.standard_normal((2, 200))
     labels = np.array([-5, 3], np.int8)
+    named = "label -5" if device == "cpu" else "label out of range"
     for reduction in ("mean", "none"):
-        with pytest.raises(IndexError, match="got label -5 in row 0"):
-            tg.cross_entropy(x, labels, reduction=reduction)
+        with pytest.raises(IndexError, match=f"got {named} in row 0"):
+            tg.cross_entropy(x, labels, reduction=reduction).numpy()
 
 
 @pytest.mark.parametrize(("shape", "axis"), [((5, 7), 1), ((7,), 0), ((2, 5, 3), 1)])

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from draw import Draw
+from place import here
+from test_registry import NAMES, samples
 
 import tensorgrad as tg
 from tensorgrad import dtypes
@@ -15,7 +16,7 @@ from tensorgrad.core.registry import OPERATIONS
 from tensorgrad.core.tensor import Tensor
 
 tg.ops.load()
-PAIRS = sorted((name, dotted) for name, op in OPERATIONS.items() for dotted in op.numpy)
+PAIRS = sorted((name, dotted) for name in NAMES for dotted in OPERATIONS[name].numpy)
 STANDARD = """
 abs acos acosh add all any arange argmax argmin argsort asarray asin asinh astype atan atan2 atanh
 bitwise_and bitwise_invert bitwise_left_shift bitwise_or bitwise_right_shift bitwise_xor
@@ -57,7 +58,7 @@ def parts(result: Any) -> list[Any]:
 def test_numpys_function_is_the_operation(name: str, dotted: str, rng: np.random.Generator) -> None:
     function = numpy_function(dotted)
     used = 0
-    for args, options in OPERATIONS[name].samples(Draw(rng)):
+    for args, options in samples(name, rng):
         tensors = [wrapped(a) for a in args]
         if not any(isinstance(t, Tensor) for a in tensors for t in parts(a)):
             continue
@@ -68,7 +69,7 @@ def test_numpys_function_is_the_operation(name: str, dotted: str, rng: np.random
         for g, w in zip(got, want):
             assert isinstance(g, Tensor)
             assert g.dtype == w.dtype
-            np.testing.assert_array_equal(g.data, w.data)
+            np.testing.assert_array_equal(here(g), here(w))
             moving = any(
                 t.requires_grad for a in tensors for t in parts(a) if isinstance(t, Tensor)
             )
@@ -92,31 +93,26 @@ def test_an_array_on_the_left_hands_over() -> None:
 
 def test_ufunc_methods() -> None:
     x = Tensor(np.arange(1.0, 7.0).reshape(2, 3), requires_grad=True)
-    np.testing.assert_array_equal(np.add.reduce(x).data, [5, 7, 9])
-    np.testing.assert_array_equal(np.multiply.reduce(x, axis=1).data, [6, 120])
-    np.testing.assert_array_equal(np.maximum.reduce(x, axis=None).data, 6)
-    np.testing.assert_array_equal(np.add.accumulate(x, axis=1).data, np.cumsum(x.data, axis=1))
+    np.testing.assert_array_equal(here(np.add.reduce(x)), [5, 7, 9])
+    np.testing.assert_array_equal(here(np.multiply.reduce(x, axis=1)), [6, 120])
+    np.testing.assert_array_equal(here(np.maximum.reduce(x, axis=None)), 6)
+    np.testing.assert_array_equal(here(np.add.accumulate(x, axis=1)), np.cumsum(here(x), axis=1))
     outer = np.multiply.outer(x, np.ones(2))
     assert (outer.shape, outer.requires_grad) == ((2, 3, 2), True)
-    with pytest.raises(tg.NotDifferentiable, match=r"np\.add\.reduceat: got a tensor that needs"):
-        np.add.reduceat(x, [0, 1])
 
 
 def test_what_has_no_derivative_is_a_constant_or_refuses_by_name() -> None:
     x = Tensor(np.array([3.0, 1.0, 2.0]), requires_grad=True)
     assert np.shape(x) == (3,)
-    np.testing.assert_array_equal(np.argsort(x).data, [1, 2, 0])
-    with pytest.raises(tg.NotDifferentiable, match=r"^np\.\w*\.?median: got a tensor that needs"):
-        np.median(x)
-    assert np.median(x.detach()).item() == 2.0
-    with pytest.raises(TypeError, match=r"np\.add: got where="):
-        np.add(x, x, where=np.array([True, False, True]))
+    np.testing.assert_array_equal(here(np.argsort(x)), [1, 2, 0])
+    with pytest.raises(tg.NotDifferentiable, match=r"^np\.isnat: got a tensor that needs"):
+        np.isnat(x)
 
 
 def test_out_writes_into_a_tensor_off_the_tape() -> None:
     target = Tensor(np.zeros(2))
     found = np.add(Tensor(np.ones(2)), 1.0, out=target)
     assert found is target
-    np.testing.assert_array_equal(target.data, [2.0, 2.0])
+    np.testing.assert_array_equal(target.numpy(), [2.0, 2.0])
     with pytest.raises(TypeError, match=r"np\.add: got out=ndarray for a tensor's result"):
         np.add(Tensor(np.ones(2)), 1.0, out=np.zeros(2))

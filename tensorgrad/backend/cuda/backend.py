@@ -40,7 +40,7 @@ from tensorgrad.backend.cuda.formula import ElementwiseKernel, bounds
 from tensorgrad.expr import Formula
 
 Array = Any
-LATER = ("fft", "linalg", "decompositions", "special", "signal", "cumulative", "sorting")
+LATER = ("exchange", "calculus", "convolve", "fft", "linalg", "decompositions", "special", "signal", "cumulative", "sorting", "sparse", "interpolate", "select", "nan")
 """Families whose kernels are imported when one of them is first asked for."""
 
 KERNEL_MODULES = (
@@ -89,7 +89,10 @@ class CudaBackend:
         return None if found is None else self._placed(name, lambda *given: list(found(*given)))
 
     def elementwise(self, formula: Formula, order: int) -> Callable[..., Any]:
-        return self._placed(formula.name, ElementwiseKernel(formula))
+        kernel: Any = ElementwiseKernel(formula)
+        if formula.name == "power":
+            kernel = index.with_whole_powers(kernel)
+        return self._placed(formula.name, kernel)
 
     def reduce(self, formula: Formula, order: int) -> Callable[..., Any]:
         return self._placed(formula.name, norm.kernel(formula))

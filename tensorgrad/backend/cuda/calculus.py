@@ -2,26 +2,50 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 import cupy
+import numpy as np
 
-from tensorgrad.backend.cuda.kernels import written
+from tensorgrad import dtypes
+from tensorgrad.backend.cuda.kernels import cast, written
 from tensorgrad.backend.numpy_calculus import ENDS, on
 
 Array = Any
+
+
+def wide(kernel: Callable[..., Any]) -> Callable[..., Any]:
+    """A kernel that computes the 16-bit floats in float32."""
+
+    @wraps(kernel)
+    def run(*arrays: Array, out: Array | None = None, **params: Any) -> Any:
+        halves = [dtypes.is_half(a.dtype) for a in arrays]
+        if not any(halves):
+            return kernel(*arrays, out=out, **params)
+        dtype = dtypes.result_type(*(a.dtype for a in arrays))
+        found = kernel(*[cast(a, np.float32) if h else a for a, h in zip(arrays, halves)], **params)
+        return written(cast(found, dtype) if found.dtype != dtype else found, out)
+
+    return run
 
 
 # -- numbers -----------------------------------------------------------------------------------
 
 
 def exponent(x: Array, out: Array | None = None) -> Any:
-    return written(cupy.frexp(x)[1], out)
+    return written(cupy.frexp(cast(x, np.float32) if dtypes.is_half(x.dtype) else x)[1], out)
+
+
+def spacing(x: Array, out: Array | None = None) -> Any:
+    away = cupy.where(x == 0, cupy.inf, cupy.copysign(cupy.inf, x)).astype(x.dtype)
+    return written(cupy.nextafter(x, away) - x, out)
 
 
 def ldexp(x: Array, e: Array, out: Array | None = None) -> Any:
-    found = cupy.ldexp(x, e)
-    return written(found.astype(x.dtype, copy=False), out)
+    found = cupy.ldexp(cast(x, np.float32) if dtypes.is_half(x.dtype) else x, e)
+    return written(found if found.dtype == x.dtype else cast(found, x.dtype), out)
 
 
 def gcd(x: Array, y: Array, out: Array | None = None) -> Any:
@@ -39,11 +63,13 @@ def bitwise_count(x: Array, out: Array | None = None) -> Any:
 # -- neighbours --------------------------------------------------------------------------------
 
 
+@wide
 def neighbours(x: Array, *, axis: int, sign: int, out: Array | None = None) -> Any:
     later, earlier = x[on(axis, 1, None)], x[on(axis, None, -1)]
-    return cupy.add(later, earlier, out) if sign > 0 else cupy.subtract(later, earlier, out)
+    return cupy.add(later, earlier, out=out) if sign > 0 else cupy.subtract(later, earlier, out=out)
 
 
+@wide
 def spread(x: Array, *, axis: int, sign: int, out: Array | None = None) -> Any:
     size = x.shape[axis]
     if out is None:
@@ -63,6 +89,7 @@ def spread(x: Array, *, axis: int, sign: int, out: Array | None = None) -> Any:
     return out
 
 
+@wide
 def slopes(x: Array, *, axis: int, edge: int, out: Array | None = None) -> Any:
     if out is None:
         out = cupy.empty(x.shape, x.dtype)
@@ -76,6 +103,7 @@ def slopes(x: Array, *, axis: int, edge: int, out: Array | None = None) -> Any:
     return out
 
 
+@wide
 def unslopes(x: Array, *, axis: int, edge: int, out: Array | None = None) -> Any:
     if out is None:
         out = cupy.empty(x.shape, x.dtype)
@@ -91,18 +119,6 @@ def unslopes(x: Array, *, axis: int, edge: int, out: Array | None = None) -> Any
     return out
 
 
-# -- places ------------------------------------------------------------------------------------
-
-
-def interval(x: Array, xp: Array, out: Array | None = None) -> Any:
-    found = cupy.asarray(cupy.searchsorted(xp, x, side="right"))
-    found = cupy.where(x > xp[-1], found + 1, found)
-    return written(found, out)
-
-
-def ascending(x: Array, out: Array | None = None) -> Any:
-    return written(cupy.argsort(x, kind="stable"), out)
-
-
+@wide
 def cross(a: Array, b: Array, out: Array | None = None) -> Any:
     return written(cupy.cross(a, b), out)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import cupy
+import numpy as np
 
 from tensorgrad.backend.cuda.kernels import written
 
@@ -58,8 +59,6 @@ def triangular(
 
     found = cupy.empty(b.shape, b.dtype) if out is None else out
     trans = {"N": 0, "T": 1, "C": 2}[code]
-    flat_a, flat_b = a.reshape(-1, *a.shape[-2:]), b.reshape(-1, *b.shape[-2:])
-    flat = found.reshape(-1, *b.shape[-2:])
-    for place in range(len(flat_a) if b.size else 0):
-        flat[place] = solve_triangular(flat_a[place], flat_b[place], trans, lower, unit)
+    for place in np.ndindex(b.shape[:-2] if b.size else (0,)):
+        found[place] = solve_triangular(a[place], b[place], trans, lower, unit)
     return found

@@ -27,13 +27,13 @@ def sort(x: Array, *, axis: int, out: Array | None = None) -> Any:
     return written(cast(found, x.dtype) if brain(x) else found, out)
 
 
-def argsort(x: Array, *, axis: int, out: Array | None = None) -> Any:
+def sorted_places(x: Array, *, axis: int, out: Array | None = None) -> Any:
     return written(cupy.argsort(_plain(x), axis).astype(np.int64, copy=False), out)
 
 
 def argpartition(x: Array, *, kth: tuple[int, ...], axis: int, out: Array | None = None) -> Any:
     """CuPy's own sorts throughout: so does this, and says so."""
-    return argsort(x, axis=axis, out=out)
+    return sorted_places(x, axis=axis, out=out)
 
 
 def largest(x: Array, *, k: int, out: Array | None = None) -> Any:
@@ -55,7 +55,14 @@ def unique_places(x: Array, axis: int | None, equal_nan: bool) -> tuple[Array, A
     _, index, inverse, counts = cupy.unique(_plain(x), True, True, True, axis, equal_nan=equal_nan)
     if axis is None:
         inverse = inverse.reshape(x.shape)
-    return tuple([one.astype(np.int64, copy=False) for one in (index, inverse, counts)])  # type: ignore[return-value]
+    return tuple([one.astype(np.int64, copy=False) for one in (index, inverse, counts)])
+
+
+def searchsorted(a: Array, v: Array, *, right: bool, out: Array | None = None) -> Any:
+    wide = np.result_type(a.dtype, v.dtype) if not (brain(a) or brain(v)) else np.float32
+    given = [cast(x, wide) if x.dtype != wide else x for x in (a, v)]
+    found = cupy.searchsorted(*given, side="right" if right else "left")
+    return written(found.astype(np.int64, copy=False), out)
 
 
 # -- order statistics --------------------------------------------------------------------------
@@ -70,8 +77,18 @@ def ranked(x: Array, *, ranks: tuple[int, ...], out: Array | None = None) -> Any
     return written(cast(found, x.dtype) if brain(x) else found, out)
 
 
+def picked(x: Array, ranks: Array, *, out: Array | None = None) -> Any:
+    """The elements of the ranks along the last axis, in every row its own; NaNs are last."""
+    return take_along_axis(sort(x, axis=-1), ranks, axis=x.ndim - 1, out=out)
+
+
+def picked_places(x: Array, ranks: Array, found: Array, *, out: Array | None = None) -> Any:
+    """Where these stand: of equal ones the first is the lowest."""
+    return take_along_axis(sorted_places(x, axis=-1), ranks, axis=x.ndim - 1, out=out)
+
+
 def ranked_places(
     x: Array, found: Array, *, ranks: tuple[int, ...], out: Array | None = None
 ) -> Any:
     """Where the elements of the ranks stand: of equal ones the first is the lowest."""
-    return written(argsort(x, axis=-1)[..., list(ranks)], out)
+    return written(sorted_places(x, axis=-1)[..., list(ranks)], out)

@@ -16,20 +16,20 @@ from tensorgrad import dtypes
 from tensorgrad._errors import DeviceError
 from tensorgrad.backend import incomplete
 from tensorgrad.backend.cuda.kernels import brain, cast, written
-from tensorgrad.backend.numpy_special import NAMES, SPHERICAL, flat, result
+from tensorgrad.backend.numpy_special import NAMES, SPHERICAL, WIDE, flat, result
 
 Array = Any
 
 ABSENT = frozenset(
-    f"""erfi dawsn betaincc betainccinv jv jve yv yve iv ive kv kve hyp2f1 hyp1f1 {SPHERICAL}
-    """.split()
+    """erfi dawsn jv jve yv yve iv ive kv kve hyp2f1 hyp1f1 stdtrit spherical_jn spherical_yn
+    spherical_in spherical_kn""".split()
 )
 """Functions that CuPy 14 does not have."""
 
 REAL = frozenset(
     """gammaln zeta poch binom beta betaln gammainc gammaincc gammaincinv gammainccinv betainc
     betaincinv erfcx erfinv erfcinv log_ndtr ndtri expn j0 j1 y0 y1 i0 i1 i0e i1e k0 k1 k0e k1e yn
-    rgamma exp1 expi""".split()
+    exp1 expi""".split()
 )
 """Functions that CuPy has for real numbers alone."""
 
@@ -46,20 +46,22 @@ def _cupyx(name: str) -> Callable[..., Any]:
                 f"{name}: got complex arrays on a GPU, where it is known for real numbers alone, "
                 "expected a real dtype; try x.to('cpu')"
             )
-        return computed(getattr(special, name), arrays, out, **params)
+        return computed(getattr(special, name), arrays, out, name in WIDE, **params)
 
     return kernel
 
 
 def computed(
-    function: Callable[..., Any], arrays: Sequence[Any], out: Any, **params: Any
+    function: Callable[..., Any], arrays: Sequence[Any], out: Any, wide: bool = False, **params: Any
 ) -> Any:
     """function(*arrays), in the dtype that special functions have and computed in no less."""
     dtype = result([a.dtype for a in arrays])
-    inner = dtypes.compute(dtype)
+    inner = np.dtype(np.float64) if wide else dtypes.compute(dtype)
     given = [a if a.dtype == inner else cast(a, inner) for a in arrays]
     found = function(*given, **params)
-    if found.dtype != dtype and not (found.dtype.kind == "c" and dtype.kind != "c"):
+    if found.dtype.kind == "c":
+        dtype = dtypes.result_type(inner, dtypes.complex64)
+    if found.dtype != dtype:
         found = cast(found, dtype)
     return written(found, out)
 
@@ -70,6 +72,33 @@ def _absent(name: str) -> Callable[..., Any]:
             f"{name}: got arrays on a GPU, where CuPy has no such function, expected arrays of "
             "the CPU; try x.to('cpu')"
         )
+
+    return kernel
+
+
+def _betaincc(special: Any, a: Array, b: Array, x: Array) -> Array:
+    """1 - I(a, b; x) = I(b, a; 1 - x)."""
+    return special.betainc(b, a, 1 - x)
+
+
+def _betainccinv(special: Any, a: Array, b: Array, y: Array) -> Array:
+    return 1 - special.betaincinv(b, a, y)
+
+
+def _stdtr(special: Any, df: Array, t: Array) -> Array:
+    """1 - I(df/2, 1/2; df / (df + t²)) / 2 for t > 0, and 1 less that below."""
+    half = df / 2
+    tail = special.betainc(half, cupy.full_like(half, 0.5), df / (df + t * t)) / 2
+    return cupy.where(t > 0, 1 - tail, tail)
+
+
+def _by(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function that CuPy lacks, by others that it has."""
+
+    def kernel(*arrays: Array, out: Array | None = None) -> Any:
+        import cupyx.scipy.special as special  # late: for import time
+
+        return computed(lambda *given: function(special, *given), arrays, out, True)
 
     return kernel
 
@@ -120,12 +149,15 @@ def _prefix(function: Callable[..., Any]) -> Callable[..., Any]:
 globals().update(
     {
         f"special.{name}": _absent(name) if name in ABSENT else _cupyx(name)
-        for name in (NAMES + SPHERICAL).split()
+        for name in (*NAMES.split(), *SPHERICAL.split(), "zeta")
     }
 )
 globals().update(
     {
         "special.mills": _mills,
+        "special.betaincc": _by(_betaincc),
+        "special.betainccinv": _by(_betainccinv),
+        "special.stdtr": _by(_stdtr),
         "special.gamma_prefix": _prefix(incomplete.gamma_prefix),
         "special.beta_prefix": _prefix(incomplete.beta_prefix),
         "special.gammainc_da": _incomplete(incomplete.gamma_derivative, "n"),

@@ -1,9 +1,39 @@
 """Linear algebra: the operations of `tg.linalg`."""
 
 from tensorgrad.core.registry import also
-from tensorgrad.ops.linalg import eigen, least_squares, qr, svd, triangular
+from tensorgrad.ops.linalg import (
+    cholesky,
+    determinant,
+    eig,
+    eigen,
+    functions,
+    least_squares,
+    lu,
+    norms,
+    products,
+    qr,
+    solve,
+    sparse,
+    svd,
+    triangular,
+)
 
-also("linalg", matmul="matmul", matrix_transpose="matrix_transpose", norm="norm", outer="outer")
+also("linalg", matmul="matmul", matrix_transpose="matrix_transpose", norm="norm")
 also("linalg", tensordot="tensordot", vecdot="vecdot")
 
-__all__ = ["eigen", "least_squares", "qr", "svd", "triangular"]
+__all__ = [
+    "cholesky",
+    "determinant",
+    "eig",
+    "eigen",
+    "functions",
+    "least_squares",
+    "lu",
+    "norms",
+    "products",
+    "qr",
+    "solve",
+    "sparse",
+    "svd",
+    "triangular",
+]

@@ -22,19 +22,24 @@ from tensorgrad.ops.products import matmul
 from tensorgrad.ops.shape import astype
 
 
+def _chain(x: Any, y: Any, z: Any) -> Any:
+    """x y z by the smaller of the two products in the middle: a long side is never squared."""
+    small = x.shape[-2] * y.shape[-1] <= y.shape[-2] * z.shape[-1]
+    return matmul(matmul(x, y), z) if small else matmul(x, matmul(y, z))
+
+
 def _vjp(ct: Any, out: Any, a: Any, **_: Any) -> Any:
     p, ph, back = out, adjoint(out), adjoint(ct)
-    found = -matmul(ph, matmul(ct, ph))
-    found = found + matmul(back - matmul(a, matmul(p, back)), matmul(p, ph))
-    return found + matmul(matmul(ph, p), back - matmul(matmul(back, p), a))
+    found = -_chain(ph, ct, ph)
+    found = found + _chain(back - _chain(a, p, back), p, ph)
+    return found + _chain(ph, p, back - _chain(back, p, a))
 
 
 def _jvp(t: Any, out: Any, a: Any, **_: Any) -> Any:
     p, ph, th = out, adjoint(out), adjoint(t)
-    found = -matmul(p, matmul(t, p))
-    left = matmul(matmul(p, ph), th)
-    right = matmul(th, matmul(ph, p))
-    return found + left - matmul(left, matmul(a, p)) + right - matmul(p, matmul(a, right))
+    found = -_chain(p, t, p)
+    left, right = _chain(p, ph, th), _chain(th, ph, p)
+    return found + left - _chain(left, a, p) + right - _chain(p, a, right)
 
 
 pinv_p: Primitive = primitive(

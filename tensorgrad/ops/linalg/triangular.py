@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np  # oracles only
 
 from tensorgrad import dtypes, shapes
 from tensorgrad._errors import ShapeError, need
-from tensorgrad.core.primitive import Primitive, Spec, operand
-from tensorgrad.core.registry import operation, primitive
+from tensorgrad.core.primitive import Primitive, Spec, Wanted, operand
+from tensorgrad.core.registry import known, operation
+from tensorgrad.core.tape import Node
+from tensorgrad.core.tensor import Tensor
 from tensorgrad.ops.axes import matrix_transpose
 from tensorgrad.ops.complex import conj
 from tensorgrad.ops.diagonal import tril_p, triu_p
@@ -59,15 +61,27 @@ def _batch(inputs: Sequence[Any], batched: Sequence[bool], **how: Any) -> Any:
     return triangular_p.bind(*all_batched(inputs, batched), **how)
 
 
-triangular_p: Primitive = primitive(
-    "triangular",
-    nin=2,
-    spec=lambda a, b, *, code, lower, unit: Spec(b.shape, dtypes.result_type(a.dtype, b.dtype)),
-    vjp=(_vjp_a, _vjp_b),
-    jvp=(_jvp_a, None),
-    linear=(1,),
-    reads=((0, 2), (0,)),
-    batch=_batch,
+class Triangular(Primitive):
+    """A triangular system: both cotangents come from one further solution."""
+
+    def vjp(self, node: Node, ct: Any, wanted: Wanted) -> Iterable[tuple[int, Tensor]]:
+        x, (a, _) = self.given(node)
+        code, lower, unit = ((node.params or {})[name] for name in ("code", "lower", "unit"))
+        y = _back(ct, a, code, lower=lower, unit=unit)
+        return [(k, y if k else _part(_moved(y, x, code), lower, unit)) for k in wanted]
+
+
+triangular_p: Primitive = known(
+    Triangular(
+        "triangular",
+        nin=2,
+        spec=lambda a, b, *, code, lower, unit: Spec(b.shape, dtypes.result_type(a.dtype, b.dtype)),
+        vjp=(_vjp_a, _vjp_b),
+        jvp=(_jvp_a, None),
+        linear=(1,),
+        reads=((0, 2), (0,)),
+        batch=_batch,
+    )
 )
 """x of op(a) x = b for a (..., n, n) and b (..., n, k) of one dtype and equal leading axes."""
 

@@ -1,6 +1,19 @@
 """Special functions: the operations of `tg.special`."""
 
 from tensorgrad.core.registry import also
+from tensorgrad.ops.special import (
+    bessel,
+    errors,
+    formulas,
+    gammas,
+    incomplete,
+    integrals,
+    student,
+    sums,
+)
 
 also("special", erf="erf", erfc="erfc", expit="sigmoid", log_expit="log_sigmoid")
-also("special", softmax="softmax", log_softmax="log_softmax", logsumexp="logsumexp")
+also("special", expm1="expm1", log1p="log1p", cbrt="cbrt", exp2="exp2", softplus="softplus")
+also("special", psi="special.digamma", jn="special.jv")
+
+__all__ = ["bessel", "errors", "formulas", "gammas", "incomplete", "integrals", "student", "sums"]

@@ -135,8 +135,12 @@ def _array_module(*args: Any) -> Any:
     return sys.modules["cupy"] if any(isinstance(a, ndarray) for a in args) else np
 
 
+def _lambertw(z: Any, k: Any = 0, tol: float = 1e-8) -> Any:
+    return ufuncs.ufunc("lambertw", ["Dld>D"])(z, k, tol)
+
+
 def _cupyx() -> dict[str, types.ModuleType]:
-    special = _module("cupyx.scipy.special", dict(ufuncs.SPECIAL_UFUNC))
+    special = _module("cupyx.scipy.special", {**ufuncs.SPECIAL_UFUNC, "lambertw": _lambertw})
     linalg = _module("cupyx.scipy.linalg", functions.scipy_linalg())
     scipy = _module("cupyx.scipy", {"special": special, "linalg": linalg})
     scatter = {f"scatter_{n}": getattr(ndarray, f"scatter_{n}") for n in ("add", "max", "min")}

@@ -33,6 +33,13 @@ def known(dtype: Any) -> Any:
     return found
 
 
+class Capsule:
+    """A DLPack capsule: an array, and the stream on which its consumer goes on."""
+
+    def __init__(self, array: ndarray, stream: int | None) -> None:
+        self.array, self.stream = array, stream
+
+
 class Flags:
     """The three flags that CuPy has."""
 
@@ -199,6 +206,17 @@ class ndarray:  # noqa: N801
 
     def __dlpack_device__(self) -> tuple[int, int]:
         return 2, self.data.device_id
+
+    def __dlpack__(
+        self, *, stream: Any = None, max_version: Any = None, dl_device: Any = None,
+        copy: Any = None,
+    ) -> Capsule:  # fmt: skip
+        if stream is not None and (type(stream) is not int or stream == 0 or stream < -1):
+            raise ValueError(f"On CUDA, the stream may not be {stream!r} (ambiguous)")
+        if dl_device not in (None, self.__dlpack_device__()):
+            raise BufferError("the stand-in exports to the array's own device")
+        array: Any = self
+        return Capsule(array.copy() if copy else array, stream)
 
     def get(
         self, stream: Any = None, order: str = "C", out: Any = None, blocking: bool = True

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from . import streams
-from .array import known, ndarray, operand, produce, quiet, uploaded
+from .array import known, ndarray, operand, produce, quiet, uploaded, view
+from .device import Device
 from .machine import machine
 
 
@@ -184,6 +185,21 @@ def _laid(a: Any, dtype: Any, order: str) -> ndarray:
         )
     found = _converted(a, dtype, False, order)
     return found if found.ndim else found.reshape(1)  # type: ignore[attr-defined]
+
+
+def from_dlpack(array: Any, *, device: Any = None, copy: Any = None) -> ndarray:
+    if not hasattr(array, "__dlpack__"):
+        raise TypeError(f"{type(array).__name__} has no __dlpack__")
+    kind, number = array.__dlpack_device__() if device is None else device
+    if kind not in (2, 13):
+        raise TypeError(
+            "CPU arrays cannot be directly imported to CuPy. Use "
+            "`cupy.array(numpy.from_dlpack(input))` instead."
+        )
+    with Device(number):
+        stream = streams.current_ptr() or streams.LEGACY
+        capsule = array.__dlpack__(stream=stream, max_version=(1, 0))
+    return view(capsule.array, capsule.array._a)
 
 
 def asnumpy(

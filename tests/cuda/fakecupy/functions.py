@@ -249,7 +249,7 @@ OWN: dict[str, Any] = {
     name: getattr(creation, name)
     for name in (
         "empty full zeros ones empty_like full_like zeros_like ones_like copyto array asarray "
-        "ascontiguousarray asfortranarray asnumpy arange eye identity tri"
+        "ascontiguousarray asfortranarray asnumpy arange eye from_dlpack identity tri"
     ).split()
 }
 LEFT_OUT = frozenset("asanyarray fill_diagonal place putmask require get_array_module".split())
@@ -273,7 +273,7 @@ def linalg() -> dict[str, Function]:
     """The functions of `cupy.linalg`: cuSOLVER and cuBLAS, so none while a stream captures."""
 
     bodies = {"eig": _complex(np.linalg.eig), "eigvals": _complex(np.linalg.eigvals)}
-    bodies["solve"] = _solve
+    bodies |= {"solve": _solve, "inv": _inverse}
 
     def guarded(name: str, text: str) -> Function:
         inner = delegate(name, text, bodies.get(name) or getattr(np.linalg, name))
@@ -306,6 +306,17 @@ def _solve(a: Any, b: Any) -> Any:
     if b.ndim > 1 and a.shape[:-1] != b.shape[:-1]:
         raise ValueError("a must have (..., M, M) shape and b must have (..., M, K)")
     return np.linalg.solve(a, b)
+
+
+def _inverse(a: Any) -> Any:
+    """NumPy's, but for a singular matrix NaNs: nothing is read back to see that it is one."""
+    found = np.full(a.shape, np.nan, a.dtype)
+    for place in np.ndindex(a.shape[:-2]):
+        try:
+            found[place] = np.linalg.inv(a[place])
+        except np.linalg.LinAlgError:
+            continue
+    return found
 
 
 def scipy_linalg() -> dict[str, Function]:

@@ -58,14 +58,16 @@ CLIP = _same("?" + INT + "efd", 3)
 _SPECIAL = {
     "erf erfc erfcx expit log_expit logit ndtr log_ndtr": "e>d f>f d>d",
     "erfinv erfcinv ndtri entr": "f>f d>d",
-    "gamma loggamma digamma psi": "l>d e>d f>f d>d F>F D>D",
+    "gamma loggamma rgamma digamma psi": "l>d e>d f>f d>d F>F D>D",
     "gammaln": "l>d e>d f>f d>d",
-    "zeta rel_entr kl_div gammainc gammaincc": "ff>f dd>d",
+    "zeta rel_entr kl_div gammainc gammaincc gammaincinv gammainccinv binom poch expn": "ff>f dd>d",
+    "exp1 expi": "f>f d>d",
     "xlogy xlog1py": "ee>d ll>d LL>d ff>f dd>d FF>F DD>D",
-    "i0 i0e i1 i1e j0 j1 y0 y1": "l>d L>d e>d f>f d>d",
+    "i0 i0e i1 i1e j0 j1 k0 k0e k1 k1e y0 y1": "l>d L>d e>d f>f d>d",
+    "yn": "id>d dd>d",
     "exprel": "l>d L>d e>d f>f d>d F>F D>D",
     "betaln beta": "ll>d LL>d ee>d ff>f dd>d",
-    "betainc": "fff>f ddd>d",
+    "betainc betaincinv": "fff>f ddd>d",
 }  # of cupyx.scipy.special
 SPECIAL = {name: loops.split() for names, loops in _SPECIAL.items() for name in names.split()}
 
@@ -109,6 +111,7 @@ column_stack: tup
 compress: condition, a, axis=None, out=None
 concat: tup, axis=0, out=None, *, dtype=None, casting='same_kind'
 concatenate: tup, axis=0, out=None, *, dtype=None, casting='same_kind'
+convolve: a, v, mode='full'
 copy: a, order='K'
 copyto: dst, src, casting='same_kind', where=None
 count_nonzero: a, axis=None
