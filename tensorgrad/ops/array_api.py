@@ -50,10 +50,8 @@ def to_device(x: Any, device: str, /, *, stream: Any = None) -> Any:
 _WEAK = (builtins.bool, int, float, complex)
 
 
-def _kind(x: Any) -> Any:
-    """An operand of promotion as a dtype, or as the Python number it is."""
-    if type(x) in _WEAK:
-        return x
+def _dtype(x: Any) -> Any:
+    """The dtype of an array, or the one that is meant by a name or a type."""
     return x.dtype if hasattr(x, "dtype") and not isinstance(x, type) else dtypes.dtype(x)
 
 
@@ -67,14 +65,14 @@ def result_type(*arrays_and_dtypes: Any) -> Any:
     """
     need(arrays_and_dtypes, "result_type", arrays_and_dtypes=(), want="one at least",
          fix="result_type(x)", error=ValueError)  # fmt: skip
-    return dtypes.result_type(*map(_kind, arrays_and_dtypes))
+    return dtypes.result_type(*(x if type(x) in _WEAK else _dtype(x) for x in arrays_and_dtypes))
 
 
 def can_cast(from_: Any, to: Any, casting: Any = "safe") -> builtins.bool:
     """Whether a dtype, or an array of it, may become another by a rule; as `numpy.can_cast`."""
     need(type(from_) not in _WEAK, "can_cast", from_=from_, want="a dtype or an array",
          fix="result_type(dtype, number) == dtype", error=TypeError)  # fmt: skip
-    return np.can_cast(_kind(from_), dtypes.dtype(to), casting)
+    return np.can_cast(_dtype(from_), dtypes.dtype(to), casting)
 
 
 def isdtype(dtype: Any, kind: Any) -> builtins.bool:
@@ -130,9 +128,9 @@ def finfo(type: Any, /) -> FloatLimits:
     >>> finfo("float32").eps
     1.1920928955078125e-07
     """
-    given = _kind(type)
-    ok = isinstance(given, np.dtype) and dtypes.is_inexact(given)
-    need(ok, "finfo", dtype=given, want="a floating dtype", fix="float64", error=DTypeError)
+    given = _dtype(type)
+    need(dtypes.is_inexact(given), "finfo", dtype=given.name, want="a floating dtype",
+         fix="tg.finfo(tg.float64)", error=DTypeError)  # fmt: skip
     found = dtypes.real(given)
     limits: Any = _brain() if found.kind == "V" else np.finfo(found)
     numbers = (limits.eps, limits.max, limits.min, limits.smallest_normal)
@@ -160,9 +158,9 @@ def iinfo(type: Any, /) -> IntegerLimits:
     >>> iinfo("uint8").max
     255
     """
-    given = _kind(type)
-    ok = isinstance(given, np.dtype) and given.kind in "iu"
-    need(ok, "iinfo", dtype=given, want="an integer dtype", fix="int64", error=DTypeError)
+    given = _dtype(type)
+    need(given.kind in "iu", "iinfo", dtype=given.name, want="an integer dtype",
+         fix="tg.iinfo(tg.int64)", error=DTypeError)  # fmt: skip
     limits = np.iinfo(given)
     return IntegerLimits(given, limits.bits, int(limits.max), int(limits.min))
 

@@ -186,14 +186,20 @@ def put(x: Tensor, indices: Any, values: Any, mode: str = "raise") -> None:
     protocols.written("x.put", np.put, (x, indices, values, mode), {})
 
 
-def _through(function: Any) -> Callable[..., Any]:
-    """A method that is NumPy's function of that name."""
+def choose(x: Tensor, choices: Any, out: Any = None, mode: str = "raise") -> Any:
+    """choices[x[k]][k] at every k: the tensor holds the indices."""
+    index: Any = x
+    return np.choose(index, choices, out, mode)  # type: ignore[call-overload]
 
-    def method(x: Tensor, *args: Any, **options: Any) -> Any:
-        return function(x, *args, **options)
 
-    method.__name__, method.__doc__ = function.__name__, f"`np.{function.__name__}` of it."
-    return method
+def compress(x: Tensor, condition: Any, axis: int | None = None) -> Any:
+    """The slices along an axis (the elements of the flat array) where the condition holds."""
+    return np.compress(condition, x, axis)
+
+
+def copied(x: Tensor) -> Any:
+    """What `copy.copy` gives: memory of its own, on the tape where the tensor is."""
+    return x.copy()
 
 
 def contains(x: Tensor, value: Any) -> bool:
@@ -242,11 +248,11 @@ PROPERTIES: dict[str, property] = {
 }
 
 METHODS: dict[str, Callable[..., Any]] = {
-    **{name: _through(getattr(np, name)) for name in ("choose", "searchsorted")},
     "__contains__": contains,
-    "__copy__": lambda x: x.copy(),
-    "compress": lambda x, condition, axis=None: np.compress(condition, x, axis),
+    "__copy__": copied,
     "__delitem__": delitem,
+    "choose": choose,
+    "compress": compress,
     "dump": _to_host("dump", "Pickle the values into a file, as a NumPy array."),
     "dumps": _to_host("dumps", "The values pickled, as a NumPy array."),
     "put": put,

@@ -113,7 +113,8 @@ def cumsum(a: Any, axis: int | None = None, dtype: Any = None) -> Any:
     tensor([1., 3., 6.])
     """
     a, axis = along("cumsum", a, axis, dtype)
-    return cumsum_p.bind(a, axis=axis)
+    found = cumsum_p.bind(a, axis=axis)
+    return found if dtype is None else astype(found, dtype, copy=False)
 
 
 # -- products ----------------------------------------------------------------------------------
@@ -164,7 +165,8 @@ def cumprod(a: Any, axis: int | None = None, dtype: Any = None) -> Any:
     tensor([ 2.,  6., 24.])
     """
     a, axis = along("cumprod", a, axis, dtype)
-    return cumprod_p.bind(a, axis=axis)
+    found = cumprod_p.bind(a, axis=axis)
+    return found if dtype is None else astype(found, dtype, copy=False)
 
 
 # -- under the array API's names ---------------------------------------------------------------

@@ -12,7 +12,7 @@ from tensorgrad.core.primitive import Primitive, Spec, operand
 from tensorgrad.core.registry import operation, primitive
 from tensorgrad.core.tensor import Tensor
 from tensorgrad.ops.complex import conj
-from tensorgrad.ops.shape import astype, copy
+from tensorgrad.ops.shape import astype
 
 Labels = tuple[int, ...]
 Term = tuple[Any, Labels]
@@ -220,7 +220,7 @@ def _lone(terms: Sequence[Term], k: int, result: Labels) -> Term:
     if lone and dtypes.is_inexact(x.dtype):
         x = x.sum(axis=lone)
     elif lone:  # whole numbers keep their dtype, and the sum of bool is bool
-        x = x.any(axis=lone) if x.dtype.kind == "b" else x.sum(axis=lone, dtype=x.dtype)
+        x = x.any(axis=lone) if x.dtype.kind == "b" else astype(x.sum(axis=lone), x.dtype)
     return x, tuple(label for label in labels if label in used)
 
 
@@ -276,9 +276,9 @@ def einsum(
 
     Every spelling: "ij,jk->ik", without "->" (letters that occur once, sorted), "...", repeated
     letters (diagonals), lengths of 1 (broadcast), and einsum(x, [0, 1], y, [1, 2], [0, 2]). Three
-    and more operands go in the cheapest order, whatever `optimize` says (it is NumPy's). `dtype`: that
-    of the operands and the result, to which they go by the rule `casting`. Raises `ShapeError` for
-    subscripts that do not fit the operands.
+    and more operands go in the cheapest order, whatever `optimize` says; `order` says nothing
+    either (both are NumPy's). `dtype`: that of the operands and the result, to which they go by the
+    rule `casting`. Raises `ShapeError` for subscripts that do not fit the operands.
 
     >>> einsum("i,ij->j", [1.0, 2.0], [[3.0, 4.0], [5.0, 6.0]])
     tensor([13., 16.])
@@ -307,4 +307,4 @@ def einsum(
     x, left = terms[0]
     if left != result:
         x = x.transpose(tuple(left.index(k) for k in result))
-    return x if order in ("K", "A") else copy(x, order)  # type: ignore[no-any-return]
+    return x  # type: ignore[no-any-return]

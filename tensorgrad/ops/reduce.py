@@ -126,6 +126,8 @@ def sum(
         a = astype(a, dtype, copy=False)
     a = masked("sum", a, where, 0)
     found = sum_p.bind(a, axis=shapes.axes(axis, a.ndim, "sum"), keepdims=keepdims)
+    if dtype is not None:  # that of a small integer too, which a sum is wider than
+        found = astype(found, dtype, copy=False)
     return found if initial is None else found + start_value(initial, found)
 
 
@@ -257,6 +259,8 @@ def prod(
         a = astype(a, dtype, copy=False)
     a = masked("prod", a, where, 1)
     found = prod_p.bind(a, axis=shapes.axes(axis, a.ndim, "prod"), keepdims=keepdims)
+    if dtype is not None:
+        found = astype(found, dtype, copy=False)
     return found if initial is None else found * start_value(initial, found)
 
 

@@ -21,7 +21,7 @@ from tensorgrad.core.registry import elementwise, known, operation, primitive
 from tensorgrad.core.tensor import Payload, Tensor
 from tensorgrad.expr import call, equal, stop
 from tensorgrad.expr import where as select
-from tensorgrad.ops.complex import imag, real
+from tensorgrad.ops.complex import imag, of_parts, real
 from tensorgrad.ops.elementwise import absolute, trunc
 from tensorgrad.ops.shape import astype, reshape
 
@@ -217,7 +217,7 @@ def nan_to_num(
     x = operand(x, (), "nan_to_num")
     if x.dtype.kind == "c":
         parts = [nan_to_num(p, True, nan, posinf, neginf) for p in (real(x), imag(x))]
-        return parts[0] + 1j * parts[1]
+        return of_parts.bind(*parts)
     if not dtypes.is_inexact(x.dtype):
         return x.copy()
     largest = LARGEST[x.dtype.name]

@@ -394,6 +394,8 @@ def astype(
     casting: str = "unsafe",
     subok: bool = True,
     copy: bool = True,
+    *,
+    device: str | None = None,
 ) -> Any:
     """The elements cast to another dtype; off the tape where the result is no float.
 
@@ -407,6 +409,7 @@ def astype(
         fits = np.can_cast(x.dtype, dtype, casting)  # type: ignore[arg-type]
         need(fits, "astype", x=x, dtype=dtype, casting=casting, want="a cast that it allows",
              fix="casting='unsafe'", error=DTypeError)  # fmt: skip
+    x = x if device is None else x.to(device=device)
     return x if not copy and x.dtype == dtype else astype_p.bind(x, dtype=dtype)
 
 

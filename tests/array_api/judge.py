@@ -70,7 +70,7 @@ def asked(function: Callable[..., Any], *args: Any, **options: Any) -> tuple[boo
     with np.errstate(all="ignore"):
         try:
             return True, function(*strictly(args), **strictly(options))
-        except (TypeError, ValueError):
+        except (IndexError, TypeError, ValueError):
             return False, None
 
 

@@ -45,9 +45,7 @@ def second(name: str, draw: Inputs, dtype: str, shape: tuple[int, ...]) -> Any:
 
 
 @pytest.mark.parametrize("name", UNARY)
-def test_one_argument(
-    name: str, rng: np.random.Generator, request: pytest.FixtureRequest
-) -> None:
+def test_one_argument(name: str, rng: np.random.Generator, request: pytest.FixtureRequest) -> None:
     draw, found = Inputs(rng), 0
     for dtype in DTYPES:
         for shape, other in draw.shapes(request.config.getoption("--full")):
@@ -71,9 +69,7 @@ def pairs(dtype: str) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("name", BINARY)
-def test_two_arguments(
-    name: str, rng: np.random.Generator, request: pytest.FixtureRequest
-) -> None:
+def test_two_arguments(name: str, rng: np.random.Generator, request: pytest.FixtureRequest) -> None:
     draw, full, found = Inputs(rng), request.config.getoption("--full"), 0
     for dtype in DTYPES:
         others = list(pairs(dtype))
