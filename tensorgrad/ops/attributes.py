@@ -188,8 +188,8 @@ def put(x: Tensor, indices: Any, values: Any, mode: str = "raise") -> None:
 
 def choose(x: Tensor, choices: Any, out: Any = None, mode: str = "raise") -> Any:
     """choices[x[k]][k] at every k: the tensor holds the indices."""
-    index: Any = x
-    return np.choose(index, choices, out, mode)  # type: ignore[call-overload]
+    function: Any = np.choose
+    return function(x, choices, out, mode)
 
 
 def compress(x: Tensor, condition: Any, axis: int | None = None) -> Any:

@@ -27,7 +27,7 @@ def reduce(draw: Inputs, dtype: str, **more: Any) -> Iterator[Call]:
 def totals(draw: Inputs, dtype: str) -> Iterator[Call]:
     yield from reduce(draw, dtype)
     yield (draw.plain(dtype, (0, 3)),), {"axis": 0}
-    for other in ("float32", "float64", "int64", "complex128"):
+    for other in ("float32", "float64", "int16", "int64", "complex128"):
         if np.can_cast(dtype, other, "same_kind"):
             yield (draw.plain(dtype, (3, 4)),), {"dtype": np.dtype(other), "axis": 0}
 
