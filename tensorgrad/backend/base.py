@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from tensorgrad import _config, dtypes
@@ -148,9 +148,16 @@ def on(device: Any = None) -> Backend:
     raise DeviceError(f"device: got {device!r}, expected cpu, cuda or cuda:N; try device='cpu'")
 
 
-def later(lead: str, families: Sequence[str], name: str) -> Kernel:
+LATER = """
+calculus convolve cumulative decompositions exchange fft interpolate linalg nan select
+signal sorting sparse special
+""".split()
+"""Families whose kernels (numpy_fft, cuda/fft ...) are imported when one of them is asked for."""
+
+
+def later(lead: str, name: str) -> Kernel:
     """A kernel out of modules that are imported now: `lead` and the family are a module's name."""
-    for family in families:
+    for family in LATER:
         if importlib.util.find_spec(lead + family) is not None:
             found = getattr(importlib.import_module(lead + family), name, None)
             if found is not None:

@@ -42,18 +42,6 @@ KERNEL_MODULES = (
 COPYING = (numpy_kernels, numpy_index)
 """Modules whose results are new arrays of NumPy's own functions, which recycled memory suits."""
 
-LATER = (
-    "exchange", "calculus",
-    "convolve",
-    "fft",
-    "linalg",
-    "decompositions",
-    "special",
-    "signal",
-    "cumulative",
-    "sorting", "sparse", "interpolate",
-)
-"""Families whose kernels (`numpy_fft` ...) are imported when one of them is first asked for."""
 
 _KNOWN = frozenset(np.dtype(name) for name in dtypes.NAMES if name != "bfloat16")
 
@@ -70,7 +58,7 @@ class NumpyBackend:
             found = getattr(module, name, None)
             if found is not None:
                 return memory.recycling(found) if module in COPYING else found
-        return memory.recycling(base.later(f"{__name__}_", LATER, name))
+        return memory.recycling(base.later(f"{__name__}_", name))
 
     def pull(self, name: str) -> Callable[..., Any] | None:
         return getattr(numpy_pulls, name, None)

@@ -29,9 +29,9 @@ def matmul(x: Array, y: Array, out: Array | None = None) -> Any:
 
 def _wide(product: Callable[..., Any], x: Array, y: Array, out: Array | None) -> Any:
     """A product whose 16-bit floats are computed in float32."""
-    result = np.result_type(x, y)
-    if dtypes.is_half(result):
-        x, y = x.astype(np.float32), y.astype(np.float32)
+    result = dtypes.result_type(x.dtype, y.dtype)
+    inner = dtypes.compute(result)
+    x, y = x.astype(inner, copy=False), y.astype(inner, copy=False)
     found = np.asarray(product(x, y)).astype(result, copy=False)
     return written(found, out)
 

@@ -101,6 +101,9 @@ def computed(
 SHIFT, WHOLE = 10, 12
 """Terms that are summed before the expansion of Hurwitz's zeta function, and its largest order."""
 
+ROWS = 4096
+"""Elements that Hurwitz's zeta function is computed for at once."""
+
 BERNOULLI = (1 / 6, -1 / 30, 1 / 42, -1 / 30, 5 / 66, -691 / 2730, 7 / 6, -3617 / 510)
 
 
@@ -113,8 +116,8 @@ def _zeta(x: Array, q: Array, out: Array | None = None) -> Any:
         return computed(scipy.special.zeta, (x, q), out)
     flat, found = q.reshape(-1), np.empty(q.size)
     with np.errstate(all="ignore"):
-        for start in range(0, q.size, BLOCK):
-            found[start : start + BLOCK] = _hurwitz(int(order), flat[start : start + BLOCK])
+        for start in range(0, q.size, ROWS):
+            found[start : start + ROWS] = _hurwitz(int(order), flat[start : start + ROWS])
     return written(found.reshape(q.shape), out)
 
 

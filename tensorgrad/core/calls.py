@@ -44,6 +44,8 @@ class Spec:
 
 _SCALARS: dict[Any, Tensor] = {}
 _PLAIN = frozenset((bool, int, float, complex))
+_ORDERS = ("equal", "less", "less_equal")
+"""Operations to which an integer that no element can reach is as good as an infinity."""
 
 
 def operand(
@@ -88,7 +90,13 @@ def operands(values: tuple[Any, ...], op: str) -> tuple[Tensor, ...]:
         return tuple(strong)
     if len(strong) == 1:
         other = strong[0]
-        return tuple([x if isinstance(x, Tensor) else beside(x, other) for x in found])
+        try:
+            return tuple([x if isinstance(x, Tensor) else beside(x, other) for x in found])
+        except OverflowError:
+            if op not in _ORDERS:
+                raise
+            far = [x if isinstance(x, Tensor) else math.copysign(math.inf, x) for x in found]
+            return tuple([x if isinstance(x, Tensor) else beside(x, other) for x in far])
     return tuple([operand(x, strong, op) for x in found])
 
 

@@ -120,6 +120,8 @@ def _arrays(op: str, arrays: Any, dtype: Any = None, casting: str = "same_kind")
     given = list(arrays)
     need(given, op, arrays=arrays, want="one array at least", fix="a list that is not empty")
     found = [operand(a, given, op) for a in given]
+    if dtype is None and any(a.dtype.kind == "V" for a in found):  # NumPy can't promote bfloat16
+        dtype = dtypes.result_type(*(a.dtype for a in found))
     if dtype is None:
         return found
     return [astype(a, dtype, casting=casting, copy=False) for a in found]

@@ -63,7 +63,7 @@ def pow(x: Any, y: Any, /) -> Any:
         if type(x) is Expr:
             return x**y
         x = operand(x, (), "pow")
-        if dtypes.is_inexact(x.dtype):
+        if dtypes.is_inexact(x.dtype) or (y == 2 and x.dtype.kind == "b"):  # NumPy's int8
             return _SHORT[y](x)
     if type(y) is int and y < 0 and getattr(getattr(x, "dtype", None), "kind", "f") in "biu":
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Promotion: NumPy's, over every pair of dtypes and with Python's numbers; bfloat16 as documented."""
+"""Promotion: NumPy's, over every pair of dtypes and with Python's numbers; bfloat16 as said."""
 
 from __future__ import annotations
 

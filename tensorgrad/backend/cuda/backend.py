@@ -40,9 +40,6 @@ from tensorgrad.backend.cuda.formula import ElementwiseKernel, bounds
 from tensorgrad.expr import Formula
 
 Array = Any
-LATER = ("exchange", "calculus", "convolve", "fft", "linalg", "decompositions", "special", "signal", "cumulative", "sorting", "sparse", "interpolate", "select", "nan")
-"""Families whose kernels are imported when one of them is first asked for."""
-
 KERNEL_MODULES = (
     kernels,
     reduce,
@@ -81,7 +78,7 @@ class CudaBackend:
             found = getattr(module, name, None)
             if found is not None:
                 return self._placed(name, found)
-        return self._placed(name, base.later("tensorgrad.backend.cuda.", LATER, name))
+        return self._placed(name, base.later("tensorgrad.backend.cuda.", name))
 
     def pull(self, name: str) -> Callable[..., Any] | None:
         found = getattr(pulls, name, None)
