@@ -15,10 +15,10 @@ from typing import Any
 import tensorgrad as tg
 from tensorgrad.core import registry
 from tensorgrad.core.registry import OPERATIONS, Operation
+from tensorgrad.ops import methods as methods_of
 from tensorgrad.ops.surface import Row, surface
 
 REFERENCE = {
-    "Tensor": ("tensorgrad.Tensor",),
     "Transforms": tuple(f"tensorgrad.{name}" for name in tg.transforms.__all__),
     "Modes and errors": (
         *("tensorgrad.device", "tensorgrad.no_grad", "tensorgrad.enable_grad"),
@@ -236,12 +236,32 @@ def reference_pages() -> dict[str, str]:
         f"reference/{heading.split()[0].lower()}.md": f"# {heading}\n\n{described(names)}"
         for heading, names in REFERENCE.items()
     }
+    found["reference/tensor.md"] = tensor_page()
     for name in PACKAGES:
         package = importlib.import_module(f"tensorgrad.{name}")
         paths = (f"tensorgrad.{name}.{member}" for member in public(package))
         lead = prose(first(package))
         found[f"reference/{name}.md"] = f"# tg.{name}\n\n{lead}\n\n{described(paths)}"
     return found
+
+
+def tensor_page() -> str:
+    """Tensor: its methods that are operations, and the attributes and methods of its own."""
+    known = {o.function: name for name, o in OPERATIONS.items()}
+    own, methods = [], []
+    for name, value in sorted(vars(tg.Tensor).items()):
+        called = known.get(value) if inspect.isfunction(value) else methods_of.PROPERTIES.get(name)
+        if called and not name.startswith("_"):
+            linked = link(called, "../operations/")
+            methods.append((f"`x.{name}`", linked, prose(OPERATIONS[called].doc)))
+        elif not name.startswith("_") and inspect.isroutine(value) | isinstance(value, property):
+            own.append((f"`x.{name}`", prose(first(value))))
+    head = ("name", "what it is")
+    return (
+        f"# Tensor\n\n{prose(inspect.getdoc(tg.Tensor) or '')}\n\n"
+        f"## Attributes and methods of its own\n\n{table(head, [r for r in own if r[1]])}\n"
+        f"## Methods that are operations\n\n{table(('name', 'operation', head[1]), methods)}"
+    )
 
 
 def public(package: Any) -> list[str]:

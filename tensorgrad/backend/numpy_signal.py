@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from functools import wraps
 from typing import Any
 
@@ -134,3 +134,17 @@ def feedback(a: Array, u: Array, *, reverse: bool) -> Any:
         for k in np.ndindex(a.shape[:-1]):
             found[k] = lfilter(one, a[k], u[k])
     return found
+
+
+def feedback_pull(
+    ct: Array, wanted: Sequence[int], into: Any, saved: Any, node: Any
+) -> Iterator[tuple[int, Array]]:
+    """Both cotangents from one filter of reversed time."""
+    a, reverse = saved[0], node.params["reverse"]
+    back = feedback(np.conjugate(a), ct, reverse=not reverse)
+    if 0 in wanted:
+        y = np.conjugate(saved[2])
+        pair = (back, y) if reverse else (y, back)
+        yield 0, -lagged(*pair, count=a.shape[-1], lead=a.ndim - 1)
+    if 1 in wanted:
+        yield 1, back

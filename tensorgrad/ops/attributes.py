@@ -62,7 +62,8 @@ class Flat:
         return self[self.index - 1]
 
     def __getitem__(self, key: Any) -> Any:
-        return self._all()[key]
+        found = self._all()[key]
+        return found.copy() if isinstance(key, slice) else found  # as NumPy's
 
     def __setitem__(self, key: Any, value: Any) -> None:
         x = self.tensor

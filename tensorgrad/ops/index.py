@@ -297,7 +297,7 @@ def repeat(a: Any, repeats: Any, axis: int | None = None) -> Any:
         return take(a, [k for k, n in enumerate(counts) for _ in range(n)], axis)
     before, after = a.shape[: axis + 1], a.shape[axis + 1 :]
     full = broadcast_to(reshape(a, (*before, 1, *after)), (*before, *counts, *after))
-    return reshape(full, (*before[:-1], before[-1] * counts[0], *after))
+    return reshape(full, (*before[:-1], before[-1] * counts[0], *after), copy=True)
 
 
 # -- where elements are ------------------------------------------------------------------------

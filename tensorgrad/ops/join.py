@@ -331,7 +331,7 @@ def tile(A: Any, reps: Sizes) -> Any:
     apart = tuple([n for size in shape for n in (1, size)])
     wide = tuple([n for pair in zip(times, shape) for n in pair])
     full = broadcast_to(reshape(a, apart), wide)
-    return reshape(full, tuple([n * size for n, size in zip(times, shape)]))
+    return reshape(full, tuple([n * size for n, size in zip(times, shape)]), copy=True)
 
 
 def _resizes(r: Any) -> Any:

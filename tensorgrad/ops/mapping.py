@@ -22,6 +22,13 @@ def _norm(v: Any) -> Any:
     return np.sum(v * v)
 
 
+def _need_function(op: str, function: Any) -> None:
+    if not callable(function):
+        raise TypeError(
+            f"{op}: got {function!r}, expected a function of an array; try {op}(np.sum, ...)"
+        )
+
+
 def _outer(v: Any) -> Any:
     return np.outer(v, v)
 
@@ -49,6 +56,7 @@ def apply_along_axis(
     One call per slice: an operation that takes `axis=` is faster. Raises `ShapeError` for no slice.
     """
     op, a = "apply_along_axis", operand(arr)
+    _need_function(op, func1d)
     axis = shapes.axis_index(axis, a.ndim, op)
     moved = moveaxis(a, axis, -1)
     lead, size = moved.shape[:-1], a.shape[axis]
@@ -81,6 +89,7 @@ def apply_over_axes(func: Callable[..., Any], a: Any, axes: Sizes) -> Any:
     Raises `ShapeError` where it does otherwise to the axes.
     """
     found = operand(a)
+    _need_function("apply_over_axes", func)
     for axis in sizes(axes):
         axis = shapes.axis_index(axis, found.ndim, "apply_over_axes")
         result = operand(func(found, axis), (found,))

@@ -22,7 +22,7 @@ from tensorgrad.ops.elementwise import where
 from tensorgrad.ops.gather import gather_p, scatter_add_p
 from tensorgrad.ops.index import MODES, index_tensor, inside, nonzero, stack_index, take
 from tensorgrad.ops.join import resize
-from tensorgrad.ops.shape import astype, broadcast_to, copy, ravel, reshape
+from tensorgrad.ops.shape import astype, broadcast_to, copy, ravel, reshape, several
 from tensorgrad.ops.slicing import index_p, unindex_p
 
 # -- between arrays ----------------------------------------------------------------------------
@@ -101,6 +101,8 @@ def select(condlist: Any, choicelist: Any, default: Any = 0) -> Any:
     tensor([1. , 0.5])
     """
     op = "select"
+    condlist = several(op, condlist, "[x > 0], [x], default=0")
+    choicelist = several(op, choicelist, "[x > 0], [x], default=0")
     conditions = [operand(c, tuple(choicelist), op) for c in condlist]
     need(len(conditions) == len(choicelist) > 0, op, conditions=len(conditions),
          choices=len(choicelist), want="as many choices as conditions, one at least",

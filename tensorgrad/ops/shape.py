@@ -25,6 +25,13 @@ def sizes(value: Any) -> shapes.Shape:
     return tuple([whole("shape", k) for k in (value if hasattr(value, "__iter__") else (value,))])
 
 
+def several(op: str, values: Any, example: str) -> list[Any]:
+    """The values of a list; raises `TypeError` for what is none."""
+    if isinstance(values, str | bytes | dict) or not hasattr(values, "__iter__"):
+        raise TypeError(f"{op}: got {values!r}, expected a list of them; try {op}({example})")
+    return list(values)
+
+
 def whole(op: str, k: Any) -> int:
     """A Python or NumPy integer as an int; raises `DTypeError` for a float, never rounds it."""
     try:

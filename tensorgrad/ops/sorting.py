@@ -20,7 +20,7 @@ from tensorgrad.core.tensor import make
 from tensorgrad.ops.axes import flip
 from tensorgrad.ops.gather import take_along_p
 from tensorgrad.ops.index import concrete, take
-from tensorgrad.ops.shape import all_batched, astype, reshape
+from tensorgrad.ops.shape import all_batched, astype, reshape, several
 
 # -- orders ------------------------------------------------------------------------------------
 
@@ -195,7 +195,7 @@ def lexsort(keys: Any, axis: int = -1) -> Any:
     >>> lexsort([[2, 1, 0], [1, 0, 1]])
     tensor([1, 2, 0])
     """
-    keys = [operand(k) for k in keys]
+    keys = [operand(k, (), "lexsort") for k in several("lexsort", keys, "(last, first)")]
     need(keys, "lexsort", keys=keys, want="one key at least", fix="argsort", error=TypeError)
     axis = shapes.axis_index(axis, keys[0].ndim, "lexsort")
     found = argsort_p.bind(keys[0], axis=axis)

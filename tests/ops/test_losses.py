@@ -159,11 +159,6 @@ def test_norm_has_gradient_zero_at_zero() -> None:
     assert np.isnan(tg.norm(np.array([0.0, np.nan])).item())
 
 
-def test_norms_of_matrices_are_refused_by_name() -> None:
-    with pytest.raises(ShapeError, match="norm: got ord=1, axes=2, expected the norm of a vector"):
-        np.linalg.norm(leaf(np.eye(2)), 1)
-
-
 def test_a_small_negative_label_is_never_taken_for_a_large_one(
     rng: np.random.Generator, device: str
 ) -> None:

@@ -128,8 +128,10 @@ class CudaBackend:
 
     def constant(self, value: Any, dtype: Any) -> Array:
         """A number as a 0-d array, made by a kernel: nothing is copied from the host."""
+        dtype = dtypes.dtype(dtype)
+        np.asarray(value, dtype)  # raises `OverflowError` for a number that the dtype cannot hold
         with self._here():
-            return create.constant(value, dtypes.dtype(dtype))
+            return create.constant(value, dtype)
 
     def to_numpy(self, array: Array) -> Any:
         """A copy on the host, of values that nothing was wrong with."""

@@ -9,6 +9,7 @@ from tensorgrad.core.primitive import operand
 from tensorgrad.core.registry import operation
 from tensorgrad.ops.axes import roll
 from tensorgrad.ops.create import tensor
+from tensorgrad.ops.shape import whole
 
 
 def _shifts(r: Any) -> Any:
@@ -49,7 +50,7 @@ def _frequencies(r: Any) -> Any:
 def _made(name: str, n: int, d: float, dtype: Any, device: Any) -> Any:
     import numpy as np  # the numbers themselves
 
-    return tensor(getattr(np.fft, name)(n, d), dtype=dtype, device=device)
+    return tensor(getattr(np.fft, name)(whole(f"fft.{name}", n), d), dtype=dtype, device=device)
 
 
 @operation(oracle="fft.fftfreq", samples=_frequencies, orders=0, namespace="fft")

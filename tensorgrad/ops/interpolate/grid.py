@@ -84,11 +84,10 @@ def _corners(values: Any, axes: Sequence[Any], pieces: Sequence[Any]) -> Any:
     """The values at the corners of each place's cell, (2, ..., 2, places, trailing axes)."""
     count = len(axes)
     trailing = values.shape[count:]
-    size, flat = 1, None
-    for k in range(count - 1, -1, -1):
-        step = pieces[k] * size
-        flat = step if flat is None else flat + step
-        size *= values.shape[k]
+    flat = pieces[0]
+    for k in range(1, count):
+        flat = flat * values.shape[k] + pieces[k]
+    size = math.prod(values.shape[:count])
     offsets = np.zeros((1,) * count, np.int64)
     for k in range(count):
         side = math.prod(values.shape[k + 1 : count])

@@ -22,7 +22,7 @@ from tensorgrad.ops.join import concatenate
 from tensorgrad.ops.linalg.matrices import adjoint, matrices
 from tensorgrad.ops.linalg.triangular import CODES, systems, triangular_p
 from tensorgrad.ops.products import matmul
-from tensorgrad.ops.shape import astype, broadcast_to
+from tensorgrad.ops.shape import astype, broadcast_to, several
 
 # -- the primitives ----------------------------------------------------------------------------
 
@@ -231,7 +231,10 @@ def lu_solve(lu_and_piv: Any, b: Any, trans: Any = 0) -> Any:
     `trans`: op(A) is A (0), its transpose (1) or its adjoint (2). A singular A gives infinities.
     """
     need(trans in CODES, "lu_solve", trans=trans, want="0, 1, 2", fix="trans=0", error=ValueError)
-    packed, pivots = lu_and_piv
+    pair = several("lu_solve", lu_and_piv, "lu_factor(a), b")
+    need(len(pair) == 2, "lu_solve", lu_and_piv=len(pair), want="the pair that lu_factor gives",
+         fix="lu_solve(lu_factor(a), b)", error=ValueError)  # fmt: skip
+    packed, pivots = pair
     packed, b, vector = systems("lu_solve", packed, b)
     pivots = operand(pivots, (packed,), "lu_solve")
     need(pivots.shape[-1:] == packed.shape[-1:], "lu_solve", lu=packed, piv=pivots,

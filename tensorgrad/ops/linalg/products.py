@@ -22,7 +22,7 @@ from tensorgrad.ops.create import eye, zeros
 from tensorgrad.ops.join import concatenate
 from tensorgrad.ops.linalg.solve import inv, squares
 from tensorgrad.ops.products import matmul
-from tensorgrad.ops.shape import astype, broadcast_to, reshape
+from tensorgrad.ops.shape import astype, broadcast_to, reshape, several
 
 # -- powers and chains -------------------------------------------------------------------------
 
@@ -102,6 +102,7 @@ def multi_dot(arrays: Any) -> Any:
 
     The first may be a row, the last a column, given as vectors.
     """
+    arrays = several("multi_dot", arrays, "[a, b, c]")
     found = [operand(x, arrays, "multi_dot") for x in arrays]
     need(len(found) >= 2, "multi_dot", arrays=len(found), want="two arrays at least",
          fix="arrays[0]", error=ValueError)  # fmt: skip

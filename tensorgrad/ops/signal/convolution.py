@@ -132,7 +132,7 @@ def _direct(a: Any, v: Any) -> bool:
     if not (dtypes.is_inexact(a.dtype) or dtypes.is_inexact(v.dtype)):
         return True  # whole numbers stay exact
     few: int = math.prod(map(min, a.shape, v.shape))
-    return few <= (80 if a.ndim == 1 else 25)
+    return few <= (80 if a.ndim == 1 else 12)
 
 
 # -- operations --------------------------------------------------------------------------------
