@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import re
 import sys
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import tensorgrad as tg
+from tensorgrad import transforms
 from tensorgrad.core import registry
 from tensorgrad.core.registry import OPERATIONS, Operation
 from tensorgrad.ops import methods as methods_of
 from tensorgrad.ops.surface import Row, surface
 
 REFERENCE = {
-    "Transforms": tuple(f"tensorgrad.{name}" for name in tg.transforms.__all__),
+    "Transforms": tuple(f"tensorgrad.{name}" for name in transforms.__all__ if name in tg.__all__),
     "Modes and errors": (
         *("tensorgrad.device", "tensorgrad.no_grad", "tensorgrad.enable_grad"),
         *("tensorgrad.set_default_dtype", "tensorgrad.set_num_threads"),
@@ -35,6 +38,9 @@ REFERENCE = {
 
 PACKAGES = ("nn", "nn.functional", "nn.init", "optim", "data", "io", "testing", "cuda")
 """Packages whose public names are a page each."""
+
+FAMILIES = "families.md"
+"""The page that lists the others."""
 
 HOWS = {
     "differentiable": (
@@ -75,9 +81,10 @@ def prose(text: str) -> str:
 
 
 def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """A table of Markdown."""
-    names = list(head)
-    lines = [names, ["---"] * len(names), *rows]
+    """A table of Markdown, without the columns in which nothing stands."""
+    names, cells = list(head), [list(row) for row in rows]
+    kept = [k for k in range(len(names)) if any(row[k] for row in cells)]
+    lines = [[line[k] for k in kept] for line in (names, ["---"] * len(names), *cells)]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
@@ -137,9 +144,10 @@ def operations_table(names: Iterable[str]) -> str:
     return table(("operation", "NumPy, SciPy", "methods", "orders", "what it is"), rows)
 
 
-def described(names: Iterable[str]) -> str:
+def described(names: Iterable[str], *options: str) -> str:
     """The directives that mkdocstrings turns into descriptions."""
-    return "\n".join(f"::: {name}\n" for name in names)
+    below = "".join(f"      {option}\n" for option in options)
+    return "\n".join(f"::: {n}\n" + (f"    options:\n{below}" if below else "") for n in names)
 
 
 def family_page(module: str, names: list[str]) -> str:
@@ -166,7 +174,9 @@ def namespace_page(namespace: str, parts: dict[str, list[str]]) -> str:
         text.append("Objects:\n\n" + table(("name", "what it is"), rows))
     kinds = {v if inspect.isclass(v) else type(v) for v in objects.values()}
     paths = [f"{kind.__module__}.{kind.__qualname__}" for kind in kinds]
-    return "\n".join(text) + "\n" + described([*(f"tensorgrad.{n}" for n in listed), *sorted(paths)])
+    text.append(described(f"tensorgrad.{name}" for name in listed))
+    text.append(described(sorted(paths), "merge_init_into_class: false"))
+    return "\n".join(text)
 
 
 def first(value: Any) -> str:
@@ -195,7 +205,7 @@ def operations_pages() -> dict[str, str]:
         rows.append((f"[`tg.{space}`]({space}.md): {prose(first(package))}", listed))
     count = len(OPERATIONS)
     text = f"# Operations\n\n{count} operations, each with tests made from its own entry.\n\n"
-    return {"operations/index.md": text + table(("family", "operations"), rows), **found}
+    return {f"operations/{FAMILIES}": text + table(("family", "operations"), rows), **found}
 
 
 # -- NumPy -------------------------------------------------------------------------------------
@@ -223,7 +233,8 @@ def _rows(how: str, rows: list[Row]) -> str:
         cells = [(f"`np.{r.name}`", link(r.operation, "operations/"), str(r.orders)) for r in rows]
         return table(("function", "operation", "orders"), cells)
     if how == "refused":
-        return table(("function", "why, and what instead"), [(f"`np.{r.name}`", prose(r.reason)) for r in rows])
+        reasons = [(f"`np.{r.name}`", prose(r.reason)) for r in rows]
+        return table(("function", "why, and what instead"), reasons)
     return table(("function",), [(f"`np.{r.name}`",) for r in rows])
 
 
@@ -265,10 +276,11 @@ def tensor_page() -> str:
 
 
 def public(package: Any) -> list[str]:
-    """The functions and classes that a package offers."""
-    named = getattr(package, "__all__", None)
-    own = [n for n, v in vars(package).items() if getattr(v, "__module__", "") == package.__name__]
-    listed = named or [n for n in own if not n.startswith("_")]
+    """The functions and classes that a package offers: what it lists, or else what is ours."""
+    own = [
+        n for n, v in vars(package).items() if str(getattr(v, "__module__", "")).startswith("tens")
+    ]
+    listed = getattr(package, "__all__", None) or [n for n in own if not n.startswith("_")]
     return sorted(n for n in listed if not inspect.ismodule(getattr(package, n)))
 
 
@@ -280,15 +292,25 @@ def pages() -> dict[str, str]:
 # -- what MkDocs calls -------------------------------------------------------------------------
 
 PAGES: dict[str, str] = {}
+FIGURES = "<!-- figures of the README -->"
 
 
 def on_config(config: Any) -> Any:
     """Make the pages, and put them behind those written by hand."""
     PAGES.update(pages())
     for folder, heading in (("operations", "Operations"), ("reference", "Reference")):
-        config.nav.append({heading: [path for path in PAGES if path.startswith(f"{folder}/")]})
+        paths = [path for path in PAGES if path.startswith(f"{folder}/")]
+        config.nav.append({heading: [{label(path): path} for path in paths]})
     config.nav.insert(-2, {"NumPy's functions": "numpy.md"})
     return config
+
+
+def label(path: str) -> str:
+    """What the navigation calls a page: the name of its file or package, or its heading."""
+    name = path.split("/")[-1].removesuffix(".md")
+    heading = PAGES[path].split("\n")[0].removeprefix("# ").replace("\\", "")
+    short = heading if heading.startswith("tg.") or path.startswith("reference/") else name
+    return "all families" if path.endswith(f"/{FAMILIES}") else short
 
 
 def on_files(files: Any, config: Any) -> Any:
@@ -298,3 +320,14 @@ def on_files(files: Any, config: Any) -> Any:
     for path, text in PAGES.items():
         files.append(File.generated(config, path, content=text))
     return files
+
+
+def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
+    """Put the README's figures where a page asks for them."""
+    if FIGURES not in markdown:
+        return markdown
+    text = (Path(__file__).parents[1] / "README.md").read_text()
+    found = re.search(r"^## Figures\n.*?(?=^## )", text, re.M | re.S)
+    if found is None:
+        raise ValueError("README.md: got no section of figures, expected one; try `## Figures`")
+    return markdown.replace(FIGURES, found[0])

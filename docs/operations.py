@@ -6,6 +6,7 @@ package is imported. So they come from the registry, with the signatures that ca
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import re
 from typing import Any
@@ -13,7 +14,6 @@ from typing import Any
 import griffe
 
 import tensorgrad as tg
-from tensorgrad.core import registry
 
 _KINDS = {
     inspect.Parameter.POSITIONAL_ONLY: griffe.ParameterKind.positional_only,
@@ -32,7 +32,7 @@ class Operations(griffe.Extension):
     """Enters the registry's operations into the package, and reads every docstring as Markdown."""
 
     def on_object(self, *, obj: griffe.Object, **_: Any) -> None:
-        """Turn the docstring of an object found in the source into Markdown."""
+        """Turn a docstring into Markdown; of the operations too, which are there before."""
         if obj.docstring is not None:
             obj.docstring.value = markdown(obj.docstring.value)
 
@@ -41,12 +41,20 @@ class Operations(griffe.Extension):
         if pkg.path != "tensorgrad":
             return
         tg.ops.load()
-        for name, operation in registry.OPERATIONS.items():
-            if "." not in name:
-                pkg.set_member(name, function(name, operation.function))
-        for namespace in tg.ops.NAMESPACES:
-            for name, operation in registry.names_in(namespace).items():
-                pkg[namespace].set_member(name, function(name, operation))
+        for path in ("", *tg.ops.NAMESPACES, "nn.functional"):
+            module = importlib.import_module(".".join(["tensorgrad", *filter(None, [path])]))
+            place = pkg[path] if path else pkg
+            for name in public(module):
+                if inspect.isfunction(getattr(module, name)):
+                    place.set_member(name, function(name, getattr(module, name)))
+
+
+def public(module: Any) -> list[str]:
+    """The names that a module offers: what it lists, or else what is ours without an underscore."""
+    own = [
+        n for n, v in vars(module).items() if str(getattr(v, "__module__", "")).startswith("tens")
+    ]
+    return sorted(getattr(module, "__all__", None) or [n for n in own if not n.startswith("_")])
 
 
 def function(name: str, found: Any) -> griffe.Function:
@@ -55,13 +63,15 @@ def function(name: str, found: Any) -> griffe.Function:
     return griffe.Function(
         name,
         parameters=griffe.Parameters(*[_parameter(p) for p in listed]),
-        docstring=griffe.Docstring(markdown(inspect.getdoc(found) or "")),
+        docstring=griffe.Docstring(inspect.getdoc(found) or ""),
     )
 
 
 def _parameter(p: inspect.Parameter) -> griffe.Parameter:
-    default = {p.VAR_POSITIONAL: "()", p.VAR_KEYWORD: "{}"}.get(p.kind)
-    if p.default is not p.empty:
+    default: str | None = None
+    if p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD):
+        default = "()" if p.kind is p.VAR_POSITIONAL else "{}"
+    elif p.default is not p.empty:
         default = getattr(p.default, "__name__", repr(p.default))
     return griffe.Parameter(p.name, kind=_KINDS[p.kind], default=default)
 
@@ -69,15 +79,7 @@ def _parameter(p: inspect.Parameter) -> griffe.Parameter:
 def markdown(text: str) -> str:
     """A docstring as Markdown: doctests fenced, `name: what it is` lines as a list, the rest plain.
 
-    >>> print(markdown("a * b.\\n\\naxis: where\\n\\n>>> 1 + 1\\n2"))
-    a \\* b.
-    <BLANKLINE>
-    - axis: where
-    <BLANKLINE>
-    ```pycon
-    >>> 1 + 1
-    2
-    ```
+    Indented paragraphs stay code; what would be a mark outside of backticks is escaped.
     """
     paragraphs = re.split(r"\n\s*\n", inspect.cleandoc(text))
     return "\n\n".join(_paragraph(paragraph) for paragraph in paragraphs)
@@ -89,7 +91,7 @@ def _paragraph(text: str) -> str:
     if text.startswith("    "):
         return text
     escaped = "`".join(
-        part if inside % 2 else re.sub(r"([*<\[\]\\|])", r"\\\1", part)
+        part if inside % 2 else re.sub(r"([*\[\]\\])", r"\\\1", part).replace("<", "&lt;")
         for inside, part in enumerate(text.split("`"))
     )
     return re.sub(_NAMED, r"- \1", escaped, flags=re.M) if re.match(_NAMED, escaped) else escaped

@@ -16,6 +16,8 @@ default_dtype: ContextVar[str] = ContextVar("default_dtype", default="float32")
 _DEVICE: str = os.environ.get("TG_DEVICE", "cpu")
 default_device: ContextVar[str] = ContextVar("default_device", default=_DEVICE)
 
+watches: ContextVar[tuple[Any, ...]] = ContextVar("watches", default=())
+packing: ContextVar[Any] = ContextVar("packing of saved values", default=None)
 float32_matmul_precision: ContextVar[str] = ContextVar("matmul_precision", default="highest")
 
 is_recording: Callable[[], bool] = recording.get

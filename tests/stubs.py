@@ -55,9 +55,10 @@ def parameters(function: Callable[..., Any], method: bool) -> list[str]:
 
 def define(name: str, function: Callable[..., Any], method: bool = False) -> str:
     """One `def` line."""
-    result = annotation(inspect.signature(function).return_annotation, "Any")
+    given = inspect.signature(function).return_annotation
+    result = annotation(given, "Any")
     known = {o.function for o in OPERATIONS.values()}
-    if result == "Any" and function in known:
+    if result == "Any" and function in known and given in ("Any", Any, inspect.Signature.empty):
         result = "Tensor"
     listed = ", ".join(parameters(function, method))
     return f"def {name}({listed}) -> {result}: ..."
@@ -103,7 +104,7 @@ def package_stub() -> str:
     """__init__.pyi: the public names, with the operations' signatures."""
     source = (ROOT / "__init__.py").read_text()
     imports = re.findall(r"^from (tensorgrad[\w.]*) import (?:\(([^)]*)\)|([^\n]*))", source, re.M)
-    lines = [HEADER + "from typing import Any\n"]
+    lines = [HEADER + "import builtins\nfrom typing import Any\n"]
     lines += [f"from tensorgrad import {package} as {package}" for package in tg.PACKAGES]
     lines += [
         f"from {module} import {name} as {name}"
@@ -111,20 +112,23 @@ def package_stub() -> str:
         for name in re.findall(r"\w+", many or few)
         if name in tg.__all__
     ]
-    lines += ["", "__version__: str", ""]
+    lines += ["", "__version__: str", "bfloat16: Any", ""]
     for name in sorted(tg.__all__):
         value = getattr(tg, name)
         if inspect.isfunction(value) and f" {name} as " not in "\n".join(lines):
-            lines.append(define(name, value))
+            lines.append(
+                re.sub(r"\bbool\b", "builtins.bool", define(name, value))
+            )  # tg.bool is a dtype
     return "\n".join(lines) + "\n"
 
 
 def namespace_stub(namespace: str) -> str:
     """linalg.pyi and its like: the operations of a namespace."""
-    importlib.import_module(f"tensorgrad.{namespace}")
+    module = importlib.import_module(f"tensorgrad.{namespace}")
     names = registry.names_in(namespace)
     lines = [HEADER + "from typing import Any\n\nfrom tensorgrad.core.tensor import Tensor\n"]
     lines += [define(name, names[name]) for name in sorted(names)]
+    lines += [f"{name}: Any" for name in sorted(set(module.__all__) - set(names))]
     return "\n".join(lines) + "\n"
 
 

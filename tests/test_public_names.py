@@ -14,7 +14,9 @@ LIST = Path(__file__).with_name("public_names.txt")
 PACKAGES = (
     "tensorgrad",
     "tensorgrad.data",
+    "tensorgrad.emath",
     "tensorgrad.fft",
+    "tensorgrad.interpolate",
     "tensorgrad.io",
     "tensorgrad.linalg",
     "tensorgrad.nn",

@@ -11,7 +11,6 @@ import ctypes
 import os
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -136,9 +135,11 @@ def _mkl() -> Any:
     """MKL from the wheel of that name, which puts its libraries beside the interpreter's."""
     if os.environ.get("TG_BLAS", "mkl") != "mkl":
         return None
-    for path in sorted(Path(sys.prefix, "lib").glob("libmkl_rt.so*")):
+    lib = os.path.join(sys.prefix, "lib")
+    names = os.listdir(lib) if os.path.isdir(lib) else []
+    for path in sorted(os.path.join(lib, n) for n in names if n.startswith("libmkl_rt.so")):
         try:
-            library = ctypes.CDLL(str(path))
+            library = ctypes.CDLL(path)
             library.MKL_Set_Threading_Layer(1)  # sequential: the pool is ours
         except (OSError, AttributeError):
             continue

@@ -26,8 +26,6 @@ from tensorgrad.backend.numpy_running_pulls import cumsum as cumsum
 from tensorgrad.backend.numpy_running_pulls import prod as prod
 from tensorgrad.backend.numpy_staged import DONE, PART, ReduceKernel
 
-from tensorgrad.backend.numpy_signal import feedback_pull as feedback
-
 Array = np.ndarray[Any, Any]
 Into = Callable[[int], Any]
 Saved = Sequence[Array] | dict[int, Array]

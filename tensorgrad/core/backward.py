@@ -8,7 +8,7 @@ arithmetic is recorded like any other.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import Any
 
 from tensorgrad import _config, dtypes
@@ -24,11 +24,12 @@ from tensorgrad.core.tape import (
     Pick,
     check_saved,
     reachable,
+    stored,
 )
 from tensorgrad.core.tensor import Tensor, make, name_of
+from tensorgrad.core.watch import pulled, seen
 
 Deliver = Callable[[Node, Any], None]
-Pairs = Iterable[tuple[int, Any]]  # an input, and its cotangent
 Pending = dict[int, tuple[Any, Any]]
 """By number: a node, and its cotangent so far (a list for several outputs)."""
 
@@ -156,13 +157,10 @@ def propagate(
     it comes, the first one in their gradient's buffer if the operation can write there (`into(k)`),
     a later one added to it if the operation can do that (`into.onto(k)`).
     """
-    pending: Pending = {}
-    heap: list[int] = []
+    pending, heap = _started(seeds, mode)
     push, pop, kind, bare = heapq.heappush, heapq.heappop, mode.kind, isinstance(mode, Arrays)
     into: Any = Buffers(at_once, pending)
-    own = into.own
-    for node, ct in seeds:
-        _meet(node, ct, pending, heap, mode)
+    own, (watches, deliver) = into.own, seen(deliver)
     while heap:
         node, ct = pending.pop(seq := -pop(heap))
         if own:
@@ -174,12 +172,16 @@ def propagate(
         if type(primitive) is Pick:
             _picked(node, ct, pending, heap, mode)
             continue
-        if node.saved is None or WRITES.latest > seq:
+        if not parents or WRITES.latest > seq:
             _check(node)
         wanted = WANTED[node.mask] if needed is None else _needed(node, needed)
         into.parents = parents
-        pairs: Pairs
-        pairs = primitive.pull(node, ct, wanted, into) if bare else primitive.vjp(node, ct, wanted)
+        if watches:
+            pairs = pulled(watches, node, ct, wanted, into if bare else None)
+        elif bare:
+            pairs = primitive.pull(node, ct, wanted, into)
+        else:
+            pairs = primitive.vjp(node, ct, wanted)
         for k, g in pairs:
             parent = parents[k]
             if type(g) is not kind or g.shape != parent.shape or g.dtype is not parent.dtype:
@@ -195,6 +197,17 @@ def propagate(
             pending[number] = parent, g
         if free:
             node.saved, node.parents = None, ()
+
+
+def _started(
+    seeds: Sequence[tuple[Node, Any]], mode: Arrays | Tensors
+) -> tuple[Pending, list[int]]:
+    """What waits, and the numbers of it as a heap, before the first step."""
+    pending: Pending = {}
+    heap: list[int] = []
+    for node, ct in seeds:
+        _meet(node, ct, pending, heap, mode)
+    return pending, heap
 
 
 def _placed(node: Any, ct: Any) -> bool:
@@ -238,7 +251,7 @@ def _picked(node: Node, ct: Any, pending: Pending, heap: list[int], mode: Arrays
 
 def _check(node: Node) -> None:
     """Raise if what a node saved is gone, or is not what it was."""
-    if node.saved is None:
+    if stored(node) is None:
         raise GradientError(
             f"backward: got a graph whose values were freed (at {name_of(node)}, recorded at "
             f"{node.origin}), expected one that was not walked before; "

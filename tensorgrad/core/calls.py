@@ -18,7 +18,7 @@ from tensorgrad import _config, dtypes
 from tensorgrad._errors import DeviceError, TensorgradError
 from tensorgrad.backend import base
 from tensorgrad.core.levels import interpret
-from tensorgrad.core.tape import INSIDE, ROOT, Array, Node, next_seq
+from tensorgrad.core.tape import INSIDE, ON_RECORD, ROOT, Array, Node, next_seq, recorded
 from tensorgrad.core.tensor import Tensor, make
 from tensorgrad.expr import Expr
 
@@ -198,6 +198,8 @@ def path(op, kernels, keepers, differentiable):
             f = f.f_back
         n.code = f.f_code
         n.offset = f.f_lasti
+        if on_record:
+            recorded(n)
         t.node = n
         return t
 
@@ -239,12 +241,13 @@ def _written(arity: int, fused: bool) -> Any:
         mask=" + ".join(f"({1 << k} if p{k} is not None else 0)" for k in each),
     )
     names: dict[str, Any] = {
-        **{f.__name__: f for f in (inline, operands, interpret, explain, restore)},
+        **{f.__name__: f for f in (inline, operands, interpret, explain, restore, recorded)},
         "Tensor": Tensor,
         "Node": Node,
         "Expr": Expr,
         "next_seq": next_seq,
         "inside": INSIDE,
+        "on_record": ON_RECORD,
         "new": object.__new__,
         "frame": sys._getframe,
         "recording": _config.is_recording,

@@ -9,8 +9,9 @@ from tensorgrad import _config, dtypes
 from tensorgrad._errors import NotDifferentiable
 from tensorgrad.backend import base
 from tensorgrad.core.calls import Params, Spec, call_path, operand
-from tensorgrad.core.tape import PICKS, Array, Node, next_seq, user_place
+from tensorgrad.core.tape import ON_RECORD, PICKS, Array, Node, next_seq, recorded, user_place
 from tensorgrad.core.tensor import Tensor, make, rebuilt
+from tensorgrad.core.watch import EVERY, watched
 
 Wanted = Sequence[int]
 Keeper = Callable[[Sequence[Array]], tuple[Array, ...]]
@@ -78,11 +79,12 @@ class Primitive:
         self.vjp_rules, self.jvp_rules, self.linear = vjp, jvp, frozenset(linear)
         self.reads = tuple(tuple(one) for one in reads)
         self.differentiable = vjp is not None
-        self.kernels = Kernels(self.find_kernel)
+        self.kernels = Kernels(lambda backend: watched(self, self.find_kernel(backend)))
         self.pulls = Kernels(lambda backend: backend.pull(name))
         self.keepers = Keepers(self.keeper)
         self._kept: dict[int, tuple[int, ...]] = {}
         self.bind = call_path(self, params)
+        EVERY.add(self)
 
     def __repr__(self) -> str:
         return f"<primitive {self.name}>"
@@ -133,6 +135,8 @@ class Primitive:
         first = outs[0].data
         node.shape, node.dtype = first.shape, first.dtype
         node.code, node.offset = user_place()
+        if ON_RECORD:
+            recorded(node)
         for k, out in enumerate(outs):
             if out.node is None and dtypes.is_inexact(out.data.dtype):
                 out.node = node if self.nout == 1 else pick(node, k, out)

@@ -152,6 +152,21 @@ def place(code: CodeType | None, offset: int) -> str:
     return f"{code.co_filename}:{line}"
 
 
+# -- looking on --------------------------------------------------------------------------------
+
+ON_RECORD: list[Callable[[Node], None]] = []
+"""Told of every node that is recorded, once it is complete; empty unless somebody asked."""
+
+stored: Callable[[Node], tuple[Any, ...] | None] = vars(Node)["saved"].__get__
+"""What a node holds in its slot: of one whose values are packed, those as they lie there."""
+
+
+def recorded(node: Node) -> None:
+    """Tell who asked that a node was recorded."""
+    for tell in tuple(ON_RECORD):
+        tell(node)
+
+
 # -- writes in place ---------------------------------------------------------------------------
 
 Write = tuple[int, int, int, CodeType | None, int]  # first byte, last byte, when, where
@@ -199,7 +214,8 @@ def storage(array: Array) -> Array:
 
 def check_saved(node: Node, bounds: Callable[[Array], tuple[int, int]]) -> None:
     """Raise `InPlaceError` if a value that `node` saved was overwritten since."""
-    for array in node.saved or ():
+    for value in stored(node) or ():
+        array = getattr(value, "original", value)
         if hasattr(array, "base"):
             write = WRITES.since(array, node.seq, bounds(array))
             if write is not None:

@@ -38,11 +38,12 @@ def namespace(x: Tensor, api_version: str | None = None) -> Any:
     return sys.modules["tensorgrad"]
 
 
-def to_device(x: Any, device: str, /, *, stream: Any = None) -> Any:
+def to_device(x: Any, device: str, /, *, stream: Any = None) -> Tensor:
     """x on a device ("cpu", "cuda:0"), itself if it is there; recorded as `x.to(device)` is."""
     need(stream is None, "to_device", stream=stream, want="stream=None", fix="with stream: ...",
          error=ValueError)  # fmt: skip
-    return x.to(device=device)
+    found: Tensor = x.to(device=device)
+    return found
 
 
 # -- dtypes ------------------------------------------------------------------------------------
@@ -140,7 +141,8 @@ def finfo(type: Any, /) -> FloatLimits:
 def _brain() -> Any:
     import ml_dtypes  # late: for import time
 
-    return ml_dtypes.finfo(ml_dtypes.bfloat16)
+    found: Any = ml_dtypes.finfo
+    return found(ml_dtypes.bfloat16)
 
 
 class IntegerLimits(NamedTuple):

@@ -60,8 +60,8 @@ def from_dlpack(x: Any, /, *, device: str | None = None, copy: bool | None = Non
          copy=copy, want="an array that is there", fix="copy=None", error=ValueError)  # fmt: skip
     found = make(home.kernel("from_dlpack")(x))
     if moves:
-        return found.to(device=target.device)  # type: ignore[attr-defined, no-any-return]
-    return found.copy() if copy else found  # type: ignore[attr-defined, no-any-return]
+        return found.to(device=target.device)
+    return found.copy() if copy else found
 
 
 def cuda_array_interface(x: Tensor) -> dict[str, Any]:

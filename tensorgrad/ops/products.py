@@ -17,6 +17,7 @@ from tensorgrad.core.primitive import Primitive, Spec, operand
 from tensorgrad.core.registry import operation, primitive, public
 from tensorgrad.core.tensor import Tensor
 from tensorgrad.ops.complex import conj
+from tensorgrad.ops.einsum import contract_p
 
 # -- matmul ------------------------------------------------------------------------------------
 
@@ -220,6 +221,7 @@ def vdot(a: Any, b: Any) -> Tensor:
 def vecdot(x1: Any, x2: Any, /, *, axis: int = -1) -> Tensor:
     """Σ conj(x1) x2 over one axis; the other axes broadcast."""
     x1, x2 = _paired("vecdot", x1, x2)
+    shapes.axis_index(axis, min(x1.ndim, x2.ndim) or 1, "vecdot")
     need(
         x1.ndim and x2.ndim and x1.shape[axis] == x2.shape[axis],
         "vecdot",
@@ -248,7 +250,8 @@ def outer(a: Any, b: Any) -> Tensor:
             [6., 8.]])
     """
     a, b = _paired("outer", a, b)
-    return a.reshape((a.size, 1)) * b.reshape((1, b.size))  # type: ignore[no-any-return]
+    flat = a.reshape((a.size,)), b.reshape((b.size,))
+    return contract_p.bind(*flat, left=(0,), right=(1,), result=(0, 1))  # type: ignore[no-any-return]
 
 
 @operation(
@@ -265,10 +268,12 @@ def kron(a: Any, b: Any) -> Tensor:
     ndim = max(a.ndim, b.ndim)
     left = (1,) * (ndim - a.ndim) + a.shape
     right = (1,) * (ndim - b.ndim) + b.shape
-    wide = a.reshape(tuple(s for size in left for s in (size, 1)))
-    tall = b.reshape(tuple(s for size in right for s in (1, size)))
+    even, odd = tuple(range(0, 2 * ndim, 2)), tuple(range(1, 2 * ndim, 2))
+    both = contract_p.bind(
+        a.reshape(left), b.reshape(right), left=even, right=odd, result=tuple(range(2 * ndim))
+    )
     shape = tuple(m * n for m, n in zip(left, right))
-    return (wide * tall).reshape(shape)  # type: ignore[no-any-return]
+    return both.reshape(shape)  # type: ignore[no-any-return]
 
 
 def _tensordot_samples(r: Any) -> Any:

@@ -57,11 +57,18 @@ def resolve(name: str) -> Any:
 
 
 def build() -> None:
-    """Fill the tables from the registry. SciPy's ufuncs are known by name, so SciPy can wait."""
+    """Fill the tables from the registry.
+
+    SciPy's ufuncs are known by name, and numpy.polynomial is left alone until somebody has imported
+    it: both can wait.
+    """
+    waiting = "numpy.polynomial" not in sys.modules
     for operation in OPERATIONS.values():
         for name in operation.numpy:
             if name.startswith("scipy."):
                 _BY_NAME[name.rpartition(".")[2]] = operation.function
+                continue
+            if waiting and name.startswith("polynomial."):
                 continue
             found = resolve(name)
             if isinstance(found, np.ufunc):
@@ -88,7 +95,9 @@ def _function(function: Any) -> Callable[..., Any] | None:
         namespace = "emath" if namespace == "lib.scimath" else namespace
         if namespace in NAMESPACES and namespace not in _LOADED:
             load(namespace)
-            found = FUNCTIONS.get(function)
+        elif namespace.startswith("polynomial."):
+            build()
+        found = FUNCTIONS.get(function)
     return found
 
 

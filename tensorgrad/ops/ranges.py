@@ -23,9 +23,9 @@ _PLAIN = (bool, int, float, complex)
 
 
 def _count(op: str, num: Any) -> int:
-    num = whole(op, num)
-    need(num >= 0, op, num=num, want="num >= 0", fix="num=50", error=ValueError)
-    return num
+    count: int = whole(op, num)
+    need(count >= 0, op, num=num, want="num >= 0", fix="num=50", error=ValueError)
+    return count
 
 
 def _ends(op: str, *ends: Any) -> list[Any]:
@@ -107,7 +107,8 @@ def linspace(
         chosen = None if dtype is None else dtypes.dtype(dtype)
         made = backend.on(device).kernel("linspace")(start, stop, num, endpoint, chosen)
         return leaf(make(made), requires_grad)
-    found, step = _spaced(*_ends("linspace", start, stop), num, endpoint)
+    a, b = _ends("linspace", start, stop)
+    found, step = _spaced(a, b, num, endpoint)
     found = moveaxis(_cast(found, dtype), 0, axis)
     return (found, step) if retstep else found
 

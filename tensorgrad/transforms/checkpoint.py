@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from tensorgrad import _config, dtypes
 from tensorgrad.core.fused import alias, replay
 from tensorgrad.core.primitive import Params, Primitive, Wanted, operand, pick
-from tensorgrad.core.tape import Node, captured, next_seq, user_place
+from tensorgrad.core.tape import Array, Node, captured, next_seq, user_place
 from tensorgrad.core.tensor import Tensor, make, rebuilt
+from tensorgrad.transforms.reverse import like
 from tensorgrad.transforms.tree import flatten
 
 
@@ -63,17 +64,39 @@ def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
         outs = [operand(y) for y in found]
         own = [t.node for t in twins if t.node is not None]
         extra = captured([y.node for y in outs], own, since)
-        parents = (*[x.node for x in inputs], *extra)
-        if all(p is None for p in parents):
-            return shape([y.detach() for y in outs])
-        node = Node()
-        node.primitive, node.parents = segment, parents
-        node.mask = sum(1 << k for k, p in enumerate(parents) if p is not None)
-        node.params = {"rebuild": rebuild, "options": options, "nout": len(outs)}
-        node.saved = tuple(x.data for x in inputs)
-        node.seq = next_seq()
-        node.shape, node.dtype = outs[0].shape, outs[0].dtype
-        node.code, node.offset = user_place()
-        return shape([make(y.data, pick(node, k, y), y.level) for k, y in enumerate(outs)])
+        if extra or any(x.node is not None for x in inputs):
+            params = {"rebuild": rebuild, "options": options}
+            outs = recorded(segment, inputs, extra, outs, params)
+        else:
+            outs = [y.detach() for y in outs]
+        source = leaves[0] if leaves else None
+        return shape([like(y, source) for y in outs])
 
     return run
+
+
+def recorded(
+    primitive: Primitive,
+    inputs: Sequence[Tensor],
+    extra: Sequence[Node],
+    outs: Sequence[Tensor],
+    params: Params,
+    kept: Sequence[Array] = (),
+) -> list[Tensor]:
+    """The results of a function as outputs of one node, which saves its arguments and `kept`.
+
+    Its parents are those of the arguments, then `extra`, the nodes that the function captured.
+    """
+    node = Node()
+    node.primitive = primitive
+    node.parents = parents = (*[x.node for x in inputs], *extra)
+    node.mask = sum(1 << k for k, p in enumerate(parents) if p is not None)
+    node.params = params | {"nout": len(outs)}
+    node.saved = (*[x.data for x in inputs], *kept)
+    node.seq = next_seq()
+    node.shape, node.dtype = outs[0].shape, outs[0].dtype
+    node.code, node.offset = user_place()
+    return [
+        make(y.data, pick(node, k, y) if dtypes.is_inexact(y.dtype) else None, y.level)
+        for k, y in enumerate(outs)
+    ]

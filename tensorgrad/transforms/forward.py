@@ -11,15 +11,22 @@ from tensorgrad._errors import DTypeError, ShapeError, need
 from tensorgrad.core.levels import Batched, Dual
 from tensorgrad.core.primitive import operand
 from tensorgrad.core.tensor import Tensor, make
-from tensorgrad.transforms.reverse import like, zeros
-from tensorgrad.transforms.tree import flatten
+from tensorgrad.ops.axes import moveaxis
+from tensorgrad.transforms.reverse import like, split, zeros
+from tensorgrad.transforms.tree import flatten, map_leaves, spread
 
 
-def jvp(f: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[Any, Any]:
+def jvp(
+    f: Callable[..., Any],
+    primals: Sequence[Any],
+    tangents: Sequence[Any],
+    has_aux: bool = False,
+) -> Any:
     """(f(*primals), the derivative of f there along `tangents`), in one pass.
 
-    `tangents` have the structure and shapes of `primals`. Raises `DTypeError` for primals that are
-    not floating point, `ShapeError` for tangents that do not fit.
+    `tangents` have the structure and shapes of `primals`. With `has_aux` f returns (result, aux),
+    and (result, tangent, aux) comes back. Raises `DTypeError` for primals that are not floating
+    point, `ShapeError` for tangents that do not fit.
 
     >>> jvp(lambda x, y: x * y, (2.0, 3.0), (1.0, 0.0))
     (6.0, 3.0)
@@ -34,13 +41,16 @@ def jvp(f: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]) 
         want="a tangent per primal",
         fix="zeros where an argument stands still",
     )
+    source = leaves[0] if leaves else None
     with _config.fresh_level() as level:
         duals = [_dual(level, operand(x), t) for x, t in zip(leaves, moves)]
-        found, shape = flatten(f(*rebuild(duals)))
-        pairs = [_parts(operand(y), level) for y in found]
-    source = leaves[0] if leaves else None
-    values = [like(y, source) for y, _ in pairs]
-    return shape(values), shape([like(t, source) for _, t in pairs])
+        result, aux = split(f(*rebuild(duals)), has_aux, "jvp")
+        found, shape = flatten(result)
+        pairs = [parts(operand(y), level) for y in found]
+        aux = map_leaves(lambda y: still(y, level), aux) if has_aux else None
+    value = shape([like(y, source) for y, _ in pairs])
+    tangent = shape([like(t, source) for _, t in pairs])
+    return (value, tangent, aux) if has_aux else (value, tangent)
 
 
 def _dual(level: int, x: Tensor, tangent: Any) -> Tensor:
@@ -59,66 +69,96 @@ def _dual(level: int, x: Tensor, tangent: Any) -> Tensor:
     return make(Dual(level, x, t), None, level)
 
 
-def _parts(y: Tensor, level: int) -> tuple[Tensor, Tensor]:
+def parts(y: Tensor, level: int) -> tuple[Tensor, Tensor]:
     """Value and tangent of a result; zeros where it does not move."""
     if y.level == level:
-        inner = y.data.inner
-        return inner, y.data.tangent
+        inner, tangent = y.data.inner, y.data.tangent
+        return inner, zeros(y.shape, y.dtype, y) if tangent is None else tangent
     return y, zeros(y.shape, y.dtype, y)
 
 
-def vmap(f: Callable[..., Any], in_axes: Any = 0, out_axes: int = 0) -> Callable[..., Any]:
+def still(value: Any, level: int) -> Any:
+    """An auxiliary result without the tangent of this level."""
+    return value.data.inner if isinstance(value, Tensor) and value.level == level else value
+
+
+def vmap(f: Callable[..., Any], in_axes: Any = 0, out_axes: Any = 0) -> Callable[..., Any]:
     """f over a batch axis of its arguments, by each operation's own batching rule.
 
-    `in_axes`: the axis of every array, or a tuple with one (or None: not batched) per argument.
-    `out_axes`: where the batch axis of the results goes. Raises `ShapeError` when sizes differ.
+    `in_axes`: the axis of every array, or a tuple with one per positional argument; for an argument
+    that is a container, a number for all of its arrays or a container of numbers; None where there
+    is no batch. Keyword arguments are handed on as they are. `out_axes`: in the same way, where the
+    batch goes in the results; None for a result that has none. Negative axes count from the end, in
+    the arrays with the batch. Raises `ShapeError` when sizes differ or an axis does not exist.
 
     >>> import numpy as np
     >>> vmap(lambda x: np.sum(x * x))(np.array([[1.0, 2.0], [3.0, 4.0]]))
     array([ 5., 25.])
+    >>> vmap(np.dot, in_axes=(0, None))(np.eye(2), np.array([3.0, 4.0]))
+    array([3., 4.])
     """
 
     @functools.wraps(f)
-    def run(*args: Any) -> Any:
-        axes = in_axes if isinstance(in_axes, tuple | list) else (in_axes,) * len(args)
-        need(
-            len(axes) == len(args),
-            "vmap",
-            in_axes=in_axes,
-            arguments=len(args),
-            want="an axis or None per argument",
-            fix="a tuple of that length",
-        )
-        sizes: set[int] = set()
+    def run(*args: Any, **options: Any) -> Any:
+        leaves, rebuild = flatten(args)
+        axes = spread(tuple(in_axes) if isinstance(in_axes, list) else in_axes, args, "in_axes")
         with _config.fresh_level() as level:
-            batched = [_batched(a, axis, level, sizes) for a, axis in zip(args, axes)]
-            if len(sizes) != 1:
-                raise ShapeError(
-                    f"vmap: got batch sizes {sorted(sizes)}, expected one size; try in_axes that "
-                    "name the batch axis of every argument"
-                )
-            found, shape = flatten(f(*batched))
-            outs = [_unbatched(operand(y), level, sizes.copy().pop(), out_axes) for y in found]
-        leaves, _ = flatten(args)
-        return shape([like(y, leaves[0]) for y in outs])
+            pairs = [_batched(x, axis, level) for x, axis in zip(leaves, axes)]
+            size = _size([n for _, n in pairs if n is not None])
+            result = f(*rebuild([x for x, _ in pairs]), **options)
+            found, shape = flatten(result)
+            places = spread(out_axes, result, "out_axes")
+            outs = [unbatched(operand(y), level, size, k) for y, k in zip(found, places)]
+        source = next((x for x in leaves if isinstance(x, Tensor)), leaves[0])
+        return shape([like(y, source) for y in outs])
 
     return run
 
 
-def _batched(argument: Any, axis: int | None, level: int, sizes: set[int]) -> Any:
+def _size(sizes: list[int]) -> int:
+    if len(set(sizes)) != 1:
+        raise ShapeError(
+            f"vmap: got batch sizes {sorted(set(sizes))}, expected one size; try in_axes that "
+            "name the batch axis of every argument"
+        )
+    return sizes[0]
+
+
+def _batched(value: Any, axis: int | None, level: int) -> tuple[Any, int | None]:
+    """A leaf with its batch hidden, and the size of that."""
     if axis is None:
-        return argument
-    leaves, rebuild = flatten(argument)
-    made = []
-    for x in leaves:
-        t = operand(x)
-        need(t.ndim, "vmap", argument=t, want="an axis to map over", fix="in_axes=None for it")
-        t = t.moveaxis(axis, 0) if axis else t  # type: ignore[attr-defined]
-        sizes.add(t.shape[0])
-        made.append(make(Batched(level, t), None, level))
-    return rebuild(made)
+        return value, None
+    t = operand(value)
+    need(
+        -t.ndim <= axis < t.ndim,
+        "vmap",
+        argument=t,
+        axis=axis,
+        want="an axis to map over",
+        fix="in_axes=None for it",
+    )
+    t = moveaxis(t, axis, 0) if axis else t
+    return make(Batched(level, t), None, level), t.shape[0]
 
 
-def _unbatched(y: Tensor, level: int, size: int, axis: int) -> Tensor:
+def unbatched(y: Tensor, level: int, size: int, axis: int | None) -> Tensor:
+    """A result of this level with its batch of `size` at `axis`."""
+    if axis is None:
+        need(
+            y.level != level,
+            "vmap",
+            result=y,
+            want="a result without a batch, as out_axes=None says",
+            fix="out_axes=0 for it",
+        )
+        return y
     inner: Any = y.data.inner if y.level == level else y.broadcast_to((size, *y.shape))
-    return inner.moveaxis(0, axis) if axis else inner  # type: ignore[no-any-return]
+    need(
+        -inner.ndim <= axis < inner.ndim,
+        "vmap",
+        result=inner,
+        out_axes=axis,
+        want=f"an axis of {inner.ndim}",
+        fix="out_axes=0",
+    )
+    return moveaxis(inner, 0, axis) if axis else inner  # type: ignore[no-any-return]

@@ -42,7 +42,7 @@ def like(result: Tensor, source: Any) -> Any:
 
     A result that is still on a tape or in a transform stays a tensor.
     """
-    if isinstance(source, Tensor) or result.node is not None or result.level:
+    if source is None or isinstance(source, Tensor) or result.node is not None or result.level:
         return result
     array = result.numpy()
     if isinstance(source, float | int | complex) and not array.ndim:
@@ -55,13 +55,18 @@ def zeros(shape: tuple[int, ...], dtype: Any, near: Tensor) -> Tensor:
     return make(base.of(near.value()).full(shape, 0, dtype))
 
 
-class Call:
-    """One call of a function on aliases of some of its arguments."""
+def recorded_below(x: Tensor) -> bool:
+    """True if what a value of a level above 0 is made of is on a tape."""
+    if not x.level:
+        return False
+    inside = (x.data.inner, getattr(x.data, "tangent", None))
+    return any(t is not None and (t.node is not None or recorded_below(t)) for t in inside)
 
-    def __init__(
-        self, f: Callable[..., Any], args: Sequence[Any], kwargs: Any, argnums: Any, op: str
-    ) -> None:
-        self.outer = _config.is_recording()
+
+class Arguments:
+    """The arguments of a call, some of them chosen: as leaves, and back in their containers."""
+
+    def __init__(self, args: Sequence[Any], argnums: Any, op: str) -> None:
         chosen = (argnums,) if isinstance(argnums, int) else tuple(argnums)
         for k in chosen:
             if not -len(args) <= k < len(args):
@@ -69,48 +74,70 @@ class Call:
                     f"{op}: got argnums={argnums} for {len(args)} positional arguments, expected "
                     "positions among them; try passing the argument by position"
                 )
-        chosen = tuple(k % len(args) for k in chosen)
+        self.args, self.single = args, isinstance(argnums, int)
+        self.chosen = [k % len(args) for k in chosen]
+        found = [flatten(args[k]) for k in self.chosen]
+        self.leaves = [x for leaves, _ in found for x in leaves]
+        self.parts = [(len(leaves), rebuild) for leaves, rebuild in found]
+
+    def put(self, values: list[Any]) -> list[Any]:
+        """All arguments, with these values for the leaves of the chosen ones."""
+        replaced = list(self.args)
+        for k, value in zip(self.chosen, self._rebuilt(values)):
+            replaced[k] = value
+        return replaced
+
+    def shaped(self, flat: list[Any]) -> Any:
+        """Flat results in the containers of the chosen; one alone if one number was asked."""
+        results = self._rebuilt(flat)
+        return results[0] if self.single else tuple(results)
+
+    def _rebuilt(self, flat: list[Any]) -> list[Any]:
+        results, at = [], 0
+        for count, rebuild in self.parts:
+            results.append(rebuild(flat[at : at + count]))
+            at += count
+        return results
+
+
+class Call:
+    """One call of a function on aliases of some of its arguments."""
+
+    def __init__(
+        self, f: Callable[..., Any], args: Sequence[Any], kwargs: Any, argnums: Any, op: str
+    ) -> None:
+        self.outer = _config.is_recording()
+        arguments = Arguments(args, argnums, op)
+        self.sources, self.shaped = arguments.leaves, arguments.shaped
         self.since = next_seq()
-        self.aliases: list[Tensor] = []
-        self.sources: list[Any] = []
-        self.parts: list[tuple[int, Any]] = []
-        replaced = list(args)
         with _config.setting(_config.recording, True):
-            for k in chosen:
-                leaves, rebuild = flatten(args[k])
-                twins = [alias(x, op) for x in leaves]
-                self.sources += leaves
-                self.aliases += twins
-                self.parts.append((len(leaves), rebuild))
-                replaced[k] = rebuild(twins)
-            self.result = f(*replaced, **kwargs)
+            self.aliases = [alias(x, op) for x in self.sources]
+            self.result = f(*arguments.put(self.aliases), **kwargs)
 
     @property
     def targets(self) -> list[Node]:
         return [t.node for t in self.aliases if t.node is not None]
 
-    def pull(self, outputs: list[Tensor], cts: list[Tensor], free: bool) -> list[Any]:
-        """The cotangents of the aliases, as their sources' kind, zeros where nothing flows."""
+    def cotangents(
+        self, outputs: list[Tensor], cts: list[Tensor], free: bool = False
+    ) -> list[Tensor]:
+        """The cotangents of the aliases, zeros where nothing flows."""
+        recorded = _config.is_recording() and (
+            any(ct.node is not None for ct in cts) or any(map(recorded_below, (*outputs, *cts)))
+        )
         found = gradients(
             outputs,
             cts,
             self.targets,
-            create_graph=None if self.outer else False,
+            create_graph=True if recorded else None if self.outer else False,
             free=free,
             since=self.since,
         )
-        return [
-            like(zeros(t.shape, t.dtype, t) if g is None else g, source)
-            for g, t, source in zip(found, self.aliases, self.sources)
-        ]
+        return [zeros(t.shape, t.dtype, t) if g is None else g for g, t in zip(found, self.aliases)]
 
-    def shaped(self, flat: list[Any], single: bool) -> Any:
-        """Flat results in the containers of the arguments; one alone if one number was asked."""
-        results, at = [], 0
-        for count, rebuild in self.parts:
-            results.append(rebuild(flat[at : at + count]))
-            at += count
-        return results[0] if single else tuple(results)
+    def pull(self, outputs: list[Tensor], cts: list[Tensor], free: bool) -> list[Any]:
+        """The cotangents of the aliases, as their sources' kind."""
+        return [like(g, x) for g, x in zip(self.cotangents(outputs, cts, free), self.sources)]
 
 
 def value_and_grad(
@@ -128,32 +155,43 @@ def value_and_grad(
     >>> value_and_grad(lambda x: np.sum(x ** 2))(np.array([1.0, 2.0]))
     (np.float64(5.0), array([2., 4.]))
     """
-    single = isinstance(argnums, int)
 
     @functools.wraps(f)
     def run(*args: Any, **kwargs: Any) -> Any:
         call = Call(f, args, kwargs, argnums, "grad")
-        value, aux = call.result if has_aux else (call.result, None)
+        value, aux = split(call.result, has_aux, "grad")
         y = _scalar(value)
-        gradient = call.shaped(call.pull([y], [seed(y)], True), single)
-        source = call.sources[0] if call.sources else y
-        value = like(_outer(y, call), source)
+        gradient = call.shaped(call.pull([y], [seed(y)], True))
+        source = call.sources[0] if call.sources else None
+        value = like(outer(y, call), source)
         if has_aux:
-            return (value, map_leaves(lambda x: _aux(x, call), aux)), gradient
+            return (value, map_leaves(lambda x: aux_of(x, call), aux)), gradient
         return value, gradient
 
     return run
 
 
-def _outer(y: Tensor, call: Call) -> Tensor:
+def split(result: Any, has_aux: bool, op: str) -> tuple[Any, Any]:
+    """(value, aux) of what a function returned."""
+    if not has_aux:
+        return result, None
+    if not isinstance(result, tuple) or len(result) != 2:
+        raise TypeError(
+            f"{op}: got {type(result).__name__} from the function, expected (value, aux), as "
+            "has_aux says; try `return value, aux`"
+        )
+    return result
+
+
+def outer(y: Tensor, call: Call) -> Tensor:
     """A result without the tape of this call, unless it also hangs on an outer one."""
     on = any(node.parents for node in call.targets) or captured([y.node], call.targets, call.since)
     return y if call.outer and on else y.detach() if not y.level else y
 
 
-def _aux(value: Any, call: Call) -> Any:
+def aux_of(value: Any, call: Call) -> Any:
     """An auxiliary result as its caller gets it: as it is, tensors without this call's tape."""
-    return _outer(value, call) if isinstance(value, Tensor) else value
+    return outer(value, call) if isinstance(value, Tensor) else value
 
 
 def _scalar(value: Any) -> Tensor:
@@ -191,18 +229,21 @@ def grad(
     return run
 
 
-def vjp(f: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[[Any], tuple[Any, ...]]]:
+def vjp(f: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
     """(f(*primals), pull): pull(cotangent) gives every primal's cotangent, and may be called again.
 
     The cotangent has the structure and shapes of the result. Under the inner product
-    Re Σ conj(a)·b pull is the adjoint of f's derivative.
+    Re Σ conj(a)·b pull is the adjoint of f's derivative. With `has_aux` f returns (result, aux),
+    and (result, pull, aux) comes back. Raises `DTypeError` for primals that are not floating point,
+    `GradientError` for a cotangent of another structure or shape.
 
     >>> y, pull = vjp(lambda x, w: x * w, 2.0, 3.0)
     >>> pull(1.0)
     (3.0, 2.0)
     """
     call = Call(f, primals, {}, range(len(primals)), "vjp")
-    leaves, rebuild = flatten(call.result)
+    result, aux = split(call.result, has_aux, "vjp")
+    leaves, rebuild = flatten(result)
     outputs = [operand(y) for y in leaves]
 
     def pull(cotangent: Any) -> tuple[Any, ...]:
@@ -216,7 +257,8 @@ def vjp(f: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[[Any], tupl
             error=GradientError,
         )
         cts = [seed(y, ct) for y, ct in zip(outputs, given)]
-        return call.shaped(call.pull(outputs, cts, False), False)  # type: ignore[no-any-return]
+        return call.shaped(call.pull(outputs, cts, False))  # type: ignore[no-any-return]
 
-    source = call.sources[0] if call.sources else outputs[0]
-    return rebuild([like(_outer(y, call), source) for y in outputs]), pull
+    source = call.sources[0] if call.sources else None
+    value = rebuild([like(outer(y, call), source) for y in outputs])
+    return (value, pull, map_leaves(lambda x: aux_of(x, call), aux)) if has_aux else (value, pull)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tensorgrad._errors import describe
 from tensorgrad.core.tensor import Tensor
 
 NAMESPACE = "tensorgrad"
@@ -60,3 +61,39 @@ def map_leaves(f: Callable[[Any], Any], tree: Any) -> Any:
     """The same container with `f` of every leaf."""
     leaves, rebuild = flatten(tree)
     return rebuild([f(x) for x in leaves])
+
+
+def spread(prefix: Any, tree: Any, name: str) -> list[int | None]:
+    """A number per leaf of `tree`, from one for all or a container of them that begins like it.
+
+    None says that the leaves below have no number.
+
+    >>> spread({"w": None, "x": 0}, {"w": [1.0, 2.0], "x": 3.0}, "in_axes")
+    [None, None, 0]
+    """
+    if prefix is None or type(prefix) is int:
+        return [prefix] * len(flatten(tree)[0])
+    import optree  # late: one number for all needs none of it
+
+    flatten(prefix), flatten(tree)  # so that dataclasses are known
+    try:
+        pairs = [
+            optree.tree_flatten_one_level(t, none_is_leaf=True, namespace=NAMESPACE)
+            for t in (prefix, tree)
+        ]
+        same = type(prefix) is type(tree) and pairs[0][2] == pairs[1][2]
+    except ValueError:  # a leaf
+        same = False
+    if not same:
+        raise TypeError(
+            f"vmap: got {name}={prefix!r} for {_outline(tree)}, expected a number, None, or the "
+            f"same container of them; try {name}=0"
+        )
+    return [axis for p, t in zip(pairs[0][0], pairs[1][0]) for axis in spread(p, t, name)]
+
+
+def _outline(tree: Any) -> str:
+    """What a container is, in a few words."""
+    if isinstance(tree, _LEAVES):
+        return describe(tree)
+    return f"a {type(tree).__name__} of {len(tree) if hasattr(tree, '__len__') else 'values'}"

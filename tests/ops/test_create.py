@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
+from place import here
 
 import tensorgrad as tg
 from tensorgrad import DeviceError, DTypeError, GradientError, ShapeError
@@ -119,3 +121,54 @@ def test_errors(call: Any, error: type[Exception], text: str) -> None:
     with pytest.raises(error) as caught:
         call()
     assert str(caught.value) == text
+
+
+# -- copies and ranges -------------------------------------------------------------------------
+
+
+@pytest.mark.cpu_only("what lies on a GPU shares no memory with NumPy")
+def test_asarray_copies_as_it_is_told(rng: np.random.Generator) -> None:
+    x = rng.standard_normal(3)
+    assert np.shares_memory(tg.asarray(x, copy=False), x)
+    assert not np.shares_memory(tg.asarray(x, copy=True), x)
+    assert not np.shares_memory(tg.asarray(memoryview(x), copy=True), x)
+    t = tg.Tensor(x, requires_grad=True)
+    assert tg.asarray(t, copy=False) is t
+    assert not np.shares_memory(tg.asarray(t, copy=True), x)
+    assert tg.asarray(t, copy=True).requires_grad
+    for given, dtype in (([1.0], None), (x, "float32"), (t, "float32"), (1.0, None)):
+        with pytest.raises(ValueError, match=r"asarray: got .* copy=False, expected an array of"):
+            tg.asarray(given, dtype, copy=False)
+
+
+def test_the_step_of_a_range(rng: np.random.Generator) -> None:
+    a, b = rng.standard_normal((2, 3))
+    for options in ({}, {"endpoint": False}, {"axis": -1}):
+        want, step = np.linspace(a, b, 4, retstep=True, **options)
+        got, found = np.linspace(tg.asarray(a), b, 4, retstep=True, **options)
+        np.testing.assert_allclose(here(got), want, rtol=1e-14)
+        np.testing.assert_allclose(here(found), step, rtol=1e-14)
+    assert tg.linspace(0, 1, 5, retstep=True)[1].item() == 0.25
+    assert np.isnan(tg.linspace(0, 1, 1, retstep=True)[1].item())
+
+
+def test_gradients_of_ranges_in_their_ends() -> None:
+    _, pull = tg.vjp(lambda a, b: tg.linspace(a, b, 5)[1::3], np.float64(1), np.float64(3))
+    moved = [[here(g).item() for g in pull(ct)] for ct in np.eye(2)]
+    assert moved == [[0.75, 0.25], [0.0, 1.0]]
+    middle = tg.grad(lambda a, b: np.geomspace(a, b, 3)[1], argnums=(0, 1))(1.0, 4.0)
+    np.testing.assert_allclose([float(g) for g in middle], [1.0, 0.25], rtol=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: tg.geomspace(0, 1), "geomspace: got end=float64(), expected ends that are not 0; "
+                                     "try linspace"),
+        (lambda: tg.logspace(0, 1, -2), "logspace: got num=-2, expected num >= 0; try num=50"),
+    ],
+)  # fmt: skip
+def test_errors_of_ranges(call: Callable[[], Any], message: str) -> None:
+    with pytest.raises(ValueError, match=r"expected") as found:
+        call()
+    assert str(found.value) == message

@@ -20,7 +20,7 @@ PAIRS = list(itertools.product(NAMES, NAMES))
 
 
 def pairs(rng: np.random.Generator, request: pytest.FixtureRequest) -> list[tuple[str, str]]:
-    """Every pair of dtypes; on a GPU, where each has its own kernels, some, or all with `--full`."""
+    """Every pair of dtypes; on a GPU, where each has kernels of its own, some, without `--full`."""
     if place.chosen == "cpu" or request.config.getoption("--full"):
         return PAIRS
     return [PAIRS[k] for k in rng.choice(len(PAIRS), 12, replace=False)]

@@ -326,17 +326,22 @@ def test_every_primitive_writes_into_out_and_knows_its_shapes(
 
 
 def run_all(names: list[str], rng: np.random.Generator) -> None:
-    """Call operations on their samples, forwards, backwards and in forward mode."""
+    """Call operations on their samples, forwards, backwards and in forward mode; one to order 2."""
     for name in names:
-        for args, options in samples(name, rng):
+        for number, (args, options) in enumerate(samples(name, rng)):
             call, flat = unpacked(OPERATIONS[name].function, args, options)
             where = moving(tuple(flat))
             with np.errstate(all="ignore"):
                 call(*flat)
                 if OPERATIONS[name].orders and where:
-                    tg.grad(lambda *a, f=call: total(f(*a)), argnums=where)(*flat)
+                    slope = tg.grad(lambda *a, f=call: total(f(*a)), argnums=where)
+                    slope(*flat)
                     moved = tuple(flat[k] for k in where)
                     tg.jvp(lambda *a, f=call, x=flat, at=where: f(*put(x, at, a)), moved, moved)
+                    if number == 1 and OPERATIONS[name].orders > 1:
+                        tg.jvp(
+                            lambda *a, g=slope, x=flat, at=where: g(*put(x, at, a)), moved, moved
+                        )
 
 
 @pytest.mark.parametrize("name", SMOOTH)

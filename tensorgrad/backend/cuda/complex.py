@@ -21,7 +21,7 @@ def imag(x: Array, out: Array | None = None) -> Any:
 
 def of_parts(re: Array, im: Array, out: Array | None = None) -> Any:
     found = cupy.empty(re.shape, cupy.result_type(re.dtype, "c8")) if out is None else out
-    found.real, found.imag = re, im
+    found.real[...], found.imag[...] = re, im
     return found
 
 

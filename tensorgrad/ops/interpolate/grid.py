@@ -25,12 +25,11 @@ from tensorgrad.ops.shape import astype, broadcast_arrays, reshape
 
 
 def rising(op: str, x: Any) -> None:
-    """Raise `ValueError` unless a vector of the host ascends."""
-    steps = x.value()
-    if x.device == "cpu" and steps.size:
-        need(bool((steps[..., 1:] > steps[..., :-1]).all()), op, x=x,
-             want="strictly ascending numbers", fix="sorting them, with np.argsort",
-             error=ValueError)  # fmt: skip
+    """Raise `ValueError` unless a vector ascends; of a batch, each."""
+    knots = make(x.value())
+    need(bool((knots[..., 1:] > knots[..., :-1]).all()), op, x=x,
+         want="strictly ascending numbers", fix="sorting them, with np.argsort",
+         error=ValueError)  # fmt: skip
 
 
 def piece(x: Any, knots: Any) -> Any:
@@ -78,6 +77,14 @@ def _outside(axes: Sequence[Any], columns: Sequence[Any]) -> Any:
         beyond = (x < p[0]) | (x > p[-1])
         found = beyond if found is None else found | beyond
     return found
+
+
+def _within(axes: Sequence[Any], columns: Sequence[Any], xi: Any) -> None:
+    """Raise `ValueError` for a place beyond the grid, or one that is not a number."""
+    for p, x in zip(axes, columns):
+        inside = (x >= p[0].detach()) & (x <= p[-1].detach())
+        need(bool(inside.all()), "interpn", xi=xi, want="places within the grid",
+             fix="bounds_error=False", error=ValueError)  # fmt: skip
 
 
 def _corners(values: Any, axes: Sequence[Any], pieces: Sequence[Any]) -> Any:
@@ -170,11 +177,8 @@ def interpn(
     """
     axes, values, xi = _checked(points, values, xi, method)
     columns = [xi[..., k] for k in range(len(axes))]
-    if bounds_error:
-        seen = [make(x.value()) for x in columns]
-        known = [p for p in axes if not p.level]
-        need(len(known) < len(axes) or not bool(_outside(axes, seen).any()), "interpn", xi=xi,
-             want="places within the grid", fix="bounds_error=False", error=ValueError)  # fmt: skip
+    if bounds_error and not any(p.level for p in axes):
+        _within(axes, [make(x.value()) for x in columns], xi)
     found = (_linear if method == "linear" else _nearest)(values, axes, columns)
     trailing = (1,) * (values.ndim - len(axes))
     if not bounds_error and fill_value is not None:

@@ -19,7 +19,18 @@ from typing import Any
 
 import numpy as np
 
-from . import device, functions, generators, kernels, memory, methods, pinned, streams, ufuncs
+from . import (
+    device,
+    functions,
+    generators,
+    kernels,
+    memory,
+    methods,
+    pinned,
+    sparse,
+    streams,
+    ufuncs,
+)
 from .array import KINDS, ndarray
 from .machine import CUDARuntimeError, Machine, machine, play
 
@@ -142,7 +153,10 @@ def _lambertw(z: Any, k: Any = 0, tol: float = 1e-8) -> Any:
 def _cupyx() -> dict[str, types.ModuleType]:
     special = _module("cupyx.scipy.special", {**ufuncs.SPECIAL_UFUNC, "lambertw": _lambertw})
     linalg = _module("cupyx.scipy.linalg", functions.scipy_linalg())
-    scipy = _module("cupyx.scipy", {"special": special, "linalg": linalg})
+    signal = _module("cupyx.scipy.signal", functions.scipy_signal())
+    matrices = _module("cupyx.scipy.sparse", sparse.members())
+    parts = {"special": special, "linalg": linalg, "signal": signal, "sparse": matrices}
+    scipy = _module("cupyx.scipy", parts)
     scatter = {f"scatter_{n}": getattr(ndarray, f"scatter_{n}") for n in ("add", "max", "min")}
     members = {
         **{name: _scatter(method) for name, method in scatter.items()},
@@ -153,7 +167,7 @@ def _cupyx() -> dict[str, types.ModuleType]:
         "rsqrt": ufuncs.ufunc("rsqrt", ["e>e", "f>f", "d>d", "F>F", "D>D"]),
         "scipy": scipy,
     }
-    inner = {one.__name__: one for one in (scipy, special, linalg)}
+    inner = {one.__name__: one for one in (scipy, *parts.values())}
     return {"cupyx": _module("cupyx", members), **inner}
 
 

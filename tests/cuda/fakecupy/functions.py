@@ -344,6 +344,22 @@ def scipy_linalg() -> dict[str, Function]:
     }
 
 
+def scipy_signal() -> dict[str, Function]:
+    """The functions of `cupyx.scipy.signal` in use; its states of a filter are not SciPy's."""
+    import scipy.signal
+
+    inner = delegate("lfilter", "b, a, x, axis=-1", scipy.signal.lfilter)
+
+    def lfilter(b: Any, a: Any, x: Any, axis: int = -1, zi: Any = None) -> Any:
+        if zi is not None:
+            raise ValueError("lfilter: the stand-in has no states before the signal")
+        if not all(isinstance(v, ndarray) for v in (b, a, x)):
+            raise TypeError("lfilter: arrays of CuPy alone")
+        return inner(b, a, x, axis)
+
+    return {"lfilter": lfilter}
+
+
 def fft() -> dict[str, Function]:
     """The functions of `cupy.fft`."""
     names = "fft ifft rfft irfft hfft ihfft fft2 ifft2 rfft2 irfft2 fftn ifftn rfftn irfftn"

@@ -1,0 +1,1 @@
+"""Stand-ins for other packages: programs written for them run by changing an import."""

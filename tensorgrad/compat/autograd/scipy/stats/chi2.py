@@ -1,0 +1,5 @@
+"""The chi-squared distribution."""
+
+from tensorgrad.compat.autograd.scipy.stats.methods import methods as _methods
+
+globals().update(_methods("chi2"))

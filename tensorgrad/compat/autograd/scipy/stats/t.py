@@ -1,0 +1,5 @@
+"""The t distribution of Student."""
+
+from tensorgrad.compat.autograd.scipy.stats.methods import methods as _methods
+
+globals().update(_methods("t"))

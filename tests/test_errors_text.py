@@ -1,0 +1,192 @@
+"""What errors say: the op, what it got, what it expected, what to try.
+
+The texts of the common mistakes stand on the pages `docs/pages/pitfalls.md` and `gpu.md`, whose
+test compares every word; here are the others, and the form of every operation's refusals.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pytest
+from test_registry import samples
+
+import tensorgrad as tg
+from tensorgrad.core.registry import OPERATIONS
+from tensorgrad.core.tensor import Tensor
+
+FORM = re.compile(r"^[\w.]+: got .+, expected .+; try .+", re.S)
+Call = Callable[[], Any]
+
+
+def leaf(*shape: int) -> Tensor:
+    return Tensor(np.arange(1.0, 1 + np.prod(shape)).reshape(shape), requires_grad=True)
+
+
+def after_free() -> None:
+    x = leaf(3)
+    y = np.exp(x)
+    (y * y).sum().backward()
+    y.sum().backward()
+
+
+X, M = leaf(3), leaf(2, 3)
+FIT = "expected sizes that are equal or 1 on every axis, counted from the right"
+BROADCAST = f"{FIT}; try reshape or expand_dims on the one that does not fit"
+FLOATING = "expected floating-point arrays or numbers"
+TEXTS: dict[str, tuple[Call, type[Exception], str]] = {
+    # shapes
+    "where": (
+        lambda: np.where(M > 0, M, leaf(4)), tg.ShapeError,
+        f"where: got shapes (2, 3), (2, 3), (4,), {BROADCAST}"),
+    "broadcast_to": (
+        lambda: np.broadcast_to(M, (3, 2)), tg.ShapeError,
+        f"broadcast_to: got shapes (2, 3), (3, 2), {BROADCAST}"),
+    "reshape": (
+        lambda: M.reshape(4), tg.ShapeError,
+        "reshape: got x=float64(2, 3), shape=(4,), expected a shape of 6 elements, one length may "
+        "be -1; try -1 for the length that follows from the others"),
+    "concatenate": (
+        lambda: np.concatenate([M, leaf(2, 2)]), tg.ShapeError,
+        "concatenate: got first=float64(2, 3), number=1, array=float64(2, 2), expected equal "
+        "shapes but for axis 0; try stack, for a new axis"),
+    "stack": (
+        lambda: np.stack([M, X]), tg.ShapeError,
+        "stack: got first=float64(2, 3), number=1, array=float64(3,), expected equal shapes; try "
+        "concatenate, along an axis that they have"),
+    "squeeze": (
+        lambda: np.squeeze(M, 0), tg.ShapeError,
+        "squeeze: got a=float64(2, 3), axis=0, expected axes of length 1; try reshape"),
+    "split": (
+        lambda: np.split(M, 2, axis=1), tg.ShapeError,
+        "split: got ary=float64(2, 3), sections=2, expected sections that divide the 3 elements "
+        "of axis 1; try array_split"),
+    "einsum": (
+        lambda: np.einsum("ij,jk", M, M), tg.ShapeError,
+        "einsum: got lengths 3 and 2 for index 'j', expected one length; try another letter for "
+        "one of the axes"),
+    "inv": (
+        lambda: np.linalg.inv(M), tg.ShapeError,
+        "inv: got a=float64(2, 3), expected square matrices; try a.mT @ a"),
+    "a singular matrix": (
+        lambda: np.linalg.inv(0.0 * leaf(2, 2)), np.linalg.LinAlgError,
+        "inv: got a singular matrix, expected one of full rank; try tg.linalg.pinv or lstsq"),
+    "item": (
+        lambda: X.item(), tg.ShapeError,
+        "item: got x=float64(3,), expected exactly one element; try x[0].item()"),
+    "jvp": (
+        lambda: tg.jvp(np.sin, (np.ones(3),), (np.ones(2),)), tg.ShapeError,
+        "jvp: got primal=float64(3,), tangent=float64(2,), expected equal shapes; try reshape"),
+    # axes and indices
+    "a negative axis": (
+        lambda: np.mean(M, axis=-3), tg.ShapeError,
+        "mean: got axis=-3, ndim=2, expected -2 <= axis < 2; try an axis that the array has"),
+    "an axis twice": (
+        lambda: np.sum(M, axis=(0, 0)), tg.ShapeError,
+        "sum: got axis=(0, 0), expected each axis once; try drop the second"),
+    "half an axis": (
+        lambda: np.sum(M, axis=1.0), tg.DTypeError,  # type: ignore[call-overload]
+        "sum: got axis=1.0, expected whole numbers; try int(axis)"),
+    "an index": (
+        lambda: X[5], IndexError,
+        "getitem: got an index into float64(3,): index 5 is out of bounds for axis 0 with size 3, "
+        "expected one inside the array; try -size <= index < size on every axis"),
+    # dtypes
+    "bits of floats": (
+        lambda: X << 1, tg.DTypeError,
+        "left_shift: got dtype='float64', expected integers or bools; try x.astype(int)"),
+    "a string": (
+        lambda: X + "a", TypeError,
+        "add: got 'a', expected a tensor, an array or a number; try tg.tensor(x)"),
+    "nothing": (
+        lambda: X * None, TypeError,
+        "multiply: got None, expected a tensor, an array or a number; try tg.tensor(x)"),
+    "an integer array": (
+        lambda: tg.grad(np.sum)(np.arange(3)), tg.DTypeError,
+        f"grad: got argument=int64(3,), {FLOATING} where a derivative is taken; "
+        "try x.astype(float), or argnums without it"),
+    "an integer's tangent": (
+        lambda: tg.jvp(np.sin, (3,), (1,)), tg.DTypeError,
+        f"jvp: got primal=int64(), {FLOATING}; try x.astype(float)"),
+    # the tape
+    "several numbers": (
+        lambda: tg.grad(lambda v: v * 2)(np.ones(3)), tg.GradientError,
+        "grad: got value=float64(3,), expected one real number from the function; "
+        "try np.sum(...) of it, or tg.vjp"),
+    "a cotangent": (
+        lambda: (X * 2).backward(np.ones(2)), tg.GradientError,
+        "backward: got gradient=float64(2,), tensor=float64(3,), expected a cotangent of the "
+        "tensor's shape; try tg.broadcast_to(gradient, tensor.shape)"),
+    "off the tape": (
+        lambda: tg.tensor(1.0).backward(), tg.GradientError,
+        "backward: got a tensor that no recorded operation made, expected one computed from a "
+        "tensor with requires_grad; try x.requires_grad = True before computing"),
+    "use after free": (
+        after_free, tg.GradientError,
+        "backward: got a graph whose values were freed (at exp, recorded at "
+        f"{__file__}:{after_free.__code__.co_firstlineno + 2}), expected one that was not walked "
+        "before; try backward(retain_graph=True) the first time"),
+    "a gradient's shape": (
+        lambda: setattr(leaf(3), "grad", tg.ones(2)), tg.GradientError,
+        "grad: got float64(2,), expected float64(3,) as the tensor itself; try reshape and astype"),
+    "a missing derivative": (
+        lambda: np.frompyfunc(abs, 1, 1)(X), tg.NotDifferentiable,
+        "abs (vectorized): got a tensor that needs a gradient, expected a function with a "
+        "derivative; try tensorgrad's operations, or x.detach() where a constant is meant"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("mistake", TEXTS)
+def test_an_error_says_what_was_got_expected_and_to_try(mistake: str) -> None:
+    call, kind, text = TEXTS[mistake]
+    with pytest.raises(kind) as caught:
+        call()
+    assert (type(caught.value), str(caught.value)) == (kind, text)
+
+
+# -- every operation ---------------------------------------------------------------------------
+
+tg.ops.load()
+ANY_SHAPES = frozenset(
+    """
+    append compress extract fill_diagonal intersect1d isin kron linalg.outer outer polygrid2d
+    polyval searchsorted setdiff1d setxor1d signal.sosfilt union1d
+    """.split()
+)
+"""What takes two arrays of any shapes, or of those that `wrong_calls` tries."""
+
+
+def tensors(args: tuple[Any, ...]) -> list[Any]:
+    floats = [isinstance(a, np.ndarray) and a.dtype.kind in "fc" for a in args]
+    return [Tensor(a, requires_grad=True) if f else a for a, f in zip(args, floats)]
+
+
+def wrong_calls(name: str, rng: np.random.Generator) -> Iterator[Call]:
+    """Calls of an operation that are wrong in one argument: no array, a shape, an axis."""
+    function = OPERATIONS[name].function
+    fit = (c for c in samples(name, rng) if c[0] and getattr(c[0][0], "ndim", 0) and c[0][0].size)
+    found = next(fit, None)
+    if found is None:  # of containers, or of numbers
+        return
+    args, options = tensors(found[0]), found[1]
+    for nonsense in ("abc", None, np.array([object()])):
+        yield partial(function, nonsense, *args[1:], **options)
+    both = len(args) > 1 and isinstance(args[0], Tensor) and isinstance(args[1], Tensor)
+    if both and name not in ANY_SHAPES:
+        yield partial(function, args[0], leaf(7, 11, 13), *args[2:], **options)
+    given = list(inspect.signature(function).parameters)[len(args) :]
+    for axis, value in (("axis", 99), ("axes", (99,)), ("dim", 99)):
+        if axis in given:
+            yield partial(function, *args, **{**options, axis: value})
+
+
+@pytest.mark.parametrize("name", sorted(OPERATIONS))
+def test_every_operation_refuses_in_the_same_form(name: str, rng: np.random.Generator) -> None:
+    for call in wrong_calls(name, rng):
+        with pytest.raises(Exception, match=FORM), np.errstate(all="ignore"):
+            call()
