@@ -286,8 +286,9 @@ def block(arrays: Any) -> Any:
 
     Raises `ShapeError` where blocks do not fit, or lists are not nested equally deep.
 
-    >>> block([[[[1.0]], [[2.0]]], [[[3.0, 4.0]]]]).shape
-    (1, 2, 2)
+    >>> block([[1.0, 2.0], [3.0, 4.0]])
+    tensor([[1., 2.],
+            [3., 4.]])
     """
     deepest = _depth("block", arrays)
     given = _parts(arrays)

@@ -47,7 +47,13 @@ class Root(Primitive):
 
     def vjp(self, node: Node, ct: Any, wanted: Wanted) -> Iterable[tuple[int, Tensor]]:
         """Solve for the multiplier, and pull it back through the equation."""
-        residual, linear = (node.params or {})["equation"]
+        residual, linear, level = (node.params or {})["equation"]
+        with _alive(level):
+            return self._pulled(node, ct, wanted, residual, linear)
+
+    def _pulled(
+        self, node: Node, ct: Tensor, wanted: Wanted, residual: Residual, linear: Linear | None
+    ) -> list[tuple[int, Tensor]]:
         *data, found = node.saved or ()
         inputs = [rebuilt(value, parent) for value, parent in zip(data, node.parents)]
         x = rebuilt(found, node)
@@ -90,7 +96,7 @@ def implicit(residual: Residual, x: Tensor, inputs: list[Tensor], linear: Linear
     node = Node()
     node.primitive, node.parents = ROOT, parents
     node.mask = sum(1 << k for k, p in enumerate(parents) if p is not None)
-    node.params = {"equation": (residual, linear)}
+    node.params = {"equation": (residual, linear, _config.level.get())}
     node.saved = (*[p.data for p in inputs], x.data)
     node.seq = next_seq()
     node.shape, node.dtype = x.shape, x.dtype

@@ -55,12 +55,12 @@ def zeros(shape: tuple[int, ...], dtype: Any, near: Tensor) -> Tensor:
     return make(base.of(near.value()).full(shape, 0, dtype))
 
 
-def recorded_below(x: Tensor) -> bool:
-    """True if what a value of a level above 0 is made of is on a tape."""
+def below(x: Tensor) -> list[Node]:
+    """The nodes of what a value of a level above 0 is made of."""
     if not x.level:
-        return False
-    inside = (x.data.inner, getattr(x.data, "tangent", None))
-    return any(t is not None and (t.node is not None or recorded_below(t)) for t in inside)
+        return []
+    inside = [t for t in (x.data.inner, getattr(x.data, "tangent", None)) if t is not None]
+    return [n for t in inside for n in (t.node, *below(t)) if n is not None]
 
 
 class Arguments:
@@ -123,7 +123,8 @@ class Call:
     ) -> list[Tensor]:
         """The cotangents of the aliases, zeros where nothing flows."""
         recorded = _config.is_recording() and (
-            any(ct.node is not None for ct in cts) or any(map(recorded_below, (*outputs, *cts)))
+            any(ct.node is not None or below(ct) for ct in cts)
+            or bool(captured([n for y in outputs for n in below(y)], self.targets, self.since))
         )
         found = gradients(
             outputs,

@@ -183,7 +183,7 @@ class Operation(Primitive):
         """The batching rule: the function of every element of the batch, one by one."""
         size = next(len(v) for v, b in zip(values, batched) if b)
         rows = [
-            self.bind(*[v[i] if b else v for v, b in zip(values, batched)], **params)  # type: ignore[index]
+            self.bind(*[v[i] if b else v for v, b in zip(values, batched)], **params)
             for i in range(size)
         ]
         return tuple([np.stack(column) for column in zip(*rows)])
@@ -218,7 +218,7 @@ def notrace_primitive(f_raw: Function) -> Function:
     def f_wrapped(*args: Any, **kwargs: Any) -> Any:
         return f_raw(*[mapped(bare, a) for a in args], **kwargs)
 
-    return f_wrapped  # type: ignore[no-any-return]
+    return f_wrapped
 
 
 def _operation(op: str, fun: Any) -> Operation:

@@ -34,7 +34,7 @@ def full(shape: Any, fill_value: Any, dtype: Any = None, **kwargs: Any) -> Any:
     """`np.full`, differentiable in the value."""
     if not isinstance(fill_value, Tensor):
         return np.full(shape, fill_value, dtype, **kwargs)
-    value: Any = fill_value if dtype is None else fill_value.astype(dtype)  # type: ignore[attr-defined]
+    value: Any = fill_value if dtype is None else fill_value.astype(dtype)
     return np.broadcast_to(value, shape)
 
 

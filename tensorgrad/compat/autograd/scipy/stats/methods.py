@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import scipy.stats
 
 import tensorgrad as tg
+from tensorgrad import Tensor
 from tensorgrad.compat.autograd.namespaces import either
+from tensorgrad.compat.autograd.numpy.linalg import symmetric
+
+
+_normal: Any = getattr(tg.stats, "multivariate_normal")
 
 
 class Symmetric:
@@ -19,20 +23,19 @@ class Symmetric:
 
     def logpdf(self, x: Any, mean: Any, cov: Any) -> Any:
         """The logarithm of the density."""
-        return tg.stats.multivariate_normal.logpdf(x, mean, _even(cov))
+        return _normal.logpdf(x, mean, _even(cov))
 
     def pdf(self, x: Any, mean: Any, cov: Any) -> Any:
         """The density."""
-        return tg.stats.multivariate_normal.pdf(x, mean, _even(cov))
+        return _normal.pdf(x, mean, _even(cov))
 
     def entropy(self, mean: Any, cov: Any) -> Any:
         """The differential entropy."""
-        return tg.stats.multivariate_normal.entropy(mean, _even(cov))
+        return _normal.entropy(mean, _even(cov))
 
 
 def _even(cov: Any) -> Any:
-    """(C + Cᵀ) / 2 of a matrix; a number or vector, for its diagonal, as it is."""
-    return 0.5 * (cov + np.swapaxes(cov, -1, -2)) if np.ndim(cov) > 1 else cov
+    return symmetric(cov) if isinstance(cov, Tensor) and cov.ndim > 1 else cov
 
 
 def methods(name: str) -> dict[str, Any]:

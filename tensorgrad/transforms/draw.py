@@ -1,0 +1,347 @@
+"""`draw`: the graph of a recorded value as an SVG picture."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import prod
+from pathlib import Path
+from typing import Any
+from xml.sax.saxutils import escape
+
+from tensorgrad._errors import GradientError, need
+from tensorgrad.core.formula import Elementwise, Reduce
+from tensorgrad.core.fused import Fused
+from tensorgrad.core.primitive import operand
+from tensorgrad.core.tape import Leaf, Node, Pick, reachable, stored
+from tensorgrad.core.tensor import Tensor, name_of
+from tensorgrad.transforms.layout import Placed, layered
+from tensorgrad.transforms.memory import BACKWARD, FORWARD, arrays_of, size_text
+from tensorgrad.transforms.profile import latest, profile
+from tensorgrad.transforms.tree import flatten
+
+FEW = 60  # nodes up to which each has a box of its own
+COLUMN = 48  # rows of a box, before it goes on beside
+CHAR, ROW, PAD, MARGIN, HEAD = 6.7, 15.0, 8.0, 16.0, 34.0
+COLOURS: tuple[tuple[str, Any, str, str], ...] = (
+    ("leaf", Leaf, "#e3f4e6", "#3f9a5a"),
+    ("elementwise", Elementwise, "#e6eefc", "#4a76c9"),
+    ("reduction", (Reduce, Fused), "#f3e8fb", "#9158bd"),
+    ("other operation", object, "#fdf0dc", "#c98a2b"),
+)
+"""Families of nodes: what their class (or that of their primitive) is, the fill and the border."""
+
+
+@dataclass(slots=True)
+class Item:
+    """One node of the graph: its operation, what it reads, what it says."""
+
+    node: Node
+    name: str
+    parents: list[tuple[int, str]] = field(default_factory=list)  # items, and which output of them
+    users: int = 0
+    inline: list[Item] = field(default_factory=list)  # leaves that only this one uses
+    time: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def leaf(self) -> bool:
+        return type(self.node) is Leaf
+
+    @property
+    def family(self) -> int:
+        kind = self.node if self.leaf else self.node.primitive
+        return next(k for k, (_, cls, _, _) in enumerate(COLOURS) if isinstance(kind, cls))
+
+    @property
+    def kind(self) -> str:
+        return f"{self.node.dtype}[{', '.join(map(str, self.node.shape))}]"
+
+    @property
+    def bytes(self) -> int:
+        return prod(self.node.shape) * int(self.node.dtype.itemsize)
+
+    @property
+    def line(self) -> str:
+        return os.path.basename(self.node.origin)
+
+    @property
+    def milliseconds(self) -> str:
+        """What a profile saw, forward + backward."""
+        parts = [f"{self.time[p]:.3f}" for p in (FORWARD, BACKWARD) if p in self.time]
+        return " + ".join(parts) + " ms" if parts else ""
+
+    def facts(self) -> str:
+        """All that is known, for whoever points at it."""
+        saved = sum(int(x.nbytes) for x in arrays_of(_stored(self.node)))
+        told = [f"{self.name}  {self.kind}  {size_text(self.bytes)}", self.node.origin]
+        told += [f"saved for backward: {size_text(saved)}"] if saved else []
+        told += [f"{phase} {ms:.3f} ms" for phase, ms in self.time.items()]
+        return "\n".join(told)
+
+
+@dataclass(slots=True)
+class Box:
+    """A rectangle of the picture: one node with some lines, or a chain with a line each."""
+
+    items: list[Item]
+    rows: list[str]
+    wide: int  # characters of a row
+    columns: int
+
+    @property
+    def size(self) -> tuple[float, float]:
+        deep = min(len(self.rows), COLUMN)
+        return self.columns * (self.wide * CHAR + 2 * PAD), deep * ROW + PAD
+
+
+class Drawing:
+    """A picture as SVG text, shown by notebooks: `drawing.svg`, `drawing.save(path)`."""
+
+    def __init__(self, svg: str) -> None:
+        self.svg = svg
+
+    def _repr_svg_(self) -> str:
+        return self.svg
+
+    def __str__(self) -> str:
+        return self.svg
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the SVG text to a file."""
+        Path(path).write_text(self.svg, encoding="utf-8")
+
+
+def draw(
+    y: Any,
+    path: str | os.PathLike[str] | None = None,
+    *,
+    names: Mapping[str, Tensor] | None = None,
+    profile: profile | None = None,
+) -> Drawing:
+    """Draw the graph that y was recorded by, inputs above; write it to `path` if there is one.
+
+    y is a tensor or a nested container of them. A box says the operation, its result's shape and
+    bytes, the source line and, where a `tg.profile()` saw it (`profile`, or else the last one that
+    was opened), its milliseconds forward + backward. `names` name the leaves:
+    `dict(net.named_parameters())`. Above 60 nodes every chain of operations is one box with a row
+    each, and a leaf with one user stands in its user's row. Draw before backward, or after
+    `backward(retain_graph=True)`: else the graph is freed. Raises `GradientError` for what is not
+    on the tape or was freed.
+
+    >>> import tensorgrad as tg
+    >>> x = tg.tensor([1.0, 2.0])
+    >>> x.requires_grad = True
+    >>> drawing = draw((x * x).sum(), names={"x": x})
+    >>> "multiply" in drawing.svg and "float64[2]" in drawing.svg
+    True
+    """
+    roots = [t.node for t in map(operand, flatten(y)[0]) if t.node is not None]
+    need(roots, "draw", y=y, want="a tensor on the tape", fix="x.requires_grad = True before it",
+         error=GradientError)  # fmt: skip
+    items = _items(roots, names or {}, profile or latest())
+    few = len(items) <= FEW
+    boxes = [Box([item], rows := _lines(item), max(map(len, rows)), 1) for item in items]
+    if not few:
+        boxes = [_chain_box(chain) for chain in _chains(items)]
+    edges = _edges(boxes, items)
+    tops = [box.items[0].leaf for box in boxes]
+    placed = layered([box.size for box in boxes], list(edges), tops)
+    drawing = Drawing("\n".join(_svg(boxes, edges, placed, items, {r.seq for r in roots})))
+    if path is not None:
+        drawing.save(path)
+    return drawing
+
+
+# -- the graph ---------------------------------------------------------------------------------
+
+
+def _stored(node: Node) -> list[Any]:
+    """What a node saved, packed values as they lie."""
+    return [getattr(x, "value", x) for x in stored(node) or ()]
+
+
+def _items(roots: Sequence[Node], names: Mapping[str, Tensor], seen: profile | None) -> list[Item]:
+    """The nodes behind some results in order of creation, without those of single outputs."""
+    called = {id(tensor.node): name for name, tensor in names.items()}
+    items: list[Item] = []
+    number: dict[int, int] = {}
+    for node in reachable(roots, lambda _: False):
+        if type(node.primitive) is Pick:
+            continue
+        if node.primitive is not None and not node.parents:
+            raise GradientError(
+                f"draw: got a graph that backward freed (at {name_of(node)} of {node.origin}), "
+                "expected a whole one; try drawing before, or backward(retain_graph=True)"
+            )
+        item = Item(node, called.get(id(node), name_of(node)))
+        item.time = seen.milliseconds(node) if seen is not None else {}
+        for parent in node.parents:
+            out = ""
+            if parent is not None and type(parent.primitive) is Pick:
+                out, parent = f"output {parent.primitive.index}", parent.parents[0]
+            if parent is not None:
+                item.parents.append((number[parent.seq], out))
+                items[number[parent.seq]].users += 1
+        number[node.seq] = len(items)
+        items.append(item)
+    return items
+
+
+def _chains(items: list[Item]) -> Iterator[list[Item]]:
+    """Operations that only feed each other, one after another; leaves of one user go inside."""
+    for item in items:
+        own = [items[k] for k in {k for k, _ in item.parents}]
+        item.inline = [one for one in own if one.leaf and one.users == 1]
+    inside = {id(leaf) for item in items for leaf in item.inline}
+    chains: dict[int, list[Item]] = {}  # by the last operation of it
+    for item in items:
+        if id(item) in inside:
+            continue
+        above = [k for k, _ in item.parents if id(items[k]) not in inside]
+        only = items[above[0]] if len(above) == 1 else None
+        if only is not None and not only.leaf and only.users == 1:
+            chain = chains.pop(id(only))
+        else:
+            chain = []
+        chain.append(item)
+        chains[id(item)] = chain
+    yield from sorted(chains.values(), key=lambda chain: chain[0].node.seq)
+
+
+def _lines(item: Item) -> list[str]:
+    """The text of a box of one node."""
+    lines = [item.name, f"{item.kind}  {size_text(item.bytes)}", item.line, item.milliseconds]
+    return [line for line in lines if line]
+
+
+def _chain_box(chain: list[Item]) -> Box:
+    cells = [
+        (
+            item.name + "".join(f"  {leaf.name} {leaf.kind}" for leaf in item.inline),
+            item.kind, size_text(item.bytes), item.line, item.milliseconds,
+        )
+        for item in chain
+    ]  # fmt: skip
+    wide = [max(len(row[k]) for row in cells) for k in range(5)]
+    rows = ["  ".join(text.ljust(w) for text, w in zip(row, wide)).rstrip() for row in cells]
+    return Box(chain, rows, max(map(len, rows)), -(-len(rows) // COLUMN))
+
+
+def _edges(boxes: list[Box], items: list[Item]) -> dict[tuple[int, int], str]:
+    """From box to box, with what is to be said about it: several outputs, several uses."""
+    home = {id(item): k for k, box in enumerate(boxes) for item in box.items}
+    uses: Counter[tuple[int, int]] = Counter()
+    said: dict[tuple[int, int], set[str]] = {}
+    for k, box in enumerate(boxes):
+        for item in box.items:
+            for parent, out in item.parents:
+                above = home.get(id(items[parent]), k)
+                if above != k:
+                    uses[above, k] += 1
+                    said.setdefault((above, k), set()).update([out] if out else [])
+    return {
+        edge: ", ".join(sorted(said[edge])) or ("" if count == 1 else f"{count} times")
+        for edge, count in uses.items()
+    }
+
+
+# -- the picture -------------------------------------------------------------------------------
+
+
+def _svg(
+    boxes: list[Box],
+    edges: Mapping[tuple[int, int], str],
+    placed: Placed,
+    items: list[Item],
+    roots: set[int],
+) -> Iterator[str]:
+    """The lines of the file."""
+    head = _head(items)
+    key = sum(len(name) * CHAR + 3 * PAD for name, _, _, _ in COLOURS)
+    width = max(placed.width, len(head) * CHAR, key) + 2 * MARGIN
+    height = placed.height + 2 * MARGIN + HEAD
+    yield (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}" '
+        f'width="{width:.0f}" height="{height:.0f}" font-size="11" '
+        'font-family="ui-monospace, SFMono-Regular, Menlo, Consolas, DejaVu Sans Mono, monospace">'
+    )
+    yield f'<rect width="{width:.0f}" height="{height:.0f}" fill="#ffffff"/>'
+    yield f'<text x="{MARGIN}" y="16" fill="#333">{escape(head)}</text>'
+    at = MARGIN
+    for name, _, fill, line in COLOURS:
+        yield f'<rect x="{at:.1f}" y="24" width="9" height="9" fill="{fill}" stroke="{line}"/>'
+        yield f'<text x="{at + 13:.1f}" y="32.5" fill="#666">{name}</text>'
+        at += len(name) * CHAR + 3 * PAD
+    shift = (width - placed.width) / 2
+    yield f'<g transform="translate({shift:.1f} {MARGIN + HEAD:.1f})">'
+    for (edge, label), route in zip(edges.items(), placed.routes):
+        yield from _edge(route, label, edge)
+    slowest = max((sum(item.time.values()) for item in items), default=0.0)
+    for box, centre in zip(boxes, placed.centre):
+        yield from _box(box, centre, slowest, roots)
+    yield "</g></svg>"
+
+
+def _head(items: list[Item]) -> str:
+    """The graph in one line."""
+    leaves = sum(item.leaf for item in items)
+    saved = {id(x): int(x.nbytes) for i in items for x in arrays_of(_stored(i.node))}
+    text = (
+        f"{len(items) - leaves} operations, {leaves} leaves, {size_text(sum(saved.values()))} saved"
+    )
+    for phase in (FORWARD, BACKWARD):
+        times = [item.time[phase] for item in items if phase in item.time]
+        text += f", {phase} {sum(times):.3f} ms" if times else ""
+    return text
+
+
+def _edge(route: list[tuple[float, float]], label: str, edge: tuple[int, int]) -> Iterator[str]:
+    """A smooth line down through the points, an arrow at its end."""
+    (x, y), *rest = route
+    path = [f"M{x:.1f} {y:.1f}"]
+    for x2, y2 in rest:
+        half = (y2 - y) / 2
+        path.append(f"C{x:.1f} {y + half:.1f} {x2:.1f} {y2 - half:.1f} {x2:.1f} {y2:.1f}")
+        x, y = x2, y2
+    yield f'<path d="{"".join(path)}" fill="none" stroke="#8a93a0" stroke-width="1.2"/>'
+    yield f'<path d="M{x - 3.5:.1f} {y - 7:.1f}L{x:.1f} {y:.1f}L{x + 3.5:.1f} {y - 7:.1f}Z" fill="#8a93a0"/>'
+    if label:
+        (x1, y1), (x2, y2) = route[-2:]
+        yield (
+            f'<text x="{(x1 + x2) / 2 + 4:.1f}" y="{(y1 + y2) / 2 + 4:.1f}" font-size="9" '
+            f'fill="#667">{escape(label)}</text>'
+        )
+
+
+def _box(box: Box, centre: tuple[float, float], slowest: float, roots: set[int]) -> Iterator[str]:
+    """A rectangle with its rows; redder at the left the longer it took."""
+    width, height = box.size
+    left, top = centre[0] - width / 2, centre[1] - height / 2
+    _, _, fill, line = COLOURS[box.items[-1].family]
+    result = any(item.node.seq in roots for item in box.items)
+    round_ = height / 2.4 if box.items[0].leaf else 4
+    yield (
+        f'<rect x="{left:.1f}" y="{top:.1f}" width="{width:.1f}" height="{height:.1f}" '
+        f'rx="{round_:.1f}" fill="{fill}" stroke="{line}" stroke-width="{2.4 if result else 1}"/>'
+    )
+    alone = len(box.items) == 1
+    for k, row in enumerate(box.rows):
+        item = box.items[0 if alone else k]
+        column, deep = divmod(k, COLUMN)
+        x = left + column * (box.wide * CHAR + 2 * PAD) + PAD
+        y = top + PAD / 2 + deep * ROW
+        if slowest and item.time and (not alone or row == item.milliseconds):
+            share = sum(item.time.values()) / slowest
+            yield (
+                f'<rect x="{x - 5:.1f}" y="{y + 1:.1f}" width="3" height="{ROW - 2:.1f}" '
+                f'fill="#d33" fill-opacity="{share:.2f}"/>'
+            )
+        strong = ' font-weight="bold"' if alone and not k else ""
+        shade = "#111" if not alone or not k else "#555"
+        tip = f"<title>{escape(item.facts())}</title>" if not alone or not k else ""
+        yield (
+            f'<text x="{x:.1f}" y="{y + 11:.1f}" fill="{shade}"{strong} xml:space="preserve">'
+            f"{tip}{escape(row)}</text>"
+        )
