@@ -106,6 +106,24 @@ PACKAGES = (
 )
 """Imported when first used, so that `import tensorgrad` stays cheap."""
 
+LATE = {
+    "NonFiniteError": "anomaly",
+    "custom_root": "roots",
+    "detect_anomaly": "anomaly",
+    "draw": "draw",
+    "fixed_point": "roots",
+    "odeint": "odeint",
+    "pack_bfloat16": "saved",
+    "peak_memory": "memory",
+    "profile": "profile",
+    "root": "roots",
+    "save_on_cpu": "saved",
+    "saved_tensors_hooks": "saved",
+    "scan": "scan",
+    "while_loop": "loops",
+}
+"""Transforms by the file of `transforms` that has them, imported when first used."""
+
 _own = {name: operation.function for name, operation in OPERATIONS.items() if "." not in name}
 globals().update(_own)
 globals().update({name: OPERATIONS[called].function for name, called in ALIASES.items()})
@@ -187,7 +205,7 @@ __all__ = [
     "vjp",
     "vmap",
 ]
-__all__.extend(sorted({*ALIASES, *_own}))
+__all__.extend(sorted({*ALIASES, *LATE, *_own}))
 
 
 def __getattr__(name: str) -> Any:
@@ -195,6 +213,9 @@ def __getattr__(name: str) -> Any:
         return dtypes.bfloat16()
     if name in PACKAGES:
         return importlib.import_module(f"tensorgrad.{name}")
+    if name in LATE:
+        module = importlib.import_module(f"tensorgrad.transforms.{LATE[name]}")
+        return globals().setdefault(name, getattr(module, name))
     raise AttributeError(f"module 'tensorgrad' has no attribute {name!r}")
 
 

@@ -10,6 +10,7 @@ COMMANDS = {
     "train": "Train a network on a data set.",
     "predict": "Predict the rows of a file with a trained network.",
     "example": "Run one of the textbook examples.",
+    "check": "Check the derivatives of a function against differences.",
     "info": "Show versions, devices and what is missing.",
 }
 

@@ -13,14 +13,16 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from tensorgrad import _config, dtypes
+from tensorgrad._errors import DTypeError, need
 from tensorgrad.core.backward import gradients
 from tensorgrad.core.fused import alias
-from tensorgrad.core.primitive import Primitive, Wanted
-from tensorgrad.core.tape import Node, captured, next_seq, user_place
-from tensorgrad.core.tensor import Tensor, make, rebuilt
+from tensorgrad.core.primitive import Primitive, Wanted, output
+from tensorgrad.core.tape import Node, captured, next_seq
+from tensorgrad.core.tensor import Tensor, rebuilt
 from tensorgrad.ops.create import zeros_like
 from tensorgrad.ops.join import concatenate, stack
 from tensorgrad.ops.shape import astype, reshape
+from tensorgrad.transforms.checkpoint import recorded
 
 Flow = Callable[[Tensor, Any, list[Tensor]], Tensor]
 """dy/dt of (y (n,), time, parameters)."""
@@ -33,37 +35,38 @@ class Adjoint(Primitive):
 
     def __init__(self) -> None:
         rule: Any = self.vjp
-        super().__init__("odeint", nin=-1, spec=rule, batch=rule, vjp=rule)
+        super().__init__("odeint", nin=-1, nout=-1, spec=rule, batch=rule, vjp=rule)
 
     def positions(self, mask: int) -> tuple[int, ...]:
         raise AssertionError("an equation saves its inputs itself")
 
-    def vjp(self, node: Node, ct: Any, wanted: Wanted) -> Iterable[tuple[int, Tensor]]:
+    def vjp(self, node: Node, cts: list[Any], wanted: Wanted) -> Iterable[tuple[int, Tensor]]:
         """Solve the adjoint equation from the last time to the first."""
         flow, steps = (node.params or {})["equation"]
         *data, states = node.saved or ()
         inputs = [rebuilt(value, parent) for value, parent in zip(data, node.parents)]
         _, times, *given = inputs
-        ys: Any = rebuilt(states, node)
+        ys: Any = output(node, states, 0, self.nout)
+        (ct,) = cts
         chosen = [k for k in wanted if k > 1]
         back = _Backward(flow, given, node.parents[len(inputs) :], [k - 2 for k in chosen])
         sums = [_zeros(p, ys) for p in back.sources]
         a, moved = ct[len(ct) - 1], [None] * len(ct)
         for k in range(len(ct) - 1, 0, -1):
-            moved[k] = _along(ct[k], flow(ys[k], times[k], given), times)  # type: ignore[index]
+            moved[k] = _along(ct[k], flow(ys[k], times[k], given), times)
             start = concatenate([ys[k], a, *sums])
-            ends = stack([times[k], times[k - 1]])  # type: ignore[index]
-            end: Any = solved(back, start, ends, given, steps)[1]  # type: ignore[index]
+            ends = stack([times[k], times[k - 1]])
+            end: Any = solved(back, start, ends, given, steps)[1]
             _, a, *sums = back.split(end)
             if k > 1:
                 a = a + ct[k - 1]
         if len(ct) > 1:
-            moved[0] = -_along(a, flow(ys[0], times[0], given), times)  # type: ignore[index]
+            moved[0] = -_along(a, flow(ys[0], times[0], given), times)
             a = a + ct[0]
         if 0 in wanted:
             yield 0, a
         if 1 in wanted:
-            yield 1, stack([m if m is not None else times[0] * 0.0 for m in moved])  # type: ignore[index]
+            yield 1, stack([m if m is not None else times[0] * 0.0 for m in moved])
         for k, p, total in zip(chosen, back.sources, sums):
             yield k, reshape(total, p.shape)
 
@@ -126,11 +129,10 @@ ADJOINT = Adjoint()
 
 def solved(flow: Flow, start: Tensor, times: Tensor, given: list[Tensor], steps: Steps) -> Tensor:
     """The states (m, n) at the times, as a function of start, times, parameters and captures."""
-    inputs = [start, times, *given]
-    fixed, stops = start.detach(), times.detach()
-    if not _config.is_recording():
-        return steps(lambda y, time: flow(y, time, given), fixed, stops)
-    since, seen = next_seq(), {}
+    if not _config.is_recording() or _config.level.get():
+        return steps(lambda y, time: flow(y, time, given), start, times)
+    since = next_seq()
+    seen: dict[int, Node] = {}
     twins = [alias(p) if p.node is not None else p for p in given]
     own = [t.node for t, p in zip(twins, given) if t is not p and t.node is not None]
 
@@ -142,20 +144,18 @@ def solved(flow: Flow, start: Tensor, times: Tensor, given: list[Tensor], steps:
         return slope.detach()
 
     with _config.no_grad():
-        ys = steps(watched, fixed, stops)
-    extra = [seen[seq] for seq in sorted(seen)]
-    parents = (*[p.node for p in inputs], *extra)
-    if all(p is None for p in parents):
+        ys = steps(watched, start.detach(), times.detach())
+    inputs, extra = [start, times, *given], [seen[seq] for seq in sorted(seen)]
+    parents = [p for p in (*[x.node for x in inputs], *extra) if p is not None]
+    for p in parents:
+        need(
+            dtypes.real(p.dtype) == p.dtype,
+            "odeint",
+            parameter=p,
+            want="real parameters for gradient='adjoint'",
+            fix="gradient='direct'",
+            error=DTypeError,
+        )
+    if not parents:
         return ys
-    node = Node()
-    node.primitive, node.parents = ADJOINT, parents
-    node.mask = sum(1 << k for k, p in enumerate(parents) if p is not None)
-    node.params = {"equation": (flow, steps)}
-    node.saved = (*[p.data for p in inputs], ys.data)
-    node.seq = next_seq()
-    node.shape, node.dtype = ys.shape, ys.dtype
-    node.code, node.offset = user_place()
-    return make(ys.data, node)
-
-
-__all__ = ["solved"]
+    return recorded(ADJOINT, inputs, extra, [ys], {"equation": (flow, steps)}, [ys.data])[0]

@@ -218,3 +218,27 @@ def _arrays(place: TracebackType, around: list[ast.AST]) -> str:
 
 def _is_array(value: Any) -> bool:
     return isinstance(value, Tensor) or isinstance(getattr(value, "shape", None), tuple)
+
+
+_HIDDEN = "got a value with a batch hidden in it"
+
+
+def batched(run: Callable[[], Any]) -> Any:
+    """What `run` returns; where it asks for the value of a batch, an error with the user's line."""
+    try:
+        return run()
+    except ValueError as error:
+        if f": {_HIDDEN}" not in str(error):
+            raise
+        frames = _frames(error.__traceback__)
+        users = [f for f in frames if not f.tb_frame.f_code.co_filename.startswith(ROOT)]
+        if not users:
+            raise
+        line, around = _source(users[-1])
+        rewrites = (_rewrite(node, inner) for inner, node in zip([None, *around], around))
+        rewrite = next((f", here {r}" for r in rewrites if r is not None), "")
+        found = ValueError(
+            f"vmap: got {line}, which reads a value with a batch hidden in it, expected no Python "
+            f"branch or number from one; try where(c, a, b) instead of `if c`{rewrite}"
+        )
+    raise found

@@ -59,16 +59,16 @@ def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
         if not _config.is_recording() or any(x.level for x in inputs):
             return f(*args, **options)
         since = next_seq()
-        twins = [alias(x) if dtypes.is_inexact(x.dtype) else x for x in inputs]
+        twins = [x if x.node is None else alias(x) for x in inputs]
         found, shape = flatten(f(*rebuild(twins), **options))
         outs = [operand(y) for y in found]
+        if any(y.level for y in outs):  # f captured a value of a jvp or vmap around it
+            return f(*args, **options)
         own = [t.node for t in twins if t.node is not None]
         extra = captured([y.node for y in outs], own, since)
         if extra or any(x.node is not None for x in inputs):
             params = {"rebuild": rebuild, "options": options}
             outs = recorded(segment, inputs, extra, outs, params)
-        else:
-            outs = [y.detach() for y in outs]
         source = leaves[0] if leaves else None
         return shape([like(y, source) for y in outs])
 

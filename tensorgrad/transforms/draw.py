@@ -23,6 +23,8 @@ from tensorgrad.transforms.profile import latest, profile
 from tensorgrad.transforms.tree import flatten
 
 FEW = 60  # nodes up to which each has a box of its own
+LOOP = 24  # rows of what is looked for as repeated
+BOLD = ' font-weight="bold"'
 COLUMN = 48  # rows of a box, before it goes on beside
 CHAR, ROW, PAD, MARGIN, HEAD = 6.7, 15.0, 8.0, 16.0, 34.0
 COLOURS: tuple[tuple[str, Any, str, str], ...] = (
@@ -68,9 +70,7 @@ class Item:
 
     @property
     def milliseconds(self) -> str:
-        """What a profile saw, forward + backward."""
-        parts = [f"{self.time[p]:.3f}" for p in (FORWARD, BACKWARD) if p in self.time]
-        return " + ".join(parts) + " ms" if parts else ""
+        return _times(self.time)
 
     def facts(self) -> str:
         """All that is known, for whoever points at it."""
@@ -83,12 +83,19 @@ class Item:
 
 @dataclass(slots=True)
 class Box:
-    """A rectangle of the picture: one node with some lines, or a chain with a line each."""
+    """A rectangle of the picture: one node with some lines, or a chain with a row each.
+
+    A row is its text and the nodes that it stands for, several where a loop made them.
+    """
 
     items: list[Item]
-    rows: list[str]
+    rows: list[tuple[str, list[Item]]]
     wide: int  # characters of a row
-    columns: int
+    chain: bool
+
+    @property
+    def columns(self) -> int:
+        return -(-len(self.rows) // COLUMN)
 
     @property
     def size(self) -> tuple[float, float]:
@@ -142,9 +149,7 @@ def draw(
          error=GradientError)  # fmt: skip
     items = _items(roots, names or {}, profile or latest())
     few = len(items) <= FEW
-    boxes = [Box([item], rows := _lines(item), max(map(len, rows)), 1) for item in items]
-    if not few:
-        boxes = [_chain_box(chain) for chain in _chains(items)]
+    boxes = [_box_of(x) for x in items] if few else [_chain_box(x) for x in _chains(items)]
     edges = _edges(boxes, items)
     tops = [box.items[0].leaf for box in boxes]
     placed = layered([box.size for box in boxes], list(edges), tops)
@@ -162,13 +167,19 @@ def _stored(node: Node) -> list[Any]:
     return [getattr(x, "value", x) for x in stored(node) or ()]
 
 
+def _is_pick(node: Node) -> bool:
+    """Whether a node is one output of an operation that has several."""
+    kind: Any = node.primitive
+    return type(kind) is Pick
+
+
 def _items(roots: Sequence[Node], names: Mapping[str, Tensor], seen: profile | None) -> list[Item]:
     """The nodes behind some results in order of creation, without those of single outputs."""
     called = {id(tensor.node): name for name, tensor in names.items()}
     items: list[Item] = []
     number: dict[int, int] = {}
     for node in reachable(roots, lambda _: False):
-        if type(node.primitive) is Pick:
+        if _is_pick(node):
             continue
         if node.primitive is not None and not node.parents:
             raise GradientError(
@@ -179,8 +190,9 @@ def _items(roots: Sequence[Node], names: Mapping[str, Tensor], seen: profile | N
         item.time = seen.milliseconds(node) if seen is not None else {}
         for parent in node.parents:
             out = ""
-            if parent is not None and type(parent.primitive) is Pick:
-                out, parent = f"output {parent.primitive.index}", parent.parents[0]
+            if parent is not None and _is_pick(parent):
+                kind: Any = parent.primitive
+                out, parent = f"output {kind.index}", parent.parents[0]
             if parent is not None:
                 item.parents.append((number[parent.seq], out))
                 items[number[parent.seq]].users += 1
@@ -210,23 +222,50 @@ def _chains(items: list[Item]) -> Iterator[list[Item]]:
     yield from sorted(chains.values(), key=lambda chain: chain[0].node.seq)
 
 
-def _lines(item: Item) -> list[str]:
-    """The text of a box of one node."""
+def _box_of(item: Item) -> Box:
+    """A box of one node."""
     lines = [item.name, f"{item.kind}  {size_text(item.bytes)}", item.line, item.milliseconds]
-    return [line for line in lines if line]
+    rows = [(line, [item]) for line in lines if line]
+    return Box([item], rows, max(len(line) for line, _ in rows), False)
 
 
 def _chain_box(chain: list[Item]) -> Box:
-    cells = [
-        (
-            item.name + "".join(f"  {leaf.name} {leaf.kind}" for leaf in item.inline),
-            item.kind, size_text(item.bytes), item.line, item.milliseconds,
-        )
-        for item in chain
-    ]  # fmt: skip
+    """A box of operations one after another, what a loop repeats written once."""
+    cells: list[tuple[str, ...]] = []
+    groups = list(_repeated(chain))
+    for group in groups:
+        first, last = group[0], group[-1]
+        name = first.name if len(group) == 1 else f"{first.name} x {len(group)}"
+        for a, b in zip(first.inline, last.inline):
+            name += f"  {a.name}{'' if a is b else ' ... ' + b.name} {a.kind}"
+        time = {p: sum(x.time.get(p, 0.0) for x in group) for x in group for p in x.time}
+        cells.append((name, first.kind, size_text(first.bytes), first.line, _times(time)))
     wide = [max(len(row[k]) for row in cells) for k in range(5)]
-    rows = ["  ".join(text.ljust(w) for text, w in zip(row, wide)).rstrip() for row in cells]
-    return Box(chain, rows, max(map(len, rows)), -(-len(rows) // COLUMN))
+    texts = ["  ".join(text.ljust(w) for text, w in zip(row, wide)).rstrip() for row in cells]
+    return Box(chain, list(zip(texts, groups)), max(map(len, texts)), True)
+
+
+def _repeated(chain: list[Item]) -> Iterator[list[Item]]:
+    """The rows of a chain: a stretch that comes three times or more gives its rows once."""
+    keys = [(x.name, x.kind, x.node.origin, *(y.kind for y in x.inline)) for x in chain]
+    k = 0
+    while k < len(chain):
+        period, times = 1, 1
+        for p in range(1, min(LOOP, (len(chain) - k) // 3) + 1):
+            n = 1
+            while keys[k : k + p] == keys[k + n * p : k + (n + 1) * p]:
+                n += 1
+            if n >= 3 and n * p > times * period:
+                period, times = p, n
+        for row in range(period):
+            yield chain[k + row : k + period * times : period]
+        k += period * times
+
+
+def _times(time: Mapping[str, float]) -> str:
+    """What a profile saw, forward + backward."""
+    parts = [f"{time[phase]:.3f}" for phase in (FORWARD, BACKWARD) if phase in time]
+    return " + ".join(parts) + " ms" if parts else ""
 
 
 def _edges(boxes: list[Box], items: list[Item]) -> dict[tuple[int, int], str]:
@@ -306,7 +345,7 @@ def _edge(route: list[tuple[float, float]], label: str, edge: tuple[int, int]) -
         path.append(f"C{x:.1f} {y + half:.1f} {x2:.1f} {y2 - half:.1f} {x2:.1f} {y2:.1f}")
         x, y = x2, y2
     yield f'<path d="{"".join(path)}" fill="none" stroke="#8a93a0" stroke-width="1.2"/>'
-    yield f'<path d="M{x - 3.5:.1f} {y - 7:.1f}L{x:.1f} {y:.1f}L{x + 3.5:.1f} {y - 7:.1f}Z" fill="#8a93a0"/>'
+    yield f'<path d="M{x - 3.5:.1f} {y - 7:.1f}l3.5 7l3.5 -7z" fill="#8a93a0"/>'
     if label:
         (x1, y1), (x2, y2) = route[-2:]
         yield (
@@ -326,22 +365,19 @@ def _box(box: Box, centre: tuple[float, float], slowest: float, roots: set[int])
         f'<rect x="{left:.1f}" y="{top:.1f}" width="{width:.1f}" height="{height:.1f}" '
         f'rx="{round_:.1f}" fill="{fill}" stroke="{line}" stroke-width="{2.4 if result else 1}"/>'
     )
-    alone = len(box.items) == 1
-    for k, row in enumerate(box.rows):
-        item = box.items[0 if alone else k]
+    for k, (row, group) in enumerate(box.rows):
         column, deep = divmod(k, COLUMN)
         x = left + column * (box.wide * CHAR + 2 * PAD) + PAD
         y = top + PAD / 2 + deep * ROW
-        if slowest and item.time and (not alone or row == item.milliseconds):
-            share = sum(item.time.values()) / slowest
+        time = sum(ms for item in group for ms in item.time.values())
+        if slowest and (box.chain or row == group[0].milliseconds):
             yield (
                 f'<rect x="{x - 5:.1f}" y="{y + 1:.1f}" width="3" height="{ROW - 2:.1f}" '
-                f'fill="#d33" fill-opacity="{share:.2f}"/>'
+                f'fill="#d33" fill-opacity="{min(time / slowest, 1):.2f}"/>'
             )
-        strong = ' font-weight="bold"' if alone and not k else ""
-        shade = "#111" if not alone or not k else "#555"
-        tip = f"<title>{escape(item.facts())}</title>" if not alone or not k else ""
+        title = not box.chain and not k
         yield (
-            f'<text x="{x:.1f}" y="{y + 11:.1f}" fill="{shade}"{strong} xml:space="preserve">'
-            f"{tip}{escape(row)}</text>"
+            f'<text x="{x:.1f}" y="{y + 11:.1f}" fill="{"#111" if box.chain or title else "#555"}"'
+            f'{BOLD if title else ""} xml:space="preserve">'
+            f"<title>{escape(group[0].facts())}</title>{escape(row)}</text>"
         )

@@ -12,6 +12,7 @@ from tensorgrad.core.levels import Batched, Dual
 from tensorgrad.core.primitive import operand
 from tensorgrad.core.tensor import Tensor, make
 from tensorgrad.ops.axes import moveaxis
+from tensorgrad.transforms.branches import batched
 from tensorgrad.transforms.reverse import like, split, zeros
 from tensorgrad.transforms.tree import flatten, map_leaves, spread
 
@@ -105,7 +106,7 @@ def vmap(f: Callable[..., Any], in_axes: Any = 0, out_axes: Any = 0) -> Callable
         with _config.fresh_level() as level:
             pairs = [_batched(x, axis, level) for x, axis in zip(leaves, axes)]
             size = _size([n for _, n in pairs if n is not None])
-            result = f(*rebuild([x for x, _ in pairs]), **options)
+            result = batched(lambda: f(*rebuild([x for x, _ in pairs]), **options))
             found, shape = flatten(result)
             places = spread(out_axes, result, "out_axes")
             outs = [unbatched(operand(y), level, size, k) for y, k in zip(found, places)]

@@ -19,12 +19,13 @@ from tensorgrad.backend import base
 from tensorgrad.core.backward import gradients
 from tensorgrad.core.fused import alias, replay
 from tensorgrad.core.levels import Batched, dual
-from tensorgrad.core.primitive import Primitive, Wanted
-from tensorgrad.core.tape import Node, captured, next_seq, user_place
+from tensorgrad.core.primitive import Primitive, Wanted, output
+from tensorgrad.core.tape import Node, captured, next_seq
 from tensorgrad.core.tensor import Tensor, make, rebuilt
 from tensorgrad.ops.axes import moveaxis
 from tensorgrad.ops.join import stack
 from tensorgrad.ops.shape import broadcast_to
+from tensorgrad.transforms.checkpoint import recorded
 
 Residual = Callable[[Tensor, list[Tensor]], Tensor]
 """r(x, inputs): unknowns (*batch, n) and what they depend on, to (*batch, n)."""
@@ -40,23 +41,23 @@ class Root(Primitive):
 
     def __init__(self) -> None:
         rule: Any = self.vjp
-        super().__init__("root", nin=-1, spec=rule, batch=rule, vjp=rule)
+        super().__init__("root", nin=-1, nout=-1, spec=rule, batch=rule, vjp=rule)
 
     def positions(self, mask: int) -> tuple[int, ...]:
         raise AssertionError("a root saves its inputs itself")
 
-    def vjp(self, node: Node, ct: Any, wanted: Wanted) -> Iterable[tuple[int, Tensor]]:
+    def vjp(self, node: Node, cts: list[Any], wanted: Wanted) -> Iterable[tuple[int, Tensor]]:
         """Solve for the multiplier, and pull it back through the equation."""
         residual, linear, level = (node.params or {})["equation"]
         with _alive(level):
-            return self._pulled(node, ct, wanted, residual, linear)
+            return self._pulled(node, cts[0], wanted, residual, linear)
 
     def _pulled(
         self, node: Node, ct: Tensor, wanted: Wanted, residual: Residual, linear: Linear | None
     ) -> list[tuple[int, Tensor]]:
         *data, found = node.saved or ()
         inputs = [rebuilt(value, parent) for value, parent in zip(data, node.parents)]
-        x = rebuilt(found, node)
+        x = output(node, found, 0, self.nout)
         multiplier = solution(residual, x, inputs, ct, linear, transposed=True)
         extra: Any = node.parents[len(inputs) :]
         # x is among the targets, whose walk ends there: else it went on through x to its inputs
@@ -90,18 +91,11 @@ def implicit(residual: Residual, x: Tensor, inputs: list[Tensor], linear: Linear
     if not recording or rest.node is None or x.level != rest.level:
         return x
     own = [t.node for t, p in zip(twins, inputs) if t is not p and t.node is not None]
-    parents = (*[p.node for p in inputs], *captured([rest.node], own, since))
-    if all(p is None for p in parents):
+    extra = captured([rest.node], own, since)
+    if not extra and all(p.node is None for p in inputs):
         return x
-    node = Node()
-    node.primitive, node.parents = ROOT, parents
-    node.mask = sum(1 << k for k, p in enumerate(parents) if p is not None)
-    node.params = {"equation": (residual, linear, _config.level.get())}
-    node.saved = (*[p.data for p in inputs], x.data)
-    node.seq = next_seq()
-    node.shape, node.dtype = x.shape, x.dtype
-    node.code, node.offset = user_place()
-    return make(x.data, node, x.level)
+    params = {"equation": (residual, linear, _config.level.get())}
+    return recorded(ROOT, inputs, extra, [x], params, [x.data])[0]
 
 
 # -- one level lower -----------------------------------------------------------------------------
@@ -151,7 +145,7 @@ def _alive(level: int) -> Any:
 
 
 def _inner(x: Tensor, level: int) -> Tensor:
-    return x.data.inner if x.level == level else x  # type: ignore[no-any-return]
+    return x.data.inner if x.level == level else x
 
 
 # -- the linear systems --------------------------------------------------------------------------
@@ -183,8 +177,7 @@ def pulled(residual: Residual, w: Tensor, x: Tensor, inputs: list[Tensor]) -> Te
     outer = _config.is_recording()
     with _config.enable_grad():
         twin = alias(x)
-        found = _pull(residual(twin, inputs), twin, w, outer, not outer)
-    return found
+        return _pull(residual(twin, inputs), twin, w, outer, not outer)
 
 
 def _pull(rest: Tensor, twin: Tensor, w: Tensor, record: bool, free: bool) -> Tensor:
@@ -216,9 +209,9 @@ def values(
 
         matrix = jacobian(residual, x, inputs)
         if transposed:
-            matrix = matrix.swapaxes(-1, -2)  # type: ignore[attr-defined]
+            matrix = matrix.swapaxes(-1, -2)
         try:
-            return solve(matrix, b[..., None])[..., 0]  # type: ignore[index, no-any-return]
+            return solve(matrix, b[..., None])[..., 0]  # type: ignore[no-any-return]
         except np.linalg.LinAlgError as error:
             raise GradientError(
                 "root: got an equation whose Jacobian is singular at the solution, expected an "
@@ -254,8 +247,8 @@ def jacobian(residual: Residual, x: Tensor, inputs: list[Tensor]) -> Tensor:
     with _config.enable_grad(), _config.fresh_level() as level:
         twin = alias(x)
         rest = residual(twin, inputs)
-        rows = np.eye(count, dtype=x.dtype).reshape(count, *[1] * (x.ndim - 1), count)
-        rows = make(base.of(x.value()).asarray(rows))
+        unit = np.eye(count, dtype=x.dtype).reshape(count, *[1] * (x.ndim - 1), count)
+        rows = make(base.of(x.value()).asarray(unit))
         w = make(Batched(level, broadcast_to(rows, (count, *x.shape))), None, level)
         found = _pull(rest, twin, w, False, True)
     inner = found.data.inner if found.level == level else stack([found] * count)

@@ -18,9 +18,10 @@ from tensorgrad._errors import DTypeError, NotDifferentiable, need
 from tensorgrad.backend import base
 from tensorgrad.core.backward import seed
 from tensorgrad.core.levels import Batched, Dual
-from tensorgrad.core.primitive import PRIMITIVES, operand
+from tensorgrad.core.primitive import operand
 from tensorgrad.core.tensor import Tensor, make
 from tensorgrad.ops.axes import moveaxis
+from tensorgrad.ops.join import concatenate
 from tensorgrad.transforms.forward import parts, still, unbatched
 from tensorgrad.transforms.reverse import Arguments, Call, aux_of, like, split, zeros
 from tensorgrad.transforms.tree import flatten, map_leaves
@@ -102,7 +103,7 @@ def _joined(blocks: list[Tensor], shape: tuple[int, ...], dtype: Any, near: Tens
     """The batches one after another, in the shape of a derivative."""
     if not blocks:
         return zeros(shape, dtype, near)
-    whole: Any = blocks[0] if len(blocks) == 1 else PRIMITIVES["concatenate"].bind(*blocks, axis=0)
+    whole: Any = blocks[0] if len(blocks) == 1 else concatenate(blocks)
     return whole if whole.shape == shape else whole.reshape(shape)  # type: ignore[no-any-return]
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 Edge = tuple[int, int]
 GAP_X, GAP_Y, THIN = 22.0, 34.0, 10.0
@@ -80,7 +81,7 @@ def _chain(graph: _Graph, a: int, b: int, rank: list[int]) -> list[int]:
         graph.layers[r].append(point)
         chain.append(point)
     chain.append(b)
-    for upper, lower in zip(chain, chain[1:]):
+    for upper, lower in pairwise(chain):
         graph.down[upper].append(lower)
         graph.up[lower].append(upper)
     return chain
@@ -114,7 +115,7 @@ def _places(graph: _Graph) -> dict[int, float]:
 def _crossings(graph: _Graph) -> int:
     """How many pairs of edges cross."""
     total = 0
-    for upper, lower in zip(graph.layers, graph.layers[1:]):
+    for upper, lower in pairwise(graph.layers):
         at = {k: i for i, k in enumerate(lower)}
         ends = [at[n] for k in upper for n in sorted(graph.down[k], key=at.__getitem__)]
         tree = [0] * (len(lower) + 1)
@@ -132,7 +133,7 @@ def _crossings(graph: _Graph) -> int:
 
 
 def _spread(graph: _Graph) -> None:
-    """Positions along the layers: every box as near to its neighbours' mean as the others let it."""
+    """Positions along the layers: boxes as near to the mean of their neighbours as others allow."""
     graph.x = [0.0] * len(graph.size)
     for layer in graph.layers:
         _fit(graph, layer, [0.0] * len(layer))
@@ -170,11 +171,11 @@ def _finished(graph: _Graph, count: int, chains: list[list[int]]) -> Placed:
     """Coordinates from 0: the layers one under the other, as high as their highest box."""
     left = min((x - w / 2 for x, (w, _) in zip(graph.x, graph.size)), default=0.0)
     right = max((x + w / 2 for x, (w, _) in zip(graph.x, graph.size)), default=0.0)
-    y, top = [0.0] * len(graph.size), 0.0
+    y, deep, top = [0.0] * len(graph.size), [0.0] * len(graph.size), 0.0
     for layer in graph.layers:
         height = max((graph.size[k][1] for k in layer), default=0.0)
         for k in layer:
-            y[k] = top + height / 2
+            y[k], deep[k] = top + height / 2, height / 2
         top += height + GAP_Y
     at = [(x - left, y[k]) for k, x in enumerate(graph.x)]
     routes = []
@@ -182,5 +183,6 @@ def _finished(graph: _Graph, count: int, chains: list[list[int]]) -> Placed:
         (ax, ay), (bx, by) = at[chain[0]], at[chain[-1]]
         start = ax, ay + graph.size[chain[0]][1] / 2
         stop = bx, by - graph.size[chain[-1]][1] / 2
-        routes.append([start, *(at[k] for k in chain[1:-1]), stop])
+        beside = [(at[k][0], at[k][1] + side * deep[k]) for k in chain[1:-1] for side in (-1, 1)]
+        routes.append([start, *beside, stop])
     return Placed(at[:count], routes, right - left, top - GAP_Y)

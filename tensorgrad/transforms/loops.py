@@ -11,8 +11,9 @@ from tensorgrad.backend import base
 from tensorgrad.core.primitive import operand
 from tensorgrad.core.tensor import Tensor
 from tensorgrad.ops.elementwise import where
+from tensorgrad.transforms.checkpoint import checkpoint
 from tensorgrad.transforms.reverse import like
-from tensorgrad.transforms.scan import advanced, constants, remembered
+from tensorgrad.transforms.scan import advanced, constants
 from tensorgrad.transforms.tree import Rebuild, flatten
 from tensorgrad.transforms.vector import source_of
 
@@ -45,7 +46,7 @@ def while_loop(cond: Callable[[Any], Any], body: Callable[[Any], Any], init: Any
             state = after
         return state
 
-    stretch, count = remembered(steps), 1
+    stretch, count = checkpoint(steps), 1
     while _any(_tested(cond, rebuild, state)):
         state = constants(stretch(state, count=count))
         count += 1
@@ -65,7 +66,7 @@ def _tested(cond: Callable[[Any], Any], rebuild: Rebuild, state: list[Tensor]) -
         fix=".any() or .all()",
         error=ValueError,
     )
-    return test.reshape(())  # type: ignore[attr-defined, no-any-return]
+    return test.reshape(())
 
 
 def _any(test: Tensor) -> bool:

@@ -23,7 +23,7 @@ from tensorgrad.core.tensor import Tensor
 from tensorgrad.ops.elementwise import maximum
 from tensorgrad.ops.join import stack
 from tensorgrad.transforms.adjoint import solved
-from tensorgrad.transforms.scan import remembered
+from tensorgrad.transforms.checkpoint import checkpoint
 from tensorgrad.transforms.tree import flatten, map_leaves
 from tensorgrad.transforms.vector import Layout, source_of
 
@@ -62,8 +62,8 @@ def odeint(
 ) -> Any:
     """y at the times t of dy/dt = f(y, t, *args), y(t[0]) = y0, times on a new first axis.
 
-    y may be a nested container, f returns one like it. t (m,) increases or decreases. Differentiable
-    in y0, t, args and what f captured. `gradient`: "direct" goes back through the steps, computed
+    y may be a nested container, f returns one like it. t (m,) increases or decreases; derivatives
+    are in y0, t, args and what f captured. `gradient`: "direct" goes back through steps computed
     again in stretches (memory for O(sqrt n) states of n steps); "adjoint" solves the adjoint
     equation backward (memory for the m states), as exact as rtol; inside jvp and vmap it is direct.
     Under vmap all examples share their steps. rtol, atol: the error allowed per step, by default
@@ -91,11 +91,11 @@ def odeint(
         return _direct(flow, y, times, limits, max_steps)
 
     start = layout.pack(y0)
-    if gradient == "adjoint" and _config.is_recording() and not _config.level.get():
+    if gradient == "adjoint":
         ys = solved(flow, start, times, inputs, steps)
     else:
         ys = steps(lambda y, time: flow(y, time, inputs), start, times)
-    rows = [layout.unpack(ys[k]) for k in range(len(times))]  # type: ignore[index]
+    rows = [layout.unpack(ys[k]) for k in range(len(times))]
     return _stacked(rows, layout, source_of([*layout.leaves, t, *leaves]))
 
 
@@ -149,17 +149,16 @@ def _direct(
     # Moving t[0] moves the whole solution; moving t[i] on top of that is a step of length zero in
     # value, whose derivatives are those of the solution up to the order of the step.
     still: Any = times.detach()
-    move: Any = times - still  # type: ignore[operator]
+    move: Any = times - still
     shift = move[0]
 
     def shifted(y: Tensor, time: Any) -> Tensor:
         return flow(y, time + shift)
 
     ys: Any = _Solver(shifted, still.tolist(), limits, max_steps).run(y)
-    rows = [ys[0]]
-    for k in range(1, len(times)):
-        rows.append(_short(shifted, ys[k], still.tolist()[k], move[k] - shift))
-    return stack(rows)
+    stops = still.tolist()
+    rows = [_short(shifted, ys[k], stops[k], move[k] - shift) for k in range(1, len(times))]
+    return stack([ys[0], *rows])  # type: ignore[no-any-return]
 
 
 def _short(flow: Flow, y: Any, time: float, h: Any) -> Tensor:
@@ -187,7 +186,7 @@ class _Solver:
 
     def run(self, y: Tensor) -> Tensor:
         found, count = [y], 1
-        stretch = remembered(self.stretch)
+        stretch = checkpoint(self.stretch)
         if len(self.times) > 1:
             k = self.flow(y, self.times[0])
             with _config.no_grad():
@@ -196,7 +195,7 @@ class _Solver:
             y, k, ys = stretch(y, k, at=self.at, count=count)
             found += ys
             count += 1
-        return stack(found)
+        return stack(found)  # type: ignore[no-any-return]
 
     def stretch(
         self, y: Tensor, k: Tensor, *, at: At, count: int

@@ -118,6 +118,7 @@ class profile(Watch):  # noqa: N801  (PyTorch's name)
         return found
 
     def pull(self, node: Node, ct: Any, run: Callable[[], Pairs]) -> Pairs:
+        found: Pairs
         self._backward += 1
         try:
             event = Event(name_of(node), BACKWARD, node.origin, 0.0)

@@ -8,6 +8,7 @@ transform or `backward` can go on through it.
 
 from __future__ import annotations
 
+import copy
 import functools
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -185,9 +186,19 @@ def split(result: Any, has_aux: bool, op: str) -> tuple[Any, Any]:
 
 
 def outer(y: Tensor, call: Call) -> Tensor:
-    """A result without the tape of this call, unless it also hangs on an outer one."""
-    on = any(node.parents for node in call.targets) or captured([y.node], call.targets, call.since)
-    return y if call.outer and on else y.detach() if not y.level else y
+    """A result without the tape of this call, at any level, unless it hangs on an outer one too."""
+    if call.outer and any(node.parents for node in call.targets):
+        return y
+    node = y.node
+    if node is not None and not (call.outer and captured([node], call.targets, call.since)):
+        node = None
+    data = y.data
+    if y.level:
+        data = copy.copy(data)
+        data.inner = outer(data.inner, call)
+        if getattr(data, "tangent", None) is not None:
+            data.tangent = outer(data.tangent, call)
+    return make(data, node, y.level)
 
 
 def aux_of(value: Any, call: Call) -> Any:

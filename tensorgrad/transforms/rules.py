@@ -236,7 +236,7 @@ def _like(value: Any, x: Tensor, op: str) -> Tensor:
     """A derivative that a rule returned, of the shape and dtype of its value."""
     g = operand(value, (x,), op)
     need(g.shape == x.shape, op, returned=g, value=x, want="a derivative of the value's shape",
-         fix="g.sum(axis=...), where the value was broadcast", error=GradientError)  # fmt: skip
+         fix="summing or broadcasting it to that shape", error=GradientError)  # fmt: skip
     return g if g.dtype == x.dtype else g.astype(x.dtype)
 
 

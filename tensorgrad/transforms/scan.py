@@ -30,9 +30,9 @@ def scan(
     `init`, `xs` and what f returns may be nested containers; without xs f receives None `length`
     times. `reverse` walks from the last x to the first; ys keep the order of xs. The carry keeps
     its structure and shapes. In backward the loop is computed again in stretches of sqrt(n) steps,
-    so that memory holds O(sqrt n) states: f must give the same result when it is run again. Inside
-    jvp and vmap all steps are kept. Raises `ShapeError` for xs of different lengths and for a carry
-    that changes.
+    so that memory holds O(sqrt n) states: f must give the same result when it is run again. Of
+    values of a jvp or vmap all steps are kept. Raises `ShapeError` for xs of different lengths and
+    for a carry that changes its shapes.
 
     >>> import numpy as np, tensorgrad as tg
     >>> tg.scan(lambda total, x: (total + x, total), 0.0, np.array([1.0, 2.0, 3.0]))
@@ -85,12 +85,12 @@ class _Loop:
         self, carry: list[Tensor], arrays: list[Tensor], count: int
     ) -> tuple[list[Tensor], list[Tensor]]:
         size = math.isqrt(count - 1) + 1
-        steps = remembered(self.steps)
+        steps = checkpoint(self.steps)
         chunks = []
         starts = range(0, count, size)
         for start in reversed(starts) if self.reverse else starts:
             stop = min(start + size, count)
-            parts: Any = [x[start:stop] for x in arrays]  # type: ignore[index]
+            parts: Any = [x[start:stop] for x in arrays]
             carry, ys = steps(carry, parts, count=stop - start)
             carry = constants(carry)
             chunks.append(ys)
@@ -148,8 +148,3 @@ def advanced(op: str, tree: Any, before: list[Tensor]) -> list[Tensor]:
 def constants(state: list[Tensor]) -> list[Tensor]:
     """The same arrays, whole numbers off the tape: no derivative goes through them."""
     return [x if dtypes.is_inexact(x.dtype) else make(x.data, None, x.level) for x in state]
-
-
-def remembered(steps: Callable[..., Any]) -> Callable[..., Any]:
-    """Some steps of a loop, checkpointed; as they are inside jvp and vmap."""
-    return steps if _config.level.get() else checkpoint(steps)

@@ -28,7 +28,9 @@ def flatten(tree: Any) -> tuple[list[Any], Rebuild]:
     """
     if isinstance(tree, _LEAVES):
         return [tree], lambda leaves: leaves[0]
-    import optree  # late: a lone array needs none of it
+    if type(tree) in (tuple, list) and all(isinstance(x, _LEAVES) for x in tree):
+        return list(tree), type(tree)
+    import optree  # late: arrays, and tuples and lists of them, need none of it
 
     while True:
         leaves, spec = optree.tree_flatten(tree, none_is_leaf=False, namespace=NAMESPACE)

@@ -71,7 +71,7 @@ class Layout:
                 )
                 parts.append(flat)
         vector = parts[0] if len(parts) == 1 else concatenate(parts)
-        return vector if vector.dtype == self.dtype else astype(vector, self.dtype)
+        return vector if vector.dtype == self.dtype else astype(vector, self.dtype)  # type: ignore[no-any-return]
 
     def unpack(self, vector: Any) -> Any:
         """The container whose vector this is."""

@@ -133,7 +133,7 @@ def test_no_target(cli: Cli) -> None:
         ),
         (
             ("fly",),
-            "tensorgrad: got command 'fly', expected one of train, predict, example, info; "
+            "tensorgrad: got command 'fly', expected one of train, predict, example, check, info; "
             "try tensorgrad --help",
         ),
         (

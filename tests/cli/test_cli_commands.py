@@ -29,7 +29,7 @@ def test_help_lists_commands_and_imports_nothing_heavy(cli: Cli) -> None:
     found = cli("--help")
     assert found.status == 0
     names = [line.split()[0] for line in found.out.split("Commands:\n")[1].splitlines()]
-    assert names == ["train", "predict", "example", "info"]
+    assert names == ["train", "predict", "example", "check", "info"]
     code = (
         "import sys\nfrom tensorgrad.cli import main\n"
         "try:\n    main(['--help'])\nexcept SystemExit:\n    pass\n"

@@ -55,9 +55,9 @@ def gaussian_process(seed):
 
 def bayesian_network(seed):
     rs = npr.RandomState(seed)
-    inputs, sizes = np.linspace(-2, 2, 20)[:, None], [1, 4, 1]
+    inputs = np.linspace(-2, 2, 20)[:, None]
     targets = np.cos(inputs) + 0.1 * rs.randn(20, 1)
-    shapes = list(zip(sizes[:-1], sizes[1:]))
+    shapes = [(1, 4), (4, 1)]
     count = sum((m + 1) * n for m, n in shapes)
 
     def unpack(weights):
@@ -113,7 +113,7 @@ def ode_fit(seed):
 
 
 def mixture(seed):
-    """A mixture of Gaussians: EM for a start, then Newton-free ascent of the likelihood."""
+    """A mixture of Gaussians: three steps of EM, then ascent of the likelihood."""
     rs = npr.RandomState(seed)
     points = np.concatenate([rs.randn(20, 2) * 0.5 + c for c in ([0, 0], [3, 1], [-2, 2])])
 

@@ -145,7 +145,9 @@ def test_third_derivatives_agree(kind: str, rng: np.random.Generator) -> None:
     routes = {
         "jacobian(hessian)": tg.jacobian(tg.hessian(f))(x),
         "hessian(grad)": tg.hessian(tg.grad(f))(x),
-        "hessian(jvp)": np.array([tg.hessian(lambda v: tg.jvp(f, (v,), (e,))[1])(x) for e in eye]),
+        "hessian(jvp)": np.array(
+            [tg.hessian(lambda v, e=e: tg.jvp(f, (v,), (e,))[1])(x) for e in eye]
+        ),
         "jvp(hessian)": np.array([tg.jvp(tg.hessian(f), (x,), (e,))[1] for e in eye]),
         "vmap(hvp(jvp))": tg.vmap(
             lambda e: tg.vmap(lambda d: tg.hvp(lambda v: tg.jvp(f, (v,), (e,))[1], x, d))(eye)

@@ -6,6 +6,7 @@ autograd's vjp of g is the conjugate of tensorgrad's vjp of the conjugate of g.
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ import tensorgrad as tg
 from tensorgrad import GradientError, InPlaceError, NotDifferentiable
 from tensorgrad.compat.autograd.values import argument, conj, mapped, moving, settled, tensors
 from tensorgrad.compat.autograd.vspaces import VSpace, vspace
+from tensorgrad.core.tape import INSIDE
 
 
 class NoDerivativeError(NotDifferentiable, NotImplementedError):
@@ -55,10 +57,18 @@ def _watched(fun: Callable[[Any], Any]) -> Callable[[Any], Any]:
         with translated():
             y = fun(x)
         if not any(map(moving, tensors(y))):
-            warnings.warn("Output seems independent of input.", stacklevel=5)
+            warnings.warn("Output seems independent of input.", stacklevel=_outside())
         return y
 
     return run
+
+
+def _outside() -> int:
+    """How many frames above its caller the user's code is, as `warnings` counts."""
+    frame, level = sys._getframe(1), 1
+    while INSIDE[frame.f_code.co_filename] and frame.f_back is not None:
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 def make_vjp(fun: Callable[[Any], Any], x: Any) -> tuple[Callable[[Any], Any], Any]:

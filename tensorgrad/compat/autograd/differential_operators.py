@@ -35,8 +35,12 @@ def make_jvp(fun: Function, x: Any) -> Any:
 @unary_to_nary
 def make_jvp_reversemode(fun: Function, x: Any) -> Any:
     """v -> the Jacobian of fun at x times v, by two reverse passes: the vjp of a vjp."""
-    vjp, y = core.make_vjp(fun, x)
-    return core.make_vjp(vjp, vspace(y).zeros())[0]
+    start = vspace(core.make_vjp(fun, x)[1]).zeros()
+
+    def jvp(v: Any) -> Any:
+        return core.make_vjp(lambda g: core.make_vjp(fun, x)[0](g), start)[0](v)
+
+    return jvp
 
 
 def _pulled(op: str, fun: Function, x: Any) -> tuple[Any, Any]:

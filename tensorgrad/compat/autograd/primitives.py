@@ -74,7 +74,8 @@ class Operation(Primitive):
         given = Arguments(args, kwargs)
         if not any(map(moving, given.inputs)):
             return self.f(*given.filled(map(bare, given.inputs)), **kwargs)
-        return given.rebuild(list(self.run(*given.inputs, given=given)))
+        outs = list(self.run(*given.inputs, given=given))
+        return given.rebuild(outs)
 
     def run(self, *inputs: Tensor, given: Arguments) -> Any:
         """The outputs as a tuple of tensors, whatever the containers of the result."""

@@ -61,9 +61,15 @@ def settled(x: Any) -> Any:
     return np.asarray(x)[()] if type(x) in (float, complex) else x
 
 
+def is_complex(x: Any) -> bool:
+    """Whether a number, array or tensor is complex."""
+    dtype = getattr(x, "dtype", None)
+    return isinstance(x, complex) if dtype is None else np.dtype(dtype).kind == "c"
+
+
 def conj(x: Any) -> Any:
     """The conjugate of a complex value; a real one as it is."""
-    return np.conj(x) if np.iscomplexobj(x) else x
+    return np.conj(x) if is_complex(x) else x
 
 
 def argument(x: Any) -> Any:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from tensorgrad import Tensor
-from tensorgrad.compat.autograd.values import CONTAINERS, conj, split
+from tensorgrad.compat.autograd.values import CONTAINERS, conj, is_complex, split
 
 
 class VSpace:
@@ -189,4 +189,4 @@ def vspace(value: Any) -> Any:
             f"vspace: got {value!r} of type {type(value).__name__}, expected floating-point "
             "numbers, arrays, or containers of them; try float(x)"
         )
-    return ComplexArrayVSpace(value) if np.iscomplexobj(value) else ArrayVSpace(value)
+    return ComplexArrayVSpace(value) if is_complex(value) else ArrayVSpace(value)

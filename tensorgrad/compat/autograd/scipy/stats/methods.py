@@ -11,8 +11,7 @@ from tensorgrad import Tensor
 from tensorgrad.compat.autograd.namespaces import either
 from tensorgrad.compat.autograd.numpy.linalg import symmetric
 
-
-_normal: Any = getattr(tg.stats, "multivariate_normal")
+_normal: Any = tg.stats.multivariate_normal
 
 
 class Symmetric:

@@ -1,10 +1,4 @@
-"""Gradient checkers.
-
-`check_grad` holds the derivatives that the tape makes to central differences in a random direction,
-order by order: order k is checked against differences of the analytic order k - 1, so no accuracy
-is lost. `check_gradient` holds a gradient that somebody wrote down, element by element: which
-argument is wrong, by how much, and where it is worst.
-"""
+"""Gradients that somebody wrote down, held element by element to central differences."""
 
 from __future__ import annotations
 
@@ -14,125 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from tensorgrad import _config, dtypes
 from tensorgrad._errors import DTypeError, ShapeError, need
-from tensorgrad.core.backward import gradients, seed
 from tensorgrad.core.tensor import Tensor
 
-__all__ = ["check_grad", "check_gradient", "numerical_gradient"]
-
 Array = np.ndarray[Any, Any]
-
-STEPS = {1: 1e-6, 2: 1e-6, 3: 1e-6}
-TOLERANCES = {1: 1e-7, 2: 1e-6, 3: 1e-5}
-"""Per order: the relative step of the central difference, and the relative error allowed.
-
-A central difference in float64 errs by h² f''' / 6 + eps |f| / h: about 1e-10 at h = 1e-6 for
-values of order 1; an order more amplifies by the size of the derivatives, not by the step.
-"""
-
-
-def _float_positions(arguments: Sequence[Any]) -> list[int]:
-    return [
-        k
-        for k, a in enumerate(arguments)
-        if isinstance(a, np.ndarray | Tensor) and dtypes.is_inexact(a.dtype)
-    ]
-
-
-def _contract(out: Any, weights: list[Array]) -> Tensor:
-    outs = out if isinstance(out, tuple | list) else (out,)
-    total: Any = None
-    for o, w in zip([o for o in outs if dtypes.is_inexact(o.dtype)], weights):
-        term = (Tensor(w.conj()).to(o.device) * o).sum()
-        term = term.real if w.dtype.kind == "c" else term
-        total = term if total is None else total + term
-    return total  # type: ignore[no-any-return]
-
-
-def check_grad(
-    f: Callable[..., Any],
-    arguments: Sequence[Any],
-    *,
-    order: int = 1,
-    rng: np.random.Generator | None = None,
-) -> None:
-    """Check the derivatives of `f` at `arguments`, orders 1 to `order`, along random directions.
-
-    Every floating argument (float64 or complex128) moves along its own random direction; the
-    analytic derivative of order k must equal the central difference of the analytic order k - 1
-    within `TOLERANCES[k]`, relative to the size of the values. Raises `AssertionError` that names
-    the order, both numbers and the error.
-    """
-    rng = rng or np.random.default_rng()
-    where = _float_positions(arguments)
-    homes = {k: (a if isinstance(a, Tensor) else Tensor(a)).device
-             for k, a in enumerate(arguments) if k in where}  # fmt: skip
-    fixed = [_array(a) if k in where else a for k, a in enumerate(arguments)]
-    directions = {k: _direction(rng, fixed[k]) for k in where}
-    with _config.no_grad():
-        outs = f(*[Tensor(a).to(homes[k]) if k in where else a for k, a in enumerate(fixed)])
-    outs = outs if isinstance(outs, tuple | list) else (outs,)
-    weights = [_direction(rng, o.data) for o in outs if dtypes.is_inexact(o.dtype)]
-
-    def at(step: float) -> list[Any]:
-        return [
-            np.asarray(a + step * directions[k]) if k in directions else a
-            for k, a in enumerate(fixed)
-        ]
-
-    for k in range(1, order + 1):
-        step = STEPS[k]
-        exact = _derivative(f, at(0.0), homes, directions, weights, k)
-        above = _derivative(f, at(step), homes, directions, weights, k - 1)
-        below = _derivative(f, at(-step), homes, directions, weights, k - 1)
-        estimate = (above - below) / (2 * step)
-        scale = max(abs(exact), abs(estimate), abs(above), 1.0)
-        if not abs(exact - estimate) <= TOLERANCES[k] * scale:
-            raise AssertionError(
-                f"check_grad: order {k}: got {exact!r}, expected {estimate!r} (central difference "
-                f"of order {k - 1}), error {abs(exact - estimate) / scale:.1e} over "
-                f"{TOLERANCES[k]:.0e}; shapes {[np.shape(fixed[i]) for i in where]}"
-            )
-
-
-def _direction(rng: np.random.Generator, like: Array) -> Array:
-    """A random direction; complex for complex values."""
-    found = rng.standard_normal(like.shape)
-    if like.dtype.kind == "c":
-        return np.asarray(found + 1j * rng.standard_normal(like.shape))
-    return np.asarray(found)
-
-
-def _derivative(
-    f: Callable[..., Any],
-    arguments: list[Any],
-    homes: dict[int, str],
-    directions: dict[int, Array],
-    weights: list[Array],
-    order: int,
-) -> float:
-    """The derivative of order `order` of <weights, f> along `directions`, by the tape alone."""
-    leaves = {k: Tensor(arguments[k]).to(home) for k, home in homes.items()}
-    for leaf in leaves.values():
-        leaf.requires_grad = True
-    value = _contract(f(*[leaves.get(k, a) for k, a in enumerate(arguments)]), weights)
-    for _ in range(order):
-        if value is None or value.node is None:
-            return 0.0
-        found = gradients(
-            [value],
-            [seed(value)],
-            [leaf.node for leaf in leaves.values() if leaf.node is not None],
-            create_graph=True,
-            free=False,
-        )
-        terms = [_contract(g, [directions[k]]) for k, g in zip(leaves, found) if g is not None]
-        value = sum(terms[1:], terms[0]) if terms else None  # type: ignore[assignment]
-    return 0.0 if value is None else float(value.item())
-
-
-# -- gradients written by hand ------------------------------------------------------------------
 
 STEP = float(np.finfo(np.float64).eps ** (1 / 3))
 """Relative step, where the difference's error h² f''' / 6 and its rounding eps f / h are equal."""
@@ -177,7 +56,7 @@ def check_gradient(
     Traceback (most recent call last):
     AssertionError: check_gradient: got d/dx = 6, expected 12 (central difference) ...
     """
-    names = list(names) if names is not None else _names(f, len(args))
+    names = list(names) if names is not None else parameter_names(f, len(args))
     claimed = gradient(*args)
     claimed = claimed if isinstance(claimed, tuple | list) else (claimed,)
     need(
@@ -194,7 +73,7 @@ def check_gradient(
     wrong = []
     for name, mine, estimate in zip(names, claimed, estimates):
         if mine is not None:
-            found = _compare(name, _array(mine), estimate, tolerance, rounding)
+            found = _compare(name, as_array(mine), estimate, tolerance, rounding)
             wrong += [found] if found else []
     if wrong:
         raise AssertionError(
@@ -249,7 +128,7 @@ def _differences(f: Callable[..., Any], points: list[Any], k: int) -> Array:
 
 
 def _value(f: Callable[..., Any], args: Sequence[Any]) -> float:
-    value = _array(f(*args))
+    value = as_array(f(*args))
     need(
         value.size == 1 and value.dtype.kind in "fiu",
         "check_gradient",
@@ -260,7 +139,8 @@ def _value(f: Callable[..., Any], args: Sequence[Any]) -> float:
     return float(value.reshape(()))
 
 
-def _array(value: Any) -> Array:
+def as_array(value: Any) -> Array:
+    """A value off the tape as a NumPy array."""
     return np.asarray(value.detach().numpy() if isinstance(value, Tensor) else value)
 
 
@@ -268,13 +148,13 @@ def _point(argument: Any) -> Any:
     """A floating argument in double precision, anything else as it is."""
     if not isinstance(argument, Tensor | np.ndarray | np.generic | float | complex | list):
         return argument
-    array = _array(argument)
+    array = as_array(argument)
     if array.dtype.kind not in "fc":
         return argument
     return array.astype(np.complex128 if array.dtype.kind == "c" else np.float64)
 
 
-def _names(f: Callable[..., Any], count: int) -> list[str]:
+def parameter_names(f: Callable[..., Any], count: int) -> list[str]:
     """f's own parameter names, positions where it has none."""
     try:
         parameters = list(inspect.signature(f).parameters.values())
