@@ -86,6 +86,9 @@ def computed(
 ) -> Any:
     """function(*arrays), in the dtype that special functions have and computed in no less."""
     dtype = result([a.dtype for a in arrays])
+    if wide and dtype.kind == "c":
+        name = getattr(function, "__name__", "special function")
+        raise DTypeError(f"{name}: got {dtype}, expected real numbers; try x.real")
     inner = dtypes.float64 if wide else dtypes.compute(dtype)
     real = dtypes.real(inner)
     given = [_cast(a, inner if a.dtype.kind == "c" else real) for a in arrays]

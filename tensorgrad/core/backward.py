@@ -15,6 +15,7 @@ from tensorgrad import _config, dtypes
 from tensorgrad._errors import GradientError, need
 from tensorgrad.backend import base
 from tensorgrad.core.calls import beside
+from tensorgrad.core.hooks import replaced
 from tensorgrad.core.primitive import PRIMITIVES, operand
 from tensorgrad.core.tape import (
     WRITES,
@@ -240,6 +241,10 @@ def _picked(node: Node, ct: Any, pending: Pending, heap: list[int], mode: Arrays
     """Put the cotangent of one output, which a Pick node has, into the list that its node gets."""
     parent: Any = node.parents[0]
     primitive: Any = node.primitive
+    if primitive.hooks:
+        bare = isinstance(mode, Arrays)
+        ct = replaced(primitive.hooks, make(ct) if bare else ct, node.shape)
+        ct = ct.data if bare else ct
     waiting = pending.get(parent.seq)
     if waiting is None:
         waiting = pending[parent.seq] = parent, [None] * _outputs(parent)
@@ -347,7 +352,7 @@ def accumulate_array(node: Node, value: Array, backend: base.Backend, taken: set
     """Add a cotangent to a leaf's gradient; it never shares memory with another one's."""
     leaf: Any = node
     if leaf.hooks:
-        value = _hooked(leaf, make(value)).data
+        value = replaced(leaf.hooks, make(value), leaf.shape).data
     if leaf.grad is not None:
         total = backend.add(leaf.grad.data, value)
         if leaf.into is None:
@@ -370,25 +375,8 @@ def accumulate_tensor(node: Node, value: Tensor) -> None:
     """Add a cotangent to a leaf's gradient as an operation like any other."""
     leaf: Any = node
     if leaf.hooks:
-        value = _hooked(leaf, value)
+        value = replaced(leaf.hooks, value, leaf.shape)
     leaf.grad = value if leaf.grad is None else leaf.grad + value
-
-
-def _hooked(leaf: Leaf, value: Tensor) -> Tensor:
-    for hook in list((leaf.hooks or {}).values()):
-        replaced = hook(value)
-        if replaced is None:
-            continue
-        need(
-            isinstance(replaced, Tensor) and replaced.shape == leaf.shape,
-            "register_hook",
-            returned=replaced,
-            want=f"None or a tensor of shape {leaf.shape}",
-            fix="returning the gradient itself",
-            error=GradientError,
-        )
-        value = replaced
-    return value
 
 
 def gradients(

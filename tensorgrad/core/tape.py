@@ -87,12 +87,13 @@ class Leaf(Node):
 class Pick:
     """The primitive of one output of an operation that has several; its parent is that node."""
 
-    __slots__ = ("index", "name")
+    __slots__ = ("hooks", "index", "name")
 
     nout = 1
 
     def __init__(self, index: int) -> None:
         self.index = index
+        self.hooks: dict[int, Any] | None = None  # of one value's own, see core/hooks.py
         self.name = f"pick{index}"
 
 

@@ -6,7 +6,6 @@ tensor *is*: its value, its place on the tape, its gradient, and the ways off th
 
 from __future__ import annotations
 
-import itertools
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -14,9 +13,9 @@ from typing import Any
 from tensorgrad import dtypes
 from tensorgrad._errors import DTypeError, GradientError, need
 from tensorgrad.backend import base
+from tensorgrad.core import hooks
+from tensorgrad.core.hooks import add
 from tensorgrad.core.tape import Array, Leaf, Node, leaf
-
-_hook_ids = itertools.count().__next__
 
 
 class Tensor:
@@ -139,21 +138,40 @@ class Tensor:
         node.grad = value
 
     def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> Callable[[], None]:
-        """Call `hook(gradient)` before it is accumulated; a tensor it returns replaces it.
+        """Call `hook(gradient)` in backward; a tensor that it returns replaces the gradient.
 
-        Only on a leaf that requires a gradient. Returns a function that removes the hook.
+        On a leaf before the gradient is accumulated, on a recorded value when its gradient is
+        complete. Returns a function that removes the hook. Raises `GradientError` off the tape.
         """
-        node = self.node
+        node = self._hookable("register_hook")
         if type(node) is not Leaf:
-            raise GradientError(
-                "register_hook: got a tensor that is no leaf with requires_grad, expected one; "
-                "try x.requires_grad = True"
-            )
+            return add(hooks.table(node, make), hook)
         if node.hooks is None:
             node.hooks = {}
-        hooks, number = node.hooks, _hook_ids()
-        hooks[number] = hook
-        return lambda: (hooks.pop(number, None), None)[1]
+        return add(node.hooks, hook)
+
+    def register_node_hook(self, hook: hooks.StepHook) -> Callable[[], None]:
+        """Call `hook(input gradients, output gradients)` after backward's step through a value.
+
+        Tuples with one tensor (or None) for each input and output of the operation that made this
+        value; a tuple that the hook returns replaces the input gradients. Returns a function that
+        removes the hook. Raises `GradientError` for what no recorded operation made.
+        """
+        node = self._hookable("register_node_hook")
+        if type(node) is Leaf:
+            raise GradientError(
+                "register_node_hook: got a leaf, expected a tensor that a recorded operation made; "
+                "try register_hook"
+            )
+        return add(hooks.of_node(node, make).after, hook)
+
+    def _hookable(self, op: str) -> Node:
+        if self.node is None or self.level:
+            raise GradientError(
+                f"{op}: got a tensor that is not on the tape, expected a recorded one; "
+                "try x.requires_grad = True"
+            )
+        return self.node
 
     def detach(self) -> Tensor:
         """The same value as a constant of every derivative; it shares memory."""

@@ -81,6 +81,15 @@ def watching(watch: Watch) -> Iterator[None]:
         _count(-1)
 
 
+def _all() -> list[Primitive]:
+    """All primitives there are; another thread may make one meanwhile."""
+    while True:
+        try:
+            return list(EVERY)
+        except RuntimeError:  # the set changed size
+            continue
+
+
 def _count(change: int) -> None:
     """Open or close a watch; the first one and the last one change the tables of kernels."""
     global _open
@@ -88,7 +97,7 @@ def _count(change: int) -> None:
         before, _open = _open, _open + change
         if before and _open:
             return
-        for op in list(EVERY):
+        for op in _all():
             for kind, kernel in list(op.kernels.items()):
                 bare = kernel.bare if type(kernel) is Watched else kernel
                 op.kernels[kind] = watched(op, bare)

@@ -103,7 +103,7 @@ def _compared(
     row, column = divmod(int(np.argmax(error)), error.shape[1])
     place = tuple(int(i) for i in np.unravel_index(at[column], shape))
     place = (row, *place) if many and len(mine) > 1 else place
-    got, expected = mine[row, column].item(), estimate[row, column].item()
+    got, expected = (mine[row, column] + 0.0).item(), (estimate[row, column] + 0.0).item()
     relative = float(error[row, column]) / max(largest, rounding, np.finfo(float).tiny)
     return Compared(name, shape, mode, order, relative, got, expected, place, wrong, of)
 

@@ -60,10 +60,7 @@ class Problem:
         return _contract(_floats(self.f(*point)), self.weights)
 
     def _put(self, point: Point) -> Point:
-        return [
-            Tensor(a).to(self.homes[k]) if k in self.homes else a
-            for k, a in enumerate(point)
-        ]
+        return [Tensor(a).to(self.homes[k]) if k in self.homes else a for k, a in enumerate(point)]
 
     def leaves(self, point: Point) -> Point:
         """The point as tensors, what moves on the tape."""

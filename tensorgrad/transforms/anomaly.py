@@ -85,9 +85,7 @@ class _Anomaly(Watch):
             found = run()
         finally:
             self._backward -= 1
-        choice = (
-            node if node.primitive is PRIMITIVES["where"] else self._choices.pop(node.seq, None)
-        )
+        choice = node if name_of(node) == "where" else self._choices.pop(node.seq, None)
         for k, g in found:
             if _bad(g):
                 raise NonFiniteError(_backward_text(node, ct, k, g, choice))
@@ -130,6 +128,7 @@ def _infinite(value: Any) -> bool:
 
 def _ask(test: str, array: Array) -> Any:
     """A test of every element, as a NumPy array, unseen by any watch."""
+    array = _array(array)
     with _config.setting(_config.watches, ()):
         found = PRIMITIVES[test].kernels[type(array)](array)
         return np.asarray(base.of(array).to_numpy(found))

@@ -53,7 +53,8 @@ class Item:
 
     @property
     def family(self) -> int:
-        kind = self.node if self.leaf else self.node.primitive
+        made: Any = self.node.primitive
+        kind = self.node if self.leaf else getattr(made, "bare", made)  # without its hooks
         return next(k for k, (_, cls, _, _) in enumerate(COLOURS) if isinstance(kind, cls))
 
     @property

@@ -41,7 +41,8 @@ VIEWS = frozenset(
 CUPY = {
     "astype": "a copy of one pass", "copy": "a copy of one pass", "conj": "one pass",
     "concat": "a copy of one pass", "stack": "a copy of one pass", "pad": "a fill and a copy",
-    "roll": "copies", "tril": "one pass", "triu": "one pass", "unindex": "a fill and a copy",
+    "roll": "copies", "of_parts": "two copies", "tril": "one pass", "triu": "one pass",
+    "unindex": "a fill and a copy",
     "undiagonal": "a fill and a copy", "unwindows": "a sum for every place in the shorter axis",
     "extend": "copies of slices", "fold": "a copy, and sums of slices into it",
     "prod": "one reduction", "any": "one reduction", "all": "one reduction",
@@ -217,6 +218,8 @@ def test_every_dtype_gives_what_the_cpu_gives(
 
 LACKING_DTYPES = {
     **{(name, "complex64"): "CuPy has erf for real numbers" for name in (*shared.LACKING, "gelu")},
+    **{(f"special.{name}", "complex64"): "CuPy has it for real numbers"
+       for name in "erfcx exp1 expi log_ndtr ndtr".split()},
     ("relu6", "bool"): "the CPU has no bool to hold its 6, and a GPU needs none",
     **{
         (f"linalg.{name}", dtype): "a GPU does not wait to see that a matrix is singular"

@@ -104,7 +104,7 @@ def test_every_order_of_a_closed_form(gradient: str, rng: np.random.Generator) -
 
 @both
 def test_forward_mode_and_batches(problem: Any, gradient: str, rng: np.random.Generator) -> None:
-    y0, times, w = problem
+    _, times, w = problem
     moves = [rng.standard_normal(np.shape(p)) for p in problem]
     batch = rng.standard_normal((3, 3))
 
@@ -140,21 +140,20 @@ def test_a_captured_parameter_has_a_gradient(gradient: str) -> None:
 
 @pytest.mark.cpu_only("tracemalloc sees memory of the host")
 def test_the_adjoint_keeps_no_steps() -> None:
-    y0 = np.linspace(1.0, 2.0, 5_000)
+    y0 = np.linspace(1.0, 2.0, 20_000)
     peaks = {}
     for gradient in ("direct", "adjoint"):
         x = Tensor(y0, requires_grad=True)
         peaks[gradient] = []
-        for end in (4.0, 24.0):
+        for end in (2.0, 12.0):
             tracemalloc.start()
             y = tg.odeint(lambda y, t: np.cos(3 * t) * y, x, np.array([0.0, end]),
                           gradient=gradient, rtol=1e-6, atol=1e-6)  # fmt: skip
             y[1].sum().backward()
             peaks[gradient].append(tracemalloc.get_traced_memory()[1])
             tracemalloc.stop()
-    assert peaks["adjoint"][1] < 1.3 * peaks["adjoint"][0]
-    assert peaks["adjoint"][1] < peaks["direct"][1]
-    assert peaks["direct"][1] < 5 * peaks["direct"][0]
+    assert peaks["adjoint"][1] < 1.5 * peaks["adjoint"][0]
+    assert peaks["direct"][1] < 4 * peaks["direct"][0]
 
 
 def test_refusals() -> None:

@@ -41,14 +41,19 @@ def _cupyx(name: str) -> Callable[..., Any]:
     def kernel(*arrays: Array, out: Array | None = None, **params: Any) -> Any:
         import cupyx.scipy.special as special  # late: for import time
 
-        if name in REAL and any(a.dtype.kind == "c" for a in arrays):
-            raise DeviceError(
-                f"{name}: got complex arrays on a GPU, where it is known for real numbers alone, "
-                "expected a real dtype; try x.to('cpu')"
-            )
+        if name in REAL:
+            _need_real(name, arrays)
         return computed(getattr(special, name), arrays, out, name in WIDE, **params)
 
     return kernel
+
+
+def _need_real(name: str, arrays: Sequence[Any]) -> None:
+    if any(a.dtype.kind == "c" for a in arrays):
+        raise DeviceError(
+            f"{name}: got complex arrays on a GPU, where it is known for real numbers alone, "
+            "expected a real dtype; try x.real, or x.to('cpu')"
+        )
 
 
 def computed(
@@ -98,6 +103,7 @@ def _by(function: Callable[..., Any]) -> Callable[..., Any]:
     def kernel(*arrays: Array, out: Array | None = None) -> Any:
         import cupyx.scipy.special as special  # late: for import time
 
+        _need_real(function.__name__.removeprefix("_"), arrays)
         return computed(lambda *given: function(special, *given), arrays, out, True)
 
     return kernel

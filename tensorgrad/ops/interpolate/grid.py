@@ -21,7 +21,7 @@ from tensorgrad.ops.binning import searchsorted
 from tensorgrad.ops.elementwise import where
 from tensorgrad.ops.gather import gather_p
 from tensorgrad.ops.join import stack
-from tensorgrad.ops.shape import astype, broadcast_arrays, reshape
+from tensorgrad.ops.shape import astype, broadcast_arrays, reshape, several
 
 
 def rising(op: str, x: Any) -> None:
@@ -56,7 +56,8 @@ def _checked(points: Any, values: Any, xi: Any, method: str) -> tuple[list[Any],
          fix="method='linear'", error=ValueError)  # fmt: skip
     values = operand(values, (), "interpn")
     wide = dtypes.result_type(dtypes.float64, values.dtype)
-    axes = [astype(operand(p, (), "interpn"), dtypes.float64, copy=False) for p in points]
+    vectors = several("interpn", points, "(x, y), values, xi")
+    axes = [astype(operand(p, (), "interpn"), dtypes.float64, copy=False) for p in vectors]
     xi = astype(_points(xi), dtypes.float64, copy=False)
     need(len(axes) <= values.ndim and xi.shape[-1] == len(axes), "interpn", points=len(axes),
          values=values, xi=xi, want="a vector of points and a column of xi for each axis",

@@ -48,7 +48,13 @@ def get_window(window: Any, Nx: int, fftbins: bool = True) -> Any:
 def _window(window: Any, count: int, periodic: bool = True) -> Any:
     import scipy.signal  # late: for import time
 
-    return scipy.signal.get_window(window, count, periodic)
+    try:
+        return scipy.signal.get_window(window, count, periodic)
+    except ValueError as error:
+        raise ValueError(
+            f"get_window: got {window!r} ({error}), expected a name of scipy.signal.windows, with "
+            "its parameters in a tuple; try 'hann' or ('kaiser', 8.0)"
+        ) from None
 
 
 # -- another number of samples -----------------------------------------------------------------
