@@ -97,11 +97,14 @@ class Backend(Protocol):
 
 
 _BACKENDS: dict[type, Backend] = {}
+_FOUND: dict[type, Backend | None] = {}
+"""What was found for a type, which every result without axes asks for."""
 
 
 def register(backend: Backend, kind: type | None = None) -> None:
     """Make a backend known by the type of its arrays, or by another one that it understands."""
     _BACKENDS[kind or backend.array_type] = backend
+    _FOUND.clear()
 
 
 def of(array: Array) -> Backend:
@@ -122,6 +125,14 @@ def of_type(array_type: type) -> Backend:
 
 def known(array_type: type) -> Backend | None:
     """The backend of a type, if it has one; that of CuPy's arrays is loaded when one is met."""
+    try:
+        return _FOUND[array_type]
+    except KeyError:
+        found = _FOUND[array_type] = _search(array_type)
+        return found
+
+
+def _search(array_type: type) -> Backend | None:
     for kind in array_type.__mro__:
         if kind in _BACKENDS:
             return _BACKENDS[kind]

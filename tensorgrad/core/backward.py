@@ -397,16 +397,19 @@ def gradients(
     wanted = {node.seq for node in targets}
     nodes = reachable((t.node for t in outputs), lambda n: n.seq in wanted)
     if create_graph is None:
-        create_graph = any(n.seq < since for n in nodes) or any(n.parents for n in targets)
-    needed: set[int] = set()
-    for node in nodes:
-        if node.seq in wanted or any(p is not None and p.seq in needed for p in node.parents):
-            needed.add(node.seq)
+        older = bool(nodes) and nodes[0].seq < since
+        create_graph = older or any(n.parents for n in targets)
+    needed: set[int] | None = None  # all of them, where nothing but targets is a source
+    if not all(n.parents or n.seq in wanted for n in nodes):
+        needed = set()
+        for node in nodes:
+            if node.seq in wanted or any(p is not None and p.seq in needed for p in node.parents):
+                needed.add(node.seq)
     found: dict[int, Any] = {}
     seeds = [
         (t.node, ct)
         for t, ct in zip(outputs, cotangents)
-        if t.node is not None and t.node.seq in needed
+        if t.node is not None and (needed is None or t.node.seq in needed)
     ]
     if not seeds:
         return [None] * len(targets)

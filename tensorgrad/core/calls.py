@@ -80,6 +80,12 @@ def operand(
 
 def operands(values: tuple[Any, ...], op: str) -> tuple[Tensor, ...]:
     """Values as tensors; Python numbers last, since they take their dtype from the others."""
+    if len(values) == 2:
+        x, y = values
+        if isinstance(y, Tensor) and type(x) is float and op not in _ORDERS:
+            return beside(x, y), y
+        if isinstance(x, Tensor) and type(y) is float and op not in _ORDERS:
+            return x, beside(y, x)
     near = next((x for x in values if isinstance(x, Tensor)), None)
     found = [
         x if isinstance(x, Tensor) else x if type(x) in _PLAIN else operand(x, (), op, near)

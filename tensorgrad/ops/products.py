@@ -79,6 +79,9 @@ def _matmul_batch(inputs: Sequence[Any], batched: Sequence[bool]) -> Any:
     ranks = [t.ndim - b for t, b in zip(inputs, batched)]
     if batched[0] and not batched[1] and y.ndim <= 2 and (ranks[0] > 1 or y.ndim == 2):
         return matmul_p.bind(x, y)
+    if batched == (False, True) and x.ndim == 2 and (ranks[1] == 1 or y.shape[2:] == (1,)):
+        rows = matmul_p.bind(y.reshape(y.shape[:2]), turned(x))
+        return rows.reshape((*rows.shape, *y.shape[2:]))
     lead = max(*ranks, 2) - 2
     x = _framed(x, ranks[0], batched[0], lead, column=False)
     y = _framed(y, ranks[1], batched[1], lead, column=True)

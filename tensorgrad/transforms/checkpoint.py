@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from tensorgrad import _config, dtypes
+from tensorgrad.core import tape
 from tensorgrad.core.fused import alias, replay
 from tensorgrad.core.primitive import Params, Primitive, Wanted, operand, pick
 from tensorgrad.core.tape import Array, Node, captured, next_seq, user_place
@@ -96,6 +97,8 @@ def recorded(
     node.seq = next_seq()
     node.shape, node.dtype = outs[0].shape, outs[0].dtype
     node.code, node.offset = user_place()
+    if tape.ON_RECORD:
+        tape.recorded(node)
     return [
         make(y.data, pick(node, k, y) if dtypes.is_inexact(y.dtype) else None, y.level)
         for k, y in enumerate(outs)

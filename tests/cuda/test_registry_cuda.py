@@ -218,8 +218,10 @@ def test_every_dtype_gives_what_the_cpu_gives(
 
 LACKING_DTYPES = {
     **{(name, "complex64"): "CuPy has erf for real numbers" for name in (*shared.LACKING, "gelu")},
-    **{(f"special.{name}", "complex64"): "CuPy has it for real numbers"
-       for name in "erfcx exp1 expi log_ndtr ndtr".split()},
+    **{
+        (f"special.{name}", "complex64"): "CuPy has it for real numbers"
+        for name in "erfcx exp1 expi log_ndtr ndtr".split()
+    },
     ("relu6", "bool"): "the CPU has no bool to hold its 6, and a GPU needs none",
     **{
         (f"linalg.{name}", dtype): "a GPU does not wait to see that a matrix is singular"

@@ -409,7 +409,7 @@ def test_low_precision_errs_no_more_than_twice_the_reference(
             assert g.dtype in (low, mixed), (g.dtype, low)
             a, b = here(g), here(w)
             error = np.abs(a.astype(np.float64) - b)
-            assert np.all((error <= budget(b, dtype)) | ~np.isfinite(b) | (a == b))
+            assert np.all((error <= budget(b, dtype, name)) | ~np.isfinite(b) | (a == b))
 
 
 def cast(value: Any, dtype: Any) -> Any:
@@ -423,8 +423,14 @@ def cast(value: Any, dtype: Any) -> Any:
     return value
 
 
-def budget(exact: Array, dtype: str) -> Array:
-    """The error allowed in a dtype: a few roundings of values of the array's own size."""
+def budget(exact: Array, dtype: str, name: str) -> Array:
+    """The error allowed in a dtype: a few roundings of values of their own size.
+
+    Functions of matrices are accurate to the size of the matrix, not of each element.
+    """
     eps = {"float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}[dtype]
-    scale = np.maximum(np.abs(exact), 1.0)
+    size = np.abs(exact)
+    if name.startswith("linalg.") and exact.size:
+        size = size.max()
+    scale = np.maximum(size, 1.0)
     return np.asarray(8 * eps * scale * max(1.0, np.sqrt(exact.size)))

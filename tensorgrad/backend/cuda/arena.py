@@ -271,7 +271,7 @@ def _labels() -> dict[int, Label]:
     for thing in gc.get_objects():
         kind = type(thing)
         if issubclass(kind, node):
-            for array in thing.saved or ():
+            for array in vars(node)["saved"].__get__(thing) or ():  # as it lies, packed or not
                 _label(saved, array, "saved by", thing)
         elif issubclass(kind, tensor):
             _label(named, thing.data, "of", thing.node)

@@ -16,6 +16,7 @@ from tensorgrad.compat.autograd.core import NoDerivativeError
 from tensorgrad.compat.autograd.values import as_tensor, bare, conj, mapped, moving, split, tensors
 from tensorgrad.compat.autograd.vspaces import vspace
 from tensorgrad.compat.autograd.wrap_util import get_name, wraps
+from tensorgrad.core import tape
 from tensorgrad.core.levels import interpret
 from tensorgrad.core.primitive import Params, Primitive, Wanted, pick
 from tensorgrad.core.tape import Node, next_seq, user_place
@@ -103,6 +104,8 @@ class Operation(Primitive):
             node.seq = next_seq()
             node.shape, node.dtype = outs[0].shape, outs[0].dtype
             node.code, node.offset = user_place()
+            if tape.ON_RECORD:
+                tape.recorded(node)
             for k, out in enumerate(outs):
                 if out.node is None and dtypes.is_inexact(out.dtype):
                     out.node = pick(node, k, out)
