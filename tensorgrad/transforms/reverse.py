@@ -209,11 +209,11 @@ def aux_of(value: Any, call: Call) -> Any:
 def _scalar(value: Any) -> Tensor:
     y = operand(value, (), "grad")
     need(
-        y.size == 1 and dtypes.is_inexact(y.dtype),
+        y.size == 1 and dtypes.is_float(y.dtype),
         "grad",
         value=y,
         want="one real number from the function",
-        fix="np.sum(...) of it, or tg.vjp",
+        fix=".real or abs(...) of it" if y.size == 1 else "np.sum(...) of it, or tg.vjp",
         error=GradientError,
     )
     return y

@@ -74,7 +74,8 @@ class saved_tensors_hooks:  # noqa: N801  (PyTorch's name)
     `pack(tensor)` gets the value off the tape and returns anything; `unpack(packed)` returns a
     tensor or an array of the same shape and dtype, whenever backward reads it, inside the block or
     after it. An array that several operations save is packed once. Values of jvp and vmap stay as
-    they are. The innermost block counts. A gradient is as good as what comes back: a lossy pack is a lossy gradient.
+    they are. The innermost block counts. A gradient is as good as what comes back: a lossy pack is
+    a lossy gradient.
 
     Raises `GradientError` in backward for an unpacked value of another shape or dtype.
 

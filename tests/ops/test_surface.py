@@ -146,7 +146,7 @@ def test_a_strangers_ufunc_is_refused_on_the_tape() -> None:
 
 
 def test_a_batch_that_cannot_be_read_is_refused(rng: np.random.Generator) -> None:
-    with pytest.raises(tg.ShapeError, match=r"^np\.allclose: got a value with a batch hidden"):
+    with pytest.raises(ValueError, match=r"^vmap: got .*np\.allclose.*a batch hidden in it"):
         tg.vmap(lambda v: np.allclose(v, v) * v)(rng.normal(size=(2, 3)))
 
 

@@ -62,9 +62,9 @@ def test_how_the_elements_lie(rng: np.random.Generator) -> None:
 def test_strides_are_not_to_be_had_under_vmap(rng: np.random.Generator) -> None:
     with pytest.raises(AttributeError, match=r"^strides: got a tensor inside jvp or vmap"):
         tg.vmap(lambda v: v * v.strides[0])(rng.normal(size=(2, 3)))
-    with pytest.raises(ValueError, match=r"^tolist: got a value with a batch hidden in it"):
+    with pytest.raises(ValueError, match=r"^vmap: got .*tolist.*a batch hidden in it"):
         tg.vmap(lambda v: v * v.tolist()[0])(rng.normal(size=(2, 3)))
-    with pytest.raises(ValueError, match=r"^item: got a value with a batch hidden in it"):
+    with pytest.raises(ValueError, match=r"^vmap: got .*item.*a batch hidden in it"):
         tg.vmap(lambda v: v * v.sum().item())(rng.normal(size=(2, 3)))
 
 

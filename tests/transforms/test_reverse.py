@@ -125,3 +125,10 @@ def test_an_auxiliary_result_stays_on_an_outer_tape() -> None:
     assert value.item() == 6.0
     aux.backward()
     assert w.grad.item() == 9.0
+
+
+def test_a_complex_result_has_no_gradient() -> None:
+    with pytest.raises(
+        tg.GradientError, match=r"grad: got value=complex128\(\).*try \.real or abs"
+    ):
+        tg.grad(lambda v: v * 1j)(1.0)
