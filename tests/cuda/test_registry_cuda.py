@@ -149,7 +149,8 @@ def test_a_sample_of_the_suite(
 def test_a_sample_of_primitives_writes_into_out(on_gpu: None, rng: np.random.Generator) -> None:
     watcher = shared.Spy()
     with shared.watching(watcher, place.DEVICE):
-        shared.run_all(rng.permutation(NAMES)[:DRAWN].tolist(), rng)
+        names = [name for name in NAMES if name not in shared.REFUSED]
+        shared.run_all(rng.permutation(names)[:DRAWN].tolist(), rng)
     assert watcher.seen
 
 
