@@ -110,12 +110,17 @@ def argmin(x: Array, *, axis: int | None, keepdims: bool, out: Array | None = No
     return np.argmin(x, axis, out, keepdims=keepdims)
 
 
+def _known(x: Array) -> Array:
+    """bfloat16, whose NaNs NumPy does not look for, as float32."""
+    return x.astype(np.float32) if x.dtype.kind == "V" else x
+
+
 def nanargmax(x: Array, *, axis: int | None, keepdims: bool, out: Array | None = None) -> Any:
-    return np.nanargmax(x, axis, out, keepdims=keepdims)
+    return np.nanargmax(_known(x), axis, out, keepdims=keepdims)
 
 
 def nanargmin(x: Array, *, axis: int | None, keepdims: bool, out: Array | None = None) -> Any:
-    return np.nanargmin(x, axis, out, keepdims=keepdims)
+    return np.nanargmin(_known(x), axis, out, keepdims=keepdims)
 
 
 def _strided(x: Array, axis: int | None) -> bool:

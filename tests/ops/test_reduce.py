@@ -115,3 +115,8 @@ def test_numpys_functions_take_tensors(rng) -> None:  # type: ignore[no-untyped-
     assert np.sum(x, axis=1, keepdims=True).shape == (3, 1)
     assert np.var(a=x, ddof=1).requires_grad
     assert np.amax(x).item() == x.max().item()
+
+
+def test_the_largest_bfloat16_beside_nan() -> None:
+    x = tg.tensor([1.0, float("nan"), 3.0, 2.0]).astype("bfloat16")
+    assert (int(tg.nanargmax(x)), int(tg.nanargmin(x))) == (2, 0)
