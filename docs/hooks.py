@@ -21,12 +21,19 @@ from tensorgrad.core.registry import OPERATIONS, Operation
 from tensorgrad.ops import methods as methods_of
 from tensorgrad.ops.surface import Row, surface
 
+
+def _home(name: str) -> str:
+    """The module in which the tool that reads the sources finds a public class."""
+    late = tg.LATE.get(name)
+    return "tensorgrad" if late is None else f"tensorgrad.transforms.{late}"
+
+
 REFERENCE = {
     "Transforms": tuple(f"tensorgrad.{name}" for name in transforms.__all__ if name in tg.__all__),
     "Modes and errors": (
         *("tensorgrad.device", "tensorgrad.no_grad", "tensorgrad.enable_grad"),
         *("tensorgrad.set_default_dtype", "tensorgrad.set_num_threads"),
-        *(f"tensorgrad.{name}" for name in tg.__all__ if name.endswith("Error")),
+        *(f"{_home(name)}.{name}" for name in tg.__all__ if name.endswith("Error")),
         "tensorgrad.NotDifferentiable",
     ),
     "Random numbers": tuple(
