@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from tensorgrad.backend import pivots as pivots_
 from tensorgrad.backend.exponential import exponential
 from tensorgrad.backend.numpy_decompositions import many
 from tensorgrad.backend.numpy_kernels import written
@@ -166,15 +167,7 @@ def lu_factor(a: Array, out: Any = None) -> Any:
 
 def pivot_order(pivots: Array, *, rows: int, out: Any = None) -> Any:
     """The order of the rows after all exchanges, and its inverse."""
-    flat = pivots.reshape(-1, pivots.shape[-1])
-    order = np.tile(np.arange(rows), (len(flat), 1))
-    each = np.arange(len(flat))
-    for k in range(pivots.shape[-1]):
-        other = order[each, flat[:, k]]
-        order[each, flat[:, k]] = order[:, k]
-        order[:, k] = other
-    inverse = np.argsort(order, axis=-1)
-    return many([x.reshape(*pivots.shape[:-1], rows) for x in (order, inverse)], out)
+    return many(pivots_.pivot_order(np, pivots, rows), out)
 
 
 def eig(a: Array, *, degenerate: str, out: Any = None) -> Any:

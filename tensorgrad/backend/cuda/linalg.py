@@ -12,6 +12,7 @@ import cupy
 import numpy as np
 
 from tensorgrad._errors import DeviceError
+from tensorgrad.backend import pivots as pivots_
 from tensorgrad.backend.cuda.decompositions import many
 from tensorgrad.backend.cuda.kernels import written
 from tensorgrad.backend.exponential import exponential
@@ -83,15 +84,7 @@ def lu_factor(a: Array, out: Any = None) -> Any:
 
 def pivot_order(pivots: Array, *, rows: int, out: Any = None) -> Any:
     """The order of the rows after all exchanges, and its inverse."""
-    flat = pivots.reshape(-1, pivots.shape[-1])
-    order = cupy.tile(cupy.arange(rows), (len(flat), 1))
-    each = cupy.arange(len(flat))
-    for k in range(pivots.shape[-1] if len(flat) else 0):
-        other = order[each, flat[:, k]]
-        order[each, flat[:, k]] = order[:, k]
-        order[:, k] = other
-    inverse = cupy.argsort(order, axis=-1)
-    return many([x.reshape(*pivots.shape[:-1], rows) for x in (order, inverse)], out)
+    return many(pivots_.pivot_order(cupy, pivots, rows), out)
 
 
 def eig(a: Array, *, degenerate: str, out: Any = None) -> Any:
