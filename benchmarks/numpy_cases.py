@@ -94,6 +94,12 @@ def squared(pair: Any) -> Any:
 
 POINTWISE = {
     "sin": Case(lambda lib, x: lib.np.sin(x), lambda t, x: t.sin(x), vectors()),
+    "tan": Case(
+        lambda lib, x: lib.np.tan(x), lambda t, x: t.tan(x), vectors(1, -1, 1)
+    ),
+    "sin, far": Case(
+        lambda lib, x: lib.np.sin(x), lambda t, x: t.sin(x), vectors(1, -1e12, 1e12)
+    ),
     "exp": Case(lambda lib, x: lib.np.exp(x), lambda t, x: t.exp(x), vectors()),
     "tanh": Case(lambda lib, x: lib.np.tanh(x), lambda t, x: t.tanh(x), vectors()),
     "log1p": Case(lambda lib, x: lib.np.log1p(x), lambda t, x: t.log1p(x), vectors(1, 0, 3)),
@@ -125,6 +131,9 @@ POINTWISE = {
         lambda lib, x, y: lib.np.remainder(x, y),
         lambda t, x, y: t.remainder(x, y),
         vectors(2, 0.5, 2),
+    ),
+    "fmod": Case(
+        lambda lib, x, y: lib.np.fmod(x, y), lambda t, x, y: t.fmod(x, y), vectors(2, 0.5, 2), False
     ),
     "cross": Case(
         lambda lib, x, y: lib.np.cross(x.reshape(-1, 3), y.reshape(-1, 3)),
@@ -254,6 +263,10 @@ TRANSFORMED = {
     ),
 }  # fmt: skip
 LINALG = {
+    "matvec": Case(
+        lambda lib, a, x: lib.np.matmul(a, x), lambda t, a, x: t.matmul(a, x),
+        lambda rng: [rng.standard_normal((SIDE, SIDE)), rng.standard_normal(SIDE)],
+    ),
     "matmul": Case(lambda lib, x, y: lib.np.matmul(x, y), lambda t, x, y: x @ y, matrices(2)),
     "solve": Case(
         lambda lib, a, b: lib.np.linalg.solve(a, b), lambda t, a, b: t.linalg.solve(a, b), system

@@ -5,6 +5,9 @@ moved for each parameter, momentum 5; clipping by the global norm reads the grad
 (PyTorch writes them too). PyTorch runs its optimizers with fused=True and clips with foreach=True,
 JAX one jitted function whose state is donated. The floor is what these bytes take by themselves.
 The small case is what a step costs beyond its arithmetic.
+
+`test_every` is each optimizer over 200 parameters of 1,000 elements, beside PyTorch's default, a
+loop over the parameters, and against its fused step where it has one.
 """
 
 from __future__ import annotations
@@ -17,12 +20,14 @@ import pytest
 
 import tensorgrad as tg
 from benchmarks.floor import floor
-from benchmarks.race import Race, Run, ahead, importable
+from benchmarks.race import Race, Run, ahead, importable, near
 
 SIZE = 10_000_000
 SHAPES: dict[str, list[tuple[int, ...]]] = {
     "1 tensor": [(SIZE,)],
     "100 tensors": [(100, 1000)] * 100,
+    "200 tensors": [(1000,)] * 200,
+    "200 matrices": [(40, 25)] * 200,
     "6 tensors": [(64, 64), (64,), (64, 64), (64,), (10, 64), (10,)],
 }
 LIMIT, LR = 1.0, 1e-3
@@ -41,9 +46,15 @@ def drawn(shapes: Sequence[tuple[int, ...]]) -> tuple[Arrays, Arrays]:
     return first, second
 
 
-def ours(kind: str, params: Arrays, grads: Arrays, limit: float | None) -> tuple[Run, Any]:
+def ours(
+    kind: str,
+    params: Arrays,
+    grads: Arrays,
+    limit: float | None,
+    options: dict[str, Any] | None = None,
+) -> tuple[Run, Any]:
     made = [tg.nn.Parameter(p.copy()) for p in params]
-    optimizer = getattr(tg.optim, kind)(made, lr=LR, max_grad_norm=limit)
+    optimizer = getattr(tg.optim, kind)(made, lr=LR, max_grad_norm=limit, **(options or {}))
     for p, g in zip(made, grads):
         p.grad = tg.Tensor(g)
     optimizer.step()  # which takes the gradients into its bucket
@@ -53,7 +64,12 @@ def ours(kind: str, params: Arrays, grads: Arrays, limit: float | None) -> tuple
 
 
 def with_torch(
-    kind: str, options: dict[str, Any], params: Arrays, grads: Arrays, limit: float | None
+    kind: str,
+    options: dict[str, Any],
+    params: Arrays,
+    grads: Arrays,
+    limit: float | None,
+    fused: bool = True,
 ) -> tuple[Run | None, Any]:
     if not importable("torch"):
         return None, None
@@ -61,7 +77,9 @@ def with_torch(
 
     torch.set_num_threads(1)
     made = [torch.from_numpy(p.copy()).requires_grad_() for p in params]
-    optimizer = getattr(torch.optim, kind)(made, lr=LR, fused=True, **options)
+    optimizer = getattr(torch.optim, kind)(
+        made, lr=LR, **options, **({"fused": True} if fused else {})
+    )
     for p, g in zip(made, grads):
         p.grad = torch.from_numpy(g.copy())
 
@@ -137,3 +155,51 @@ def test_clipped(race: Race, shapes: str) -> None:
 def test_small(race: Race, limit: float | None) -> None:
     name = "Adam" if limit is None else "Adam clipped"
     compete(race, f"{name}, 9,930 in 6 tensors", "Adam", "6 tensors", limit, jax=True)
+
+
+EVERY: dict[str, tuple[str, dict[str, Any], int]] = {  # class, options, states
+    "SGD": ("SGD", {}, 0),
+    "SGD momentum": ("SGD", {"momentum": 0.9}, 1),
+    "SGD nesterov": ("SGD", {"momentum": 0.9, "nesterov": True}, 1),
+    "ASGD": ("ASGD", {}, 1),
+    "Adagrad": ("Adagrad", {}, 1),
+    "RMSprop": ("RMSprop", {}, 1),
+    "RMSprop centered": ("RMSprop", {"momentum": 0.9, "centered": True}, 3),
+    "Adadelta": ("Adadelta", {}, 2),
+    "Adam": ("Adam", {}, 2),
+    "Adam amsgrad": ("Adam", {"amsgrad": True}, 3),
+    "AdamW": ("AdamW", {}, 2),
+    "Adamax": ("Adamax", {}, 2),
+    "NAdam": ("NAdam", {}, 2),
+    "RAdam": ("RAdam", {}, 2),
+    "Rprop": ("Rprop", {}, 2),
+    "Lion": ("Lion", {}, 1),
+    "LARS": ("LARS", {}, 1),
+    "LAMB": ("LAMB", {}, 2),
+    "Adafactor": ("Adafactor", {}, 0),
+    "Muon": ("Muon", {}, 1),
+}
+FUSED = ("SGD", "Adagrad", "Adam", "AdamW")
+ABSENT = ("Lion", "LARS", "LAMB")  # from PyTorch
+BY_TENSOR = ("Adafactor", "Muon")  # which no bar is stated for
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_every(race: Race, name: str) -> None:
+    kind, options, states = EVERY[name]
+    params, grads = drawn(SHAPES["200 matrices" if kind in BY_TENSOR else "200 tensors"])
+    run, _ = ours(kind, params, grads, None, options)
+    peers: dict[str, Run | None] = {}
+    beside: dict[str, Run | None] = {}
+    goals = []
+    if kind not in ABSENT:
+        beside["torch loop"], _ = with_torch(kind, options, params, grads, None, fused=False)
+    if kind not in (*ABSENT, *BY_TENSOR):
+        goals.append(near(0.2, "torch loop"))
+    if kind in FUSED:
+        peers["torch"], _ = with_torch(kind, options, params, grads, None)
+        goals.append(ahead(1.5, "torch"))
+    held = " ".join("abc"[:states])
+    bare = floor(200 * 1024, f"p g {held} > p {held}")
+    case = f"{name}, 200 of 1,000"
+    race(case, run, peers, floor=bare.runs, moved=bare.moved, beside=beside, goal=goals)

@@ -109,11 +109,15 @@ def _of_samples(operation: Operation) -> str:
 
 
 def families() -> dict[str, list[str]]:
-    """The names of the operations by their family's module, both in order."""
+    """The names of the operations by their family's module, both in order.
+
+    Those that stand in `tg.nn.functional` alone are on its page.
+    """
     tg.ops.load()
     found: dict[str, list[str]] = {}
     for name, operation in OPERATIONS.items():
-        found.setdefault(home(operation), []).append(name)
+        if not name.startswith("nn."):
+            found.setdefault(home(operation), []).append(name)
     return {module: sorted(names) for module, names in sorted(found.items())}
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from tensorgrad import dtypes, ops
 from tensorgrad._config import (
+    debug,
     device,
     enable_grad,
     get_float32_matmul_precision,
@@ -115,6 +116,7 @@ LATE = {
     "odeint": "odeint",
     "pack_bfloat16": "saved",
     "peak_memory": "memory",
+    "primitive": "primitive",
     "profile": "profile",
     "root": "roots",
     "save_on_cpu": "saved",
@@ -150,6 +152,7 @@ __all__ = [
     "complex128",
     "custom_jvp",
     "custom_vjp",
+    "debug",
     "default_generator",
     "device",
     "dtypes",

@@ -16,11 +16,14 @@ default_dtype: ContextVar[str] = ContextVar("default_dtype", default="float32")
 _DEVICE: str = os.environ.get("TG_DEVICE", "cpu")
 default_device: ContextVar[str] = ContextVar("default_device", default=_DEVICE)
 
+debugging: ContextVar[bool] = ContextVar("debugging", default=False)
+draws: ContextVar[Any] = ContextVar("random numbers of a function that runs again", default=None)
 watches: ContextVar[tuple[Any, ...]] = ContextVar("watches", default=())
 packing: ContextVar[Any] = ContextVar("packing of saved values", default=None)
 float32_matmul_precision: ContextVar[str] = ContextVar("matmul_precision", default="highest")
 
 is_recording: Callable[[], bool] = recording.get
+is_debugging: Callable[[], bool] = debugging.get
 get_float32_matmul_precision: Callable[[], str] = float32_matmul_precision.get
 
 
@@ -67,6 +70,26 @@ class enable_grad(_Recording):  # noqa: N801  (PyTorch's name)
     """Operations inside are recorded again, also within `no_grad`."""
 
     _value = True
+
+
+class debug(ContextDecorator):  # noqa: N801  (a setting, named as `no_grad` is)
+    """Checks inside that are too slow for every day: `with tg.debug():` or `@tg.debug()`.
+
+    The gradient rule of a `tg.primitive` is held to central differences at its first call.
+
+    >>> with debug():
+    ...     is_debugging()
+    True
+    """
+
+    def __init__(self) -> None:
+        self._tokens: list[Token[bool]] = []
+
+    def __enter__(self) -> None:
+        self._tokens.append(debugging.set(True))
+
+    def __exit__(self, *exc: object) -> None:
+        debugging.reset(self._tokens.pop())
 
 
 class device(ContextDecorator):  # noqa: N801  (PyTorch's name)

@@ -13,6 +13,10 @@ Axis = int | Sequence[int] | None
 
 def axis_index(axis: int, ndim: int, op: str) -> int:
     """`axis` as a number from 0 to ndim - 1; raises `ShapeError` when it is out of range."""
+    try:
+        axis = index(axis)
+    except TypeError:
+        need(False, op, axis=axis, want="whole numbers", fix="int(axis)", error=DTypeError)
     need(
         -ndim <= axis < ndim,
         op,
@@ -25,20 +29,14 @@ def axis_index(axis: int, ndim: int, op: str) -> int:
 
 
 def axes(axis: Axis, ndim: int, op: str) -> Shape:
-    """The axes meant by None (all), one axis or several, each from 0 to ndim - 1, ascending."""
-    if axis is None:
+    """The axes meant by None (all), one axis or several, each from 0 to ndim - 1, ascending.
+
+    A number alone has no axis, and 0 and -1 mean it, as in NumPy's reductions.
+    """
+    if axis is None or (not ndim and not isinstance(axis, Sequence) and axis in (0, -1)):
         return tuple(range(ndim))
     chosen = [axis] if not isinstance(axis, Sequence) else list(axis)
-    for one in chosen:
-        need(
-            hasattr(one, "__index__"),
-            op,
-            axis=axis,
-            want="whole numbers",
-            fix="int(axis)",
-            error=DTypeError,
-        )
-    found = sorted(axis_index(index(one), ndim, op) for one in chosen)
+    found = sorted(axis_index(one, ndim, op) for one in chosen)
     need(len(set(found)) == len(found), op, axis=axis, want="each axis once", fix="drop the second")
     return tuple(found)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -50,6 +51,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     config.hook.pytest_deselected(items=left)
 
 
+def pytest_collection_finish() -> None:
+    """What collecting made lives to the end: the collector need not look at it in every test."""
+    gc.collect()
+    gc.freeze()
+
+
 def says_something(item: pytest.Item) -> bool:
     """Whether a test is about the chosen backend, one that is not the CPU."""
     where = place.folder(item.path)
@@ -58,7 +65,7 @@ def says_something(item: pytest.Item) -> bool:
         asks = hasattr(module, "gpus") and not hasattr(module, "fakecupy")
         real = asks and item.get_closest_marker("stand_in") is None
         return place.chosen == "stand-in" or real
-    return where in place.SHARED and item.get_closest_marker("cpu_only") is None
+    return where in place.SHARED + place.RUNS and item.get_closest_marker("cpu_only") is None
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -70,11 +77,11 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 @pytest.fixture(scope="module", autouse=True)
 def device(request: pytest.FixtureRequest) -> Iterator[str]:
     """The device of every array in shared tests: that of the chosen backend."""
-    if place.chosen == "cpu" or place.folder(request.path) not in place.SHARED:
+    if place.chosen == "cpu" or place.folder(request.path) not in place.SHARED + place.RUNS:
         yield "cpu"
         return
-    with place.machine(), place.on():
-        yield place.DEVICE
+    with place.elsewhere(request.path) as there:
+        yield there
 
 
 @pytest.fixture(autouse=True)

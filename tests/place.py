@@ -26,6 +26,9 @@ DEVICE = "cuda:0"
 SHARED = ("ops", "core", "nn", "optim", "transforms", "textbook")
 """Folders whose tests run on every backend; those of `cuda` are about GPUs on any of them."""
 
+RUNS = ("train",)
+"""Folders of whole runs: on a GPU they are given that as their device, and see to the rest."""
+
 chosen = "cpu"
 
 
@@ -86,8 +89,9 @@ def on(device: str = DEVICE) -> Iterator[None]:
     """Bare arrays and new tensors go to a device, for the length of a block."""
     import tensorgrad as tg
     from tensorgrad.backend import base
+    from tensorgrad.transforms import forward
 
-    door = base.asarray
+    door, usual = base.asarray, forward._USUAL
 
     def asarray(value: Any, dtype: Any = None) -> Any:
         if isinstance(value, np.ndarray | np.generic):
@@ -97,11 +101,21 @@ def on(device: str = DEVICE) -> Iterator[None]:
     # Of the package's own code, as far as whoever looks for the caller's line can tell.
     asarray.__code__ = asarray.__code__.replace(co_filename=base.__file__)
     base.asarray = asarray
+    forward._USUAL = frozenset()  # the dtypes of NumPy's arrays that jvp takes past that door
     try:
         with tg.device(device):
             yield
     finally:
-        base.asarray = door
+        base.asarray, forward._USUAL = door, usual
+
+
+@contextmanager
+def elsewhere(path: Path) -> Iterator[str]:
+    """The device of a test file of `SHARED` or `RUNS`, ready for its tests."""
+    import tensorgrad as tg
+
+    with machine(), on() if folder(path) in SHARED else tg.device(DEVICE):
+        yield DEVICE
 
 
 def here(value: Any) -> Any:

@@ -83,6 +83,9 @@ def test_every_operation_is_described_once(made: dict[str, str]) -> None:
     text = "".join(text for path, text in made.items() if path.startswith("operations/"))
     described = re.findall(r"^::: tensorgrad\.(\S+)$", text, re.M)
     operations = [name for name in described if name in registry.OPERATIONS]
+    page = made["reference/nn.functional.md"]
+    layers = re.findall(r"^::: tensorgrad\.nn\.functional\.(\S+)$", page, re.M)
+    operations += [f"nn.{name}" for name in layers if f"nn.{name}" in registry.OPERATIONS]
     assert sorted(operations) == sorted(registry.OPERATIONS)
 
 

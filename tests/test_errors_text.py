@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import place
 import pytest
 from test_registry import samples
 
@@ -96,7 +97,65 @@ TEXTS: dict[str, tuple[Call, type[Exception], str]] = {
         lambda: X[5], IndexError,
         "getitem: got an index into float64(3,): index 5 is out of bounds for axis 0 with size 3, "
         "expected one inside the array; try -size <= index < size on every axis"),
+    "an axis of transforms": (
+        lambda: np.fft.fftn(M, axes=99), TypeError,
+        "fft.fftn: got axes=99, expected a sequence; try axes=(99,)"),
+    "no axis of transforms": (
+        lambda: np.fft.rfftn(M, axes=()), tg.ShapeError,
+        "fft.rfftn: got a=float64(2, 3), axes=(), expected one axis at least; try axes=None"),
+    "half a point": (
+        lambda: np.fft.fft(X, 2.5), tg.DTypeError,  # type: ignore[call-overload]
+        "fft.fft: got 2.5, expected an integer; try int(2.5)"),
+    "several axes of one": (
+        lambda: np.cumsum(M, axis=(0, 1)), tg.DTypeError,  # type: ignore[call-overload]
+        "cumsum: got axis=(0, 1), expected whole numbers; try int(axis)"),
+    "all of a slice NaN": (
+        lambda: np.nanargmax(M * np.nan, axis=1), ValueError,
+        "nanargmax: got a=float64(2, 3), axis=1, expected a number in every slice (All-NaN slice "
+        "encountered); try nan_to_num(a, nan=...) with what is to stand for NaN"),
     # dtypes
+    "a complex floor": (
+        lambda: np.floor(X * 1j), tg.DTypeError,
+        "floor: got complex128(3,), expected real numbers; try x.real"),
+    "bools subtracted": (
+        lambda: (X > 1) - (X > 2), tg.DTypeError,
+        "subtract: got bool(3,), bool(3,), expected numbers; try x.astype(int)"),
+    "a variance in whole numbers": (
+        lambda: np.var(X, dtype=int), tg.DTypeError,  # type: ignore[call-overload]
+        "var: got dtype=<class 'int'>, expected a floating dtype; try dtype=None"),
+    "degrees of freedom twice": (
+        lambda: np.std(X, ddof=1, correction=1), ValueError,  # type: ignore[call-overload]
+        "var: got ddof=1, correction=1, expected one of them; try ddof, which is NumPy's older "
+        "name"),
+    "a reduction that NumPy has not": (
+        lambda: np.bitwise_and.reduce(X), tg.DTypeError,
+        "np.bitwise_and.reduce: got float64(3,), expected a dtype of which two give one of the "
+        "same (ufunc 'bitwise_and' not supported for the input types, and the inputs could not be "
+        "safely coerced to any supported types according to the casting rule ''safe''); try "
+        "x.astype(...)"),
+    "half of a complex number": (
+        lambda: np.add(X, 1j, out=tg.zeros(3)), tg.DTypeError,
+        "np.add: got result=complex128(3,), out=float64(3,), expected an out= that its kind of "
+        "number fits in; try x[...] = np.add(...)"),
+    "a dtype of the result": (
+        lambda: np.add(X * 1j, 1.0, dtype="float64"), tg.DTypeError,
+        "np.add: got complex128(3,), complex128(), dtype='float64', expected a dtype that the "
+        "result can be computed in (Cannot cast ufunc 'add' input 0 from dtype('complex128') to "
+        "dtype('float64') with casting rule 'same_kind'); try x.astype('float64')"),
+    "a first value too large": (
+        lambda: np.max(X.astype("int8"), initial=300), OverflowError,
+        "max: got initial=300, expected a number that int8 holds; try x.astype('int64')"),
+    "complex places": (
+        lambda: np.interp(X * 1j, [0.0, 1.0], [0.0, 1.0]), tg.DTypeError,  # type: ignore[arg-type]
+        "interp: got x=complex128(3,), xp=float64(2,), expected real positions; try x.real"),
+    "an option of another mode": (
+        lambda: np.pad(X, 1, "edge", constant_values=1), ValueError,  # type: ignore[call-overload]
+        "pad: got mode='edge', constant_values=1, expected the options of that mode; try "
+        "mode='edge' without constant_values"),
+    "points of a plane": (
+        lambda: np.histogram2d(M, M), ValueError,
+        "histogram2d: got x=float64(2, 3), y=float64(2, 3), expected two vectors alike; try "
+        "x.reshape(-1), y.reshape(-1)"),
     "bits of floats": (
         lambda: X << 1, tg.DTypeError,
         "left_shift: got dtype='float64', expected integers or bools; try x.astype(int)"),
@@ -134,6 +193,14 @@ TEXTS: dict[str, tuple[Call, type[Exception], str]] = {
     "a gradient's shape": (
         lambda: setattr(leaf(3), "grad", tg.ones(2)), tg.GradientError,
         "grad: got float64(2,), expected float64(3,) as the tensor itself; try reshape and astype"),
+    "backward from whole numbers": (
+        lambda: X.astype(int).sum().backward(), tg.GradientError,
+        "backward: got tensor=int64(), expected a floating dtype: what changes in steps has no "
+        "gradient; try dropping the astype(int)"),
+    "the gradient of whole numbers": (
+        lambda: tg.grad(lambda v: np.sum(v.astype(int)))(np.ones(2)), tg.GradientError,
+        "grad: got value=int64(), expected a floating dtype from the function: what changes in "
+        "steps has no gradient; try dropping the astype(int)"),
     "a missing derivative": (
         lambda: np.frompyfunc(abs, 1, 1)(X), tg.NotDifferentiable,
         "abs (vectorized): got a tensor that needs a gradient, expected a function with a "
@@ -147,6 +214,20 @@ def test_an_error_says_what_was_got_expected_and_to_try(mistake: str) -> None:
     with pytest.raises(kind) as caught:
         call()
     assert (type(caught.value), str(caught.value)) == (kind, text)
+
+
+def test_tensors_of_two_devices_are_refused_by_name() -> None:
+    with place.machine():
+        x, y = tg.ones(3), tg.ones(3, device="cuda")
+        for call, text in (
+            (lambda: x + y, "add: got tensors on cpu, cuda:0, expected all on one device; "
+             "try x.to('cpu')"),
+            (lambda: np.concatenate([x, y]), "concat: got tensors on cpu, cuda:0, expected all on "
+             "one device; try x.to('cpu')"),
+        ):  # fmt: skip
+            with pytest.raises(tg.DeviceError) as caught:
+                call()
+            assert str(caught.value) == text
 
 
 # -- every operation ---------------------------------------------------------------------------

@@ -78,7 +78,7 @@ def test_fences(path: Path) -> None:
 
 
 PRIVATE = {"core", "ops", "backend", "expr"}
-BUCKETS = ROOT / "optim" / "bucket.py"  # moves arrays, and so notes writes on the tape
+BUCKETS = ROOT / "optim" / "memory.py"  # moves arrays, and so notes writes on the tape
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))

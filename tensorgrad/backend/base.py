@@ -95,6 +95,10 @@ class Backend(Protocol):
         """A context in which floating-point errors do not warn."""
         ...
 
+    def quietly(self, kernel: Kernel, arrays: tuple[Array, ...], params: dict[str, Any]) -> Any:
+        """What one kernel gives in that context."""
+        ...
+
 
 _BACKENDS: dict[type, Backend] = {}
 _FOUND: dict[type, Backend | None] = {}
@@ -160,7 +164,7 @@ def on(device: Any = None) -> Backend:
 
 
 LATER = """
-calculus convolve cumulative decompositions exchange fft interpolate linalg nan select
+calculus conv convolve cumulative decompositions exchange fft interpolate linalg nan select
 signal sorting sparse special
 """.split()
 """Families whose kernels (numpy_fft, cuda/fft ...) are imported when one of them is asked for."""
@@ -185,7 +189,7 @@ def asarray(value: Any, dtype: Any = None) -> Array:
 def to_numpy(array: Array, dtype: Any = None, copy: bool | None = None) -> Any:
     """The array as NumPy's `__array__` protocol wants it."""
     found = of(array).to_numpy(array)
-    if dtype is not None and dtypes.dtype(dtype) != found.dtype:
+    if dtype is not None and (dtype == object or dtypes.dtype(dtype) != found.dtype):
         return found.astype(dtype)
     return found.copy() if copy else found
 

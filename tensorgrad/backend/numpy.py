@@ -20,12 +20,14 @@ from tensorgrad.backend import (
     numpy_losses,
     numpy_products,
     numpy_pulls,
+    numpy_put,
     numpy_random,
     numpy_reduce,
 )
 from tensorgrad.backend.numpy_formula import ElementwiseKernel, single_ufunc
+from tensorgrad.backend.numpy_leaves import leaf
 from tensorgrad.backend.numpy_staged import ReduceKernel
-from tensorgrad.backend.quiet import silence
+from tensorgrad.backend.quiet import quietly, silence
 from tensorgrad.expr import Formula
 
 Array = np.ndarray[Any, Any]
@@ -33,6 +35,7 @@ KERNEL_MODULES = (
     numpy_kernels,
     numpy_reduce,
     numpy_index,
+    numpy_put,
     numpy_products,
     numpy_losses,
     numpy_complex,
@@ -65,7 +68,7 @@ class NumpyBackend:
 
     def elementwise(self, formula: Formula, order: int) -> Callable[..., Any]:
         direct = single_ufunc(formula)
-        return ElementwiseKernel(formula, order) if direct is None else memory.recycling(direct)
+        return ElementwiseKernel(formula, order) if direct is None else leaf(direct, formula)
 
     def reduce(self, formula: Formula, order: int) -> Callable[..., Any]:
         return ReduceKernel(formula, order)
@@ -134,3 +137,5 @@ class NumpyBackend:
 
     def quiet(self) -> Any:
         return silence()
+
+    quietly = staticmethod(quietly)

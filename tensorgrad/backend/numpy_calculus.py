@@ -7,17 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from tensorgrad.backend.neighbours import Neighbours
 from tensorgrad.backend.numpy_formula import ElementwiseKernel
 from tensorgrad.backend.numpy_kernels import written
 from tensorgrad.expr import Formula
 from tensorgrad.expr import input as variable
 
 Array = np.ndarray[Any, Any]
-
-
-def on(axis: int, start: int | None, stop: int | None) -> tuple[slice, ...]:
-    """The key of a stretch of one axis."""
-    return (*(slice(None),) * axis, slice(start, stop))
 
 
 # -- numbers -----------------------------------------------------------------------------------
@@ -51,60 +47,9 @@ def bitwise_count(x: Array, out: Array | None = None) -> Any:
 # -- neighbours --------------------------------------------------------------------------------
 
 
-def neighbours(x: Array, *, axis: int, sign: int, out: Array | None = None) -> Any:
-    later, earlier = x[on(axis, 1, None)], x[on(axis, None, -1)]
-    return np.add(later, earlier, out) if sign > 0 else np.subtract(later, earlier, out)
-
-
-def spread(x: Array, *, axis: int, sign: int, out: Array | None = None) -> Any:
-    size = x.shape[axis]
-    if out is None:
-        out = np.empty((*x.shape[:axis], size + 1, *x.shape[axis + 1 :]), x.dtype)
-    inner, first = out[on(axis, 1, size)], out[on(axis, 0, 1)]
-    if not size:
-        out.fill(0)
-        return out
-    later, earlier = x[on(axis, 1, None)], x[on(axis, None, -1)]
-    if sign > 0:
-        np.add(earlier, later, inner)
-        np.copyto(first, x[on(axis, 0, 1)])
-    else:
-        np.subtract(earlier, later, inner)
-        np.negative(x[on(axis, 0, 1)], first)
-    np.copyto(out[on(axis, size, None)], x[on(axis, -1, None)])
-    return out
-
-
-ENDS = {1: (-1.0, 1.0), 2: (-1.5, 2.0, -0.5)}
-"""The slope at the first of two points, or of three, by their values."""
-
-
-def slopes(x: Array, *, axis: int, edge: int, out: Array | None = None) -> Any:
-    if out is None:
-        out = np.empty(x.shape, x.dtype)
-    size, inner = x.shape[axis], out[on(axis, 1, -1)]
-    np.subtract(x[on(axis, 2, None)], x[on(axis, None, -2)], inner)
-    inner *= x.dtype.type(0.5)
-    for at, step in ((0, 1), (size - 1, -1)):
-        near = [x[on(axis, at + step * k, at + step * k + 1)] for k in range(edge + 1)]
-        total = sum(x.dtype.type(step * weight) * part for weight, part in zip(ENDS[edge], near))
-        np.copyto(out[on(axis, at, at + 1)], total)
-    return out
-
-
-def unslopes(x: Array, *, axis: int, edge: int, out: Array | None = None) -> Any:
-    if out is None:
-        out = np.empty(x.shape, x.dtype)
-    size, inner = x.shape[axis], x[on(axis, 1, -1)]
-    out[on(axis, None, 2)] = 0
-    np.copyto(out[on(axis, 2, None)], inner)
-    out[on(axis, None, -2)] -= inner
-    out *= x.dtype.type(0.5)
-    for k, weight in enumerate(ENDS[edge]):
-        near, far = on(axis, k, k + 1), on(axis, size - 1 - k, size - k)
-        out[near] += x.dtype.type(weight) * x[on(axis, 0, 1)]
-        out[far] -= x.dtype.type(weight) * x[on(axis, size - 1, size)]
-    return out
+_LINES = Neighbours(np)
+neighbours, spread = _LINES.neighbours, _LINES.spread
+slopes, unslopes = _LINES.slopes, _LINES.unslopes
 
 
 def cross(a: Array, b: Array, out: Array | None = None) -> Any:

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from tensorgrad._errors import need
 from tensorgrad.backend.numpy_kernels import written
 
 Array = np.ndarray[Any, Any]
@@ -39,19 +38,17 @@ def eye(n: int, m: int, k: int, dtype: Any) -> Array:
 
 # -- class labels ------------------------------------------------------------------------------
 
+LABELS = "a larger num_classes, or labels from 0"
+
 
 def one_hot(x: Array, *, classes: int, dtype: Any, out: Array | None = None) -> Any:
     """1 at each label, 0 elsewhere, the classes on a new last axis; labels are range-checked."""
     bad = (x < 0) | (x >= classes)
     if bad.any():
-        place = tuple(int(k) for k in np.argwhere(bad)[0])
-        need(
-            False,
-            "one_hot",
-            label=x[place].item(),
-            position=place,
-            want=f"0 <= label < {classes}",
-            fix="a larger num_classes, or labels from 0",
+        row = int(bad.argmax())
+        raise IndexError(
+            f"one_hot: got label {x.item(row)} in row {row}, expected 0 <= label < {classes}; "
+            f"try {LABELS}"
         )
     found = np.zeros((*x.shape, classes), dtype) if out is None else out
     found[...] = 0

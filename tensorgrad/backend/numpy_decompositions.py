@@ -7,13 +7,11 @@ from typing import Any
 import numpy as np
 
 from tensorgrad.backend.numpy_kernels import written
+from tensorgrad.backend.several import several
 
 Array = np.ndarray[Any, Any]
 
-
-def many(found: Any, out: Any) -> tuple[Array, ...]:
-    """Several results, copied into `out` where that was given."""
-    return tuple(found) if out is None else tuple([written(f, o) for f, o in zip(found, out)])
+many = several(written)
 
 
 def eigh(a: Array, *, upper: bool, degenerate: str, out: Any = None) -> Any:

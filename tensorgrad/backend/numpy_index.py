@@ -5,6 +5,7 @@ Every function takes `out=`: None, or an array of the result's shape and dtype t
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,9 @@ from tensorgrad.backend.numpy_kernels import written
 
 Array = np.ndarray[Any, Any]
 
+
+BASIC = frozenset((int, slice, type(None), type(...)))
+"""What a key is made of that names a view."""
 
 WIDE = 256
 """Elements of a row from which adding row by row costs less than sorting them."""
@@ -51,14 +55,16 @@ def assign(x: Array, value: Array, *, key: Any) -> Array:
     except IndexError as error:
         raise outside("setitem", x, error) from None
     keys = key if type(key) is tuple else (key,)
-    basic = all(isinstance(k, int | slice) and not isinstance(k, bool) for k in keys)
-    return x[(*keys, ...)] if basic else x
+    for k in keys:
+        if type(k) not in BASIC:
+            return x
+    return x[keys if Ellipsis in keys else (*keys, ...)]
 
 
 # -- gather and its adjoint --------------------------------------------------------------------
 
 
-def _key(index: Array, axes: shapes.Shape) -> tuple[Any, ...]:
+def key_of(index: Array, axes: shapes.Shape) -> tuple[Any, ...]:
     """Index arrays (the first axis of `index` numbers them) at their axes, slices elsewhere."""
     key: list[Any] = [slice(None)] * (axes[-1] + 1)
     for axis, one in zip(axes, index):
@@ -68,7 +74,7 @@ def _key(index: Array, axes: shapes.Shape) -> tuple[Any, ...]:
 
 def gather(x: Array, index: Array, *, axes: shapes.Shape, at: int, out: Array | None = None) -> Any:
     try:
-        found = x.take(index[0], axes[0]) if len(axes) == 1 else x[_key(index, axes)]
+        found = x.take(index[0], axes[0]) if len(axes) == 1 else x[key_of(index, axes)]
     except IndexError as error:
         raise outside("take", x, error) from None
     natural = natural_place(axes)
@@ -89,18 +95,23 @@ def scatter_add(
     """Zeros of `shape` to which ct is added where `gather` read; repeated indices accumulate."""
     width = index.ndim - 1
     kept = [k for k in range(len(shape)) if k not in axes]
-    rows = _positions(index, tuple(shape[k] for k in axes)).reshape(-1)
+    rows = positions(index, tuple(shape[k] for k in axes)).reshape(-1)
     updates = ct.transpose(moved_block(ct.ndim, width, at, 0)).reshape(
         rows.size, shapes.size(tuple(shape[k] for k in kept))
     )
-    count = shapes.size(tuple(shape[k] for k in axes))
-    total = _accumulated(rows, updates, count)
     order = [*axes, *kept]
-    total = total.reshape([shape[k] for k in order])
-    return written(total.transpose(np.argsort(order)) if order != sorted(order) else total, out)
+    straight = order == sorted(order)
+    total = None if out is None or not straight or not out.flags.c_contiguous else out
+    if total is None:
+        total = np.empty([shape[k] for k in order], ct.dtype)
+    count = shapes.size(tuple(shape[k] for k in axes))
+    _accumulate(rows, updates, total.reshape(count, updates.shape[1]))
+    if total is out:
+        return out
+    return written(total if straight else total.transpose(np.argsort(order)), out)
 
 
-def _positions(index: Array, sizes: shapes.Shape) -> Array:
+def positions(index: Array, sizes: shapes.Shape) -> Array:
     """Row-major positions from one index per axis; negative ones count from the end."""
     found: Any = 0
     for one, size in zip(index, sizes):
@@ -108,33 +119,36 @@ def _positions(index: Array, sizes: shapes.Shape) -> Array:
     return np.asarray(found)
 
 
-def _accumulated(rows: Array, updates: Array, count: int) -> Array:
-    """Σ of the updates of each of `count` rows, in the order in which they come.
+def _accumulate(rows: Array, updates: Array, total: Array) -> None:
+    """total ← Σ of the updates of each of its rows, in the order in which they come.
 
-    Rows of several elements are sorted and summed by `np.add.reduceat`, which takes a fifth of the
-    time of `np.add.at`; on single elements that is faster, on long rows one after the other.
+    The first update of each row is moved there in one pass for all; what comes later is added row
+    by row where rows are long, else summed in groups by `np.add.reduceat`, which takes a fifth of
+    the time of `np.add.at`. On single elements that is the quicker one.
     """
-    total = np.zeros((count, updates.shape[1]), updates.dtype)
-    if not updates.size:
-        return total
-    if updates.shape[1] == 1:
-        np.add.at(total.reshape(-1), rows, updates.reshape(-1))
-        return total
-    if updates.shape[1] >= WIDE:
-        for row, update in zip(rows.tolist(), updates):
-            total[row] += update
-        return total
+    if updates.shape[1] <= 1 or not updates.size:
+        total.fill(0)
+        if updates.size:
+            np.add.at(total.reshape(-1), rows, updates.reshape(-1))
+        return
     order = np.argsort(rows, kind="stable")
     ordered = rows[order]
     first = np.empty(ordered.size, bool)
     first[0] = True
     np.not_equal(ordered[1:], ordered[:-1], out=first[1:])
-    if first.all():
-        total[rows] = updates
-        return total
-    starts = np.flatnonzero(first)
-    total[ordered[starts]] = np.add.reduceat(updates[order], starts, 0)
-    return total
+    reached, source = ordered[first], np.zeros(len(total), np.intp)
+    missing = np.ones(len(total), bool)
+    missing[reached] = False
+    if first.all() or updates.shape[1] >= WIDE:
+        source[reached] = order[first]
+    else:
+        updates = np.add.reduceat(updates[order], np.flatnonzero(first), 0)
+        source[reached] = np.arange(len(updates))
+        first.fill(True)
+    updates.take(source, 0, total, "clip")  # in range; the mode that writes without a copy
+    total[missing] = 0
+    for row, k in zip(ordered[~first].tolist(), order[~first].tolist()):
+        np.add(total[row], updates[k], total[row])
 
 
 # -- one index per element ---------------------------------------------------------------------
@@ -153,25 +167,63 @@ def _along(index: Array, axis: int, shape: shapes.Shape) -> Array:
     return np.asarray(positions)
 
 
+PART = 2**15
+"""Elements whose places are worked out at once, so that they stay in the cache."""
+
+
+def _parts(index: Array, axis: int, shape: shapes.Shape) -> Iterator[tuple[slice, Array]]:
+    """(a part of the flat index, the places of its elements in a flat array of `shape`).
+
+    What a part holds is valid until the next.
+    """
+    size = shape[-1] if shape else 1
+    same = axis == len(shape) - 1 and index.shape[:-1] == shape[:-1] and index.dtype == np.intp
+    if not same or not index.flags.c_contiguous or index.size <= PART or index.min() < 0:
+        yield slice(None), _along(index, axis, shape).reshape(-1)
+        return
+    width = index.shape[-1]
+    flat, lines = index.reshape(-1, width), max(1, PART // width)
+    starts = np.arange(len(flat)).reshape(-1, 1) * size
+    places = np.empty((lines, width), np.intp)
+    for start in range(0, len(flat), lines):
+        part = places[: min(lines, len(flat) - start)]
+        np.add(flat[start : start + lines], starts[start : start + lines], part)
+        yield slice(start * width, start * width + part.size), part.reshape(-1)
+
+
 def take_along_axis(x: Array, index: Array, *, axis: int, out: Array | None = None) -> Any:
     try:
-        if not x.flags.c_contiguous or not index.size or not x.size:
+        shape = (*x.shape[:axis], index.shape[axis], *x.shape[axis + 1 :])
+        if not x.flags.c_contiguous or not index.size or not x.size or index.shape != shape:
             return written(np.take_along_axis(x, index, axis), out)
         low, high, size = index.min(), index.max(), x.shape[axis]
         if low < -size or high >= size:
             raise IndexError(f"index {low if low < -size else high} is out of bounds")
-        return written(x.reshape(-1).take(_along(index, axis, x.shape)), out)
     except IndexError as error:
         raise outside("take_along_axis", x, error) from None
+    found = out
+    if found is None or not found.flags.c_contiguous or np.may_share_memory(x, found):
+        found = np.empty(shape, x.dtype)
+    lines = found.reshape(-1)
+    for part, places in _parts(index, axis, x.shape):
+        x.reshape(-1).take(places, None, lines[part], "clip")
+    return out if found is out else written(found, out)
 
 
 def add_along_axis(
     ct: Array, index: Array, *, axis: int, shape: shapes.Shape, out: Array | None = None
 ) -> Any:
     """Zeros of `shape` to which ct is added where `take_along_axis` read."""
-    rows = np.broadcast_to(_along(index, axis, shape), ct.shape).reshape(-1)
-    total = _accumulated(rows, ct.reshape(-1, 1), shapes.size(shape))
-    return written(total.reshape(shape), out)
+    total = np.zeros(shape, ct.dtype)
+    lines = total.reshape(-1)
+    if index.shape != ct.shape:
+        places = np.broadcast_to(_along(index, axis, shape), ct.shape).reshape(-1)
+        np.add.at(lines, places, ct.reshape(-1))
+        return written(total, out)
+    flat = ct.reshape(-1)
+    for part, places in _parts(index, axis, shape):
+        np.add.at(lines, places, flat[part])
+    return written(total, out)
 
 
 def put_along_axis(

@@ -12,6 +12,7 @@ import numpy as np
 from tensorgrad import dtypes, shapes
 from tensorgrad.backend import base, memory
 from tensorgrad.backend.borders import Widths, borders, inside, on_diagonal, slid
+from tensorgrad.backend.several import several
 
 Array = np.ndarray[Any, Any]
 
@@ -151,8 +152,7 @@ def triu(x: Array, *, k: int, out: Array | None = None) -> Any:
 # -- several views, and views of diagonals and windows -------------------------------------------
 
 
-def _all_written(parts: tuple[Array, ...], out: tuple[Array, ...] | None) -> Any:
-    return parts if out is None else tuple([written(x, to) for x, to in zip(parts, out)])
+_all_written = several(written)
 
 
 def split(x: Array, *, axis: int, ends: shapes.Shape, nout: int, out: Any = None) -> Any:

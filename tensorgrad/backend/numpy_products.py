@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tensorgrad import dtypes
-from tensorgrad.backend import contraction, formulas
+from tensorgrad.backend import contraction, formulas, outer
 from tensorgrad.backend.blas import DOOR
 from tensorgrad.backend.contraction import Labels
 from tensorgrad.backend.numpy_formula import ElementwiseKernel
@@ -77,5 +77,6 @@ def contract(
     """Σ over the labels that `result` lacks of x y; each label is in two of the three at least."""
     labels = (left, right, result)
     return written(
-        contraction.contract(x, y, labels, np.multiply, lambda a, b: np.asarray(matmul(a, b))), out
+        contraction.contract(x, y, labels, outer.multiply, lambda a, b: np.asarray(matmul(a, b))),
+        out,
     )

@@ -15,9 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from tensorgrad.backend import formulas, memory, numpy_losses, numpy_products, numpy_reduce
+from tensorgrad.backend import formulas, memory, numpy_losses, numpy_products, numpy_reduce, outer
 from tensorgrad.backend.blas import DOOR
 from tensorgrad.backend.numpy_formula import ElementwiseKernel
+from tensorgrad.backend.numpy_index import unindex as _unindex
+from tensorgrad.backend.numpy_put import gather_pull as gather
+from tensorgrad.backend.numpy_put import put_pull as put
+from tensorgrad.backend.numpy_put import scatter_pull as scatter
 from tensorgrad.backend.numpy_reduce import WIDE
 from tensorgrad.backend.numpy_running_pulls import cummax as cummax
 from tensorgrad.backend.numpy_running_pulls import cummin as cummin
@@ -25,48 +29,20 @@ from tensorgrad.backend.numpy_running_pulls import cumprod as cumprod
 from tensorgrad.backend.numpy_running_pulls import cumsum as cumsum
 from tensorgrad.backend.numpy_running_pulls import prod as prod
 from tensorgrad.backend.numpy_staged import DONE, PART, ReduceKernel
+from tensorgrad.backend.pull_frames import extremes, slices, sums
 
 Array = np.ndarray[Any, Any]
 Into = Callable[[int], Any]
 Saved = Sequence[Array] | dict[int, Array]
 
 
-def sum(
-    ct: Array, wanted: Sequence[int], into: Into, saved: Saved, node: Any
-) -> Iterator[tuple[int, Array]]:
-    axis, keepdims = node.params["axis"], node.params["keepdims"]
-    shape = node.parents[0].shape
-    if not keepdims and ct.ndim:
-        ct = np.expand_dims(ct, axis)
-    yield 0, np.broadcast_to(ct, shape)
+def _add(held: Array, key: Any, ct: Array) -> None:
+    held[key] += ct
 
 
-def _extreme(
-    ct: Array, wanted: Sequence[int], into: Into, saved: Saved, node: Any
-) -> list[tuple[int, Array]]:
-    return [(0, numpy_reduce.shared(ct, saved[0], saved[1], node.params["axis"]))]
-
-
-max = min = nanmax = nanmin = _extreme
-
-
-def index(
-    ct: Array, wanted: Sequence[int], into: Any, saved: Saved, node: Any
-) -> list[tuple[int, Array]]:
-    """Added to the slices that came before it, where these are in an array of their own."""
-    key, parent = node.params["key"], node.parents[0]
-    held = into.onto(0)
-    if held is None:
-        held = into.part(0)
-    if held is not None:
-        held[key] += ct
-        return [(0, held)]
-    found = into(0)
-    if found is None:
-        found = into.keep(0, memory.empty(parent.shape, ct.dtype))
-    found.fill(0)
-    found[key] = ct
-    return [(0, found)]
+sum = sums(np)
+max = min = nanmax = nanmin = extremes(numpy_reduce.shared)
+index = slices(memory.empty, _unindex, _add)
 
 
 def _conj(x: Array) -> Array:
@@ -170,7 +146,7 @@ def matmul(
         rank = len(node.parents[k].shape)
         plain = rank == other.ndim == 2
         if other.ndim == 1:
-            yield k, ct[..., None] * other if rank > 1 and k == 0 else _outer(ct, other, rank)
+            yield k, _raised(ct, other) if rank > 1 and k == 0 else _outer(ct, other, rank)
         elif rank == 1:
             side = other if k == 0 else other.swapaxes(-1, -2)
             yield k, product(side, ct[..., None])[..., 0]
@@ -180,6 +156,11 @@ def matmul(
             yield k, product(_rows(other).T, _rows(ct), into(k))
         else:
             yield k, product(other.swapaxes(-1, -2), ct)
+
+
+def _raised(ct: Array, other: Array) -> Array:
+    """The cotangent of the matrices that met a vector on their right."""
+    return np.asarray(outer.multiply(ct[..., None], other.reshape((1,) * ct.ndim + other.shape)))
 
 
 def _outer(ct: Array, other: Array, rank: int) -> Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any
 
@@ -28,3 +29,15 @@ class Quiet:
 def silence() -> Any:
     """A context without floating-point warnings; NumPy's own where it keeps them otherwise."""
     return np.errstate(all="ignore") if _ignore is None else Quiet()
+
+
+def quietly(kernel: Callable[..., Any], arrays: Sequence[Any], params: dict[str, Any]) -> Any:
+    """What a kernel gives without floating-point warnings, at a third of the context's price."""
+    if _ignore is None:
+        with silence():
+            return kernel(*arrays, **params)
+    token = _handling.set(_ignore)
+    try:
+        return kernel(*arrays, **params)
+    finally:
+        _handling.reset(token)

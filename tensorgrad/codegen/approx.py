@@ -94,13 +94,15 @@ ULP: dict[str, float] = {
 ULP_DOUBLE: dict[str, float] = {
     "exp": 1.2, "expm1": 2.0, "log": 1.0, "log1p": 1.7, "tanh": 1.6, "sigmoid": 2.7,
     "softplus": 2.3, "log_sigmoid": 2.3, "erf": 1.8, "erfc": 3.9,
+    "sin": 1.7, "cos": 1.7, "tan": 3.7, "hypot": 1.2, "logaddexp": 3.3,
 }  # fmt: skip
 """The same in float64."""
 
 DOUBLE: frozenset[str] = frozenset(
-    "exp expm1 log log1p tanh sigmoid softplus log_sigmoid erf erfc relu maximum minimum fmax fmin "
-    "clip sign heaviside nextafter deg2rad rad2deg sqrt floor ceil trunc round abs copysign square "
-    "reciprocal isnan isinf isfinite signbit".split()
+    "exp expm1 log log1p logaddexp tanh sigmoid softplus log_sigmoid erf erfc sin cos tan "
+    "hypot fmod remainder floor_divide relu maximum minimum fmax fmin clip sign heaviside "
+    "nextafter deg2rad rad2deg sqrt floor ceil trunc round abs copysign square reciprocal "
+    "isnan isinf isfinite signbit".split()
 )
 """The leaves that have a body in float64 too."""
 

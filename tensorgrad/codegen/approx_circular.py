@@ -1,15 +1,17 @@
-"""Bodies of the circular functions and their inverses, in float32.
+"""Bodies of the circular functions, and of their inverses in float32.
 
-The argument is reduced by quarter turns in doubles. Where it is so large that whole turns exceed
-a double, it is an integer times a power of two, and the constant 2/π is taken times that power
-without its multiples of four (Payne and Hanek, "Radian reduction for trigonometric functions",
-SIGNUM Newsletter 18, 1983): 26 binary places of the argument at a time.
+The argument is reduced by quarter turns, a double's as `approx_turns` has it, a single's in
+doubles. Where that is so large that whole turns exceed a double, it is an integer times a power of
+two, and the constant 2/π is taken times that power without its multiples of four (Payne and Hanek,
+"Radian reduction for trigonometric functions", SIGNUM Newsletter 18, 1983): 26 binary places of the
+argument at a time.
 """
 
 from __future__ import annotations
 
 import math
 
+from tensorgrad.codegen import approx_turns
 from tensorgrad.codegen.approx_wide import Wide
 from tensorgrad.codegen.vectors import Vectors
 
@@ -23,6 +25,16 @@ _QUARTERS = (
 
 _SIN = (-0.0001945053373, 0.008331646211, -0.166666463)
 _COS = (2.436680006e-05, -0.001388670644, 0.04166663438)
+_SIN_DOUBLE = (
+    1.589682676941739e-10, -2.505075863338797e-08, 2.7557313695099256e-06, -0.00019841269829816576,
+    0.008333333333322424, -0.16666666666666632,
+)  # fmt: skip
+_COS_DOUBLE = (
+    -1.1359669310713451e-11, 2.08757236744867e-09, -2.755731435517592e-07, 2.480158728949163e-05,
+    -0.0013888888888874138, 0.0416666666666666,
+)  # fmt: skip
+"""(sin(r) / r - 1) / r² and (cos(r) - 1 + r²/2) / r⁴ in powers of r², in float64 on |r| <= π/4."""
+
 _ASIN = (0.04216630384, 0.02417951822, 0.04547037557, 0.07495297492, 0.166667521)
 _ATAN = (
     -0.001793621923, 0.01091460697, -0.03117784858, 0.05795759708, -0.08403450251, 0.1095218584,
@@ -32,6 +44,8 @@ _ATAN = (
 
 def _quarter(v: Vectors, x: str) -> tuple[str, str]:
     """(q, r) with x = q π/2 + r; of q the two lowest bits hold, |r| <= 0.86."""
+    if v.double:
+        return approx_turns.quarter(v, x)
     w, a = Wide(v), v.abs(x)
     *large, (_, _, first, second) = _QUARTERS
     scale, high, low = v.const(1), w.const(first), w.const(second)
@@ -49,12 +63,20 @@ def _quarter(v: Vectors, x: str) -> tuple[str, str]:
 
 
 def _sin_cos(v: Vectors, x: str, turn: int = 0) -> tuple[str, str, str]:
-    """(q + turn, sin(r), cos(r)) of the reduced argument."""
+    """(q + turn, sin(r), cos(r)) of the reduced argument; once for all functions of it."""
+    known = v.text.known.get(("circular", x))
+    q, sine, cosine = known or _reduced(v, x)
+    v.text.known["circular", x] = q, sine, cosine
+    return (v.on_bits("add", q, turn) if turn else q), sine, cosine
+
+
+def _reduced(v: Vectors, x: str) -> tuple[str, str, str]:
     q, r = _quarter(v, x)
     z = v.mul(r, r)
-    sine = v.copysign(v.fma(v.mul(v.polynomial(z, _SIN), z), r, r), r)
-    cosine = v.fma(v.mul(v.polynomial(z, _COS), z), z, v.fma(z, v.const(-0.5), v.const(1)))
-    return (v.on_bits("add", q, turn) if turn else q), sine, cosine
+    sines, cosines = (_SIN_DOUBLE, _COS_DOUBLE) if v.double else (_SIN, _COS)
+    sine = v.copysign(v.fma(v.mul(v.polynomial(z, sines), z), r, r), r)
+    cosine = v.fma(v.mul(v.polynomial(z, cosines), z), z, v.fma(z, v.const(-0.5), v.const(1)))
+    return q, sine, cosine
 
 
 def _odd(v: Vectors, q: str) -> str:
@@ -63,13 +85,15 @@ def _odd(v: Vectors, q: str) -> str:
 
 def _signed(v: Vectors, x: str, bit: str) -> str:
     """x with the sign bit turned over where the highest bit of the integer is set."""
-    flip = v.on_bits("and", bit, -1 << (v.mantissa + 8))
+    flip = v.on_bits("and", bit, -1 << (63 if v.double else 31))
     return v.from_bits(v.on_bits("xor", v.bits(x), flip))
 
 
 def _wave(turn: int, v: Vectors, x: str) -> str:
     q, sine, cosine = _sin_cos(v, x, turn)
-    return _signed(v, v.select(_odd(v, q), cosine, sine), v.on_bits("shl", q, 30))
+    return _signed(
+        v, v.select(_odd(v, q), cosine, sine), v.on_bits("shl", q, 62 if v.double else 30)
+    )
 
 
 def sin(v: Vectors, x: str) -> str:
@@ -84,7 +108,7 @@ def tan(v: Vectors, x: str) -> str:
     q, sine, cosine = _sin_cos(v, x)
     odd = _odd(v, q)
     y = v.div(v.select(odd, cosine, sine), v.select(odd, sine, cosine))
-    return _signed(v, y, v.on_bits("shl", q, 31))
+    return _signed(v, y, v.on_bits("shl", q, 63 if v.double else 31))
 
 
 def _half_angle(v: Vectors, x: str) -> tuple[str, str, str]:

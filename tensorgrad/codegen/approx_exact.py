@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+from tensorgrad.codegen.approx_rest import rest_of
 from tensorgrad.codegen.approx_wide import Wide
 from tensorgrad.codegen.vectors import Vectors
 
@@ -82,13 +83,31 @@ def nextafter(v: Vectors, x: str, to: str) -> str:
 
 def hypot(v: Vectors, a: str, b: str) -> str:
     """√(a² + b²); infinite beside an infinity, even with a NaN."""
-    w = Wide(v)
-    wide_a, wide_b = w.widen(a), w.widen(b)
-    total = w.fma(wide_a, wide_a, w.mul(wide_b, wide_b))
-    result = w.narrow(w.intrinsic("sqrt", total))
+    result = _scaled_root(v, a, b) if v.double else _wide_root(v, a, b)
     infinity = v.const(math.inf)
     either = [v.compare("oeq", v.abs(x), infinity) for x in (a, b)]
     return v.select(v.logic("or", *either), infinity, result)
+
+
+def _wide_root(v: Vectors, a: str, b: str) -> str:
+    w = Wide(v)
+    wide_a, wide_b = w.widen(a), w.widen(b)
+    total = w.fma(wide_a, wide_a, w.mul(wide_b, wide_b))
+    return w.narrow(w.intrinsic("sqrt", total))
+
+
+def _scaled_root(v: Vectors, a: str, b: str) -> str:
+    """The squares of what lies beyond 2^±500 are taken 2^∓600 of the way."""
+    a, b = v.abs(a), v.abs(b)
+    larger = v.select(v.compare("ogt", a, b), a, b)
+    high = v.compare("ogt", larger, v.const(2.0**500))
+    low = v.compare("olt", larger, v.const(2.0**-500))
+    down = v.select(low, v.const(2.0**600), v.const(1))
+    down = v.select(high, v.const(2.0**-600), down)
+    up = v.select(low, v.const(2.0**-600), v.const(1))
+    up = v.select(high, v.const(2.0**600), up)
+    a, b = v.mul(a, down), v.mul(b, down)
+    return v.mul(v.intrinsic("sqrt", v.fma(a, a, v.mul(b, b))), up)
 
 
 _STEP, _STEPS = 28, 10
@@ -96,7 +115,21 @@ _STEP, _STEPS = 28, 10
 
 
 def _fmod(v: Vectors, a: str, b: str) -> str:
-    """a - b trunc(a / b), exact: long division with digits of 28 bits."""
+    """a - b trunc(a / b), exact."""
+    if v.double:
+        result = v.copysign(rest_of(v, v.abs(a), v.abs(b)), a)
+    else:
+        result = _long_division(v, a, b)
+    inside = v.logic(
+        "and",
+        v.compare("oeq", v.abs(b), v.const(math.inf)),
+        v.compare("olt", v.abs(a), v.const(math.inf)),
+    )
+    return v.select(inside, a, result)
+
+
+def _long_division(v: Vectors, a: str, b: str) -> str:
+    """Digits of 28 bits, in doubles."""
     w = Wide(v)
     rest, divisor = w.abs(w.widen(a)), w.abs(w.widen(b))
     inverse = w.div(w.const(1), divisor)
@@ -106,13 +139,7 @@ def _fmod(v: Vectors, a: str, b: str) -> str:
         digit = w.intrinsic("rint", w.mul(rest, w.mul(inverse, w.const(1 / scale))))
         rest = w.fma(w.neg(digit), w.mul(divisor, w.const(scale)), rest)
     below = w.compare("olt", rest, w.const(0))
-    result = v.copysign(w.narrow(w.select(below, w.add(rest, divisor), rest)), a)
-    inside = v.logic(
-        "and",
-        v.compare("oeq", v.abs(b), v.const(math.inf)),
-        v.compare("olt", v.abs(a), v.const(math.inf)),
-    )
-    return v.select(inside, a, result)
+    return v.copysign(w.narrow(w.select(below, w.add(rest, divisor), rest)), a)
 
 
 def fmod(v: Vectors, a: str, b: str) -> str:

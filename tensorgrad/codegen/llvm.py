@@ -306,4 +306,4 @@ def function(
     body = loop.write()
     comment = "; " + " ".join(show(formula).split())
     head = "define void @KERNEL(ptr %args, ptr %dims, ptr %steps, ptr %data) {"
-    return "\n".join([comment, head, body, "}", *sorted(loop.text.declared), ""])
+    return "\n".join([comment, head, body, "}", *loop.text.below(), ""])

@@ -85,7 +85,8 @@ HELD
   %refused = icmp eq ptr %before, null
   br i1 %refused, label %error, label %run
 run:
-  %answer = call ptr %vectorcall(ptr %function, ptr %args, i64 %nargs, ptr %names)
+LARGE
+  %answer = call ptr %vectorcall(ptr %large.function, ptr %args, i64 %nargs, ptr %names)
   %failed = icmp eq ptr %answer, null
   br i1 %failed, label %raised, label %returned
 returned:
@@ -124,6 +125,7 @@ CALL = (
     CALL.replace("FIRST", loads("words", "function vectorcall ndarray least:i64"))
     .replace("HELD", loads("words", "set ours decref", 4))
     .replace("RAISED", loads("words", "fetch restore", 7))
+    .replace("LARGE", loads("words", "large.function", 9))
 )
 
 
@@ -150,8 +152,10 @@ class Recycler:
         self._code = compiler().address(CALL)
         self.empty = self.calling(np.empty, 0)
 
-    def calling(self, function: Callable[..., Any], least: int) -> Callable[..., Any]:
-        """The function, called under the handler if an argument has that many elements."""
+    def calling(
+        self, function: Callable[..., Any], least: int, large: Callable[..., Any] | None = None
+    ) -> Callable[..., Any]:
+        """The function; under the handler, and `large` for it, if an argument is of that size."""
         api = ctypes.pythonapi
         then = (api.Py_DecRef, api.PyErr_Fetch, api.PyErr_Restore)
         words = [
@@ -162,6 +166,7 @@ class Recycler:
             int(numpy_table("_ARRAY_API")[_SET_HANDLER]),
             id(self._capsule),
             *map(address, then),
+            id(function if large is None else forever(large)),
         ]
         return builtin("recycling", self._code, words, function, FASTCALL | KEYWORDS)
 

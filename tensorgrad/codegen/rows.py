@@ -43,7 +43,7 @@ def function(
         emitter = Trailing(formula, double, machine, NARROW[double] if narrow else 0)
     body = emitter.write()
     comment = "; " + " ".join(show(formula).split())
-    return "\n".join([comment, HEAD, body, "}", *sorted(emitter.text.declared), ""])
+    return "\n".join([comment, HEAD, body, "}", *emitter.text.below(), ""])
 
 
 def _build(

@@ -7,11 +7,17 @@ from collections.abc import Sequence
 
 
 class Text:
-    """The lines of one LLVM function, and the intrinsics that they call."""
+    """The lines of one LLVM function, and what they call.
+
+    declared: intrinsics; defined: functions and constants beside this one, by name, whole;
+    known: what bodies share, valid up to the next label.
+    """
 
     def __init__(self) -> None:
         self.lines: list[str] = []
         self.declared: set[str] = set()
+        self.defined: dict[str, str] = {}
+        self.known: dict[object, tuple[str, ...]] = {}
         self._count = 0
 
     def put(self, line: str) -> None:
@@ -26,7 +32,12 @@ class Text:
 
     def label(self, name: str) -> None:
         """The start of a basic block."""
+        self.known.clear()
         self.lines.append(name + ":")
+
+    def below(self) -> list[str]:
+        """What stands in the module after the function."""
+        return [*sorted(self.declared), *self.defined.values()]
 
     def declare(self, declaration: str) -> None:
         """An intrinsic that the function calls."""

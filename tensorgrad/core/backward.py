@@ -94,12 +94,13 @@ class Tensors:
 class Buffers:
     """Where an operation may write the cotangent of input k, if that is a leaf with a buffer."""
 
-    __slots__ = ("own", "parents", "pending", "used")
+    __slots__ = ("free", "own", "parents", "pending", "used")
 
     def __init__(self, used: bool, pending: Pending) -> None:
         self.used, self.pending = used, pending
         self.parents: Sequence[Any] = ()
         self.own: dict[int, Any] = {}
+        self.free: Any = None
 
     def __call__(self, k: int) -> Any:
         """The buffer, to be overwritten: None if it holds a part of the gradient already."""
@@ -131,6 +132,10 @@ class Buffers:
         """Say that nobody else has this cotangent of input k; see `part`."""
         self.own[self.parents[k].seq] = ct
         return ct
+
+    def spare(self, ct: Any) -> bool:
+        """Whether nobody else has the cotangent of this node's output: it may be written over."""
+        return ct is self.free
 
     def met(self, number: int, ct: Any, mode: Arrays | Tensors) -> Any:
         """What waits for a node and one more cotangent, which may have been added to it already."""
@@ -164,8 +169,7 @@ def propagate(
     own, (watches, deliver) = into.own, seen(deliver)
     while heap:
         node, ct = pending.pop(seq := -pop(heap))
-        if own:
-            own.pop(seq, None)
+        into.free = own.pop(seq, None) if own else None
         primitive, parents = node.primitive, node.parents
         if primitive is None or seq in targets:
             deliver(node, ct)
@@ -293,6 +297,9 @@ def backward(
     """
     node = tensor.node
     if node is None:
+        need(tensor.dtype.kind not in "biu", "backward", tensor=tensor,
+             want="a floating dtype: what changes in steps has no gradient",
+             fix="dropping the astype(int)", error=GradientError)  # fmt: skip
         raise GradientError(
             "backward: got a tensor that no recorded operation made, expected one computed from "
             "a tensor with requires_grad; try x.requires_grad = True before computing"
@@ -376,7 +383,7 @@ def accumulate_tensor(node: Node, value: Tensor) -> None:
     leaf: Any = node
     if leaf.hooks:
         value = replaced(leaf.hooks, value, leaf.shape)
-    leaf.grad = value if leaf.grad is None else leaf.grad + value
+    leaf.grad = PRIMITIVES["copy"].bind(value) if leaf.grad is None else leaf.grad + value
 
 
 def gradients(

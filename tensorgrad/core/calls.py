@@ -15,8 +15,9 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from tensorgrad import _config, dtypes
-from tensorgrad._errors import DeviceError, TensorgradError
+from tensorgrad._errors import DeviceError, DTypeError, TensorgradError, describe
 from tensorgrad.backend import base
+from tensorgrad.core.family import link, link_above
 from tensorgrad.core.levels import interpret
 from tensorgrad.core.tape import INSIDE, ON_RECORD, ROOT, Array, Node, next_seq, recorded
 from tensorgrad.core.tensor import Tensor, make
@@ -148,7 +149,17 @@ def explain(op: Primitive, inputs: Sequence[Tensor], params: Params, error: Exce
         return better
     except Exception:  # the rule could not read these inputs either: the kernel's word stands
         return error
-    return error
+    return _unfit(op, inputs, error) if isinstance(error, TypeError) else error
+
+
+def _unfit(op: Primitive, inputs: Sequence[Tensor], error: Exception) -> Exception:
+    """The error for dtypes that NumPy has no loop for: complex numbers, or bools."""
+    kinds = {t.dtype.kind for t in inputs}
+    if not kinds & {"c", "b"}:
+        return error
+    got = ", ".join(describe(t) for t in inputs)
+    want = "real numbers; try x.real" if "c" in kinds else "numbers; try x.astype(int)"
+    return DTypeError(f"{op.name}: got {got}, expected {want}")
 
 
 # -- the call paths ----------------------------------------------------------------------------
@@ -156,6 +167,8 @@ def explain(op: Primitive, inputs: Sequence[Tensor], params: Params, error: Exce
 
 def call_path(op: Primitive, params: bool) -> Callable[..., Any]:
     """The function that calls a primitive, specialised for its arity."""
+    if op.view:
+        return viewing(op)
     if not params and op.nout == 1 and op.nin in (1, 2, 3):
         return specialised(op)
     return general(op)
@@ -288,6 +301,44 @@ def general(op: Primitive) -> Callable[..., Any]:
         return op.attach(tensors, outs, params)
 
     return call
+
+
+def viewing(op: Primitive) -> Callable[..., Any]:
+    """The path of an operation on one input whose results may be views of it."""
+    kernels, one, differentiable = op.kernels, op.nout == 1, op.differentiable
+
+    def call(x: Any, **params: Any) -> Any:
+        if not isinstance(x, Tensor):
+            if type(x) is Expr:
+                return inline(op, x, **params)
+            x = operand(x, (), op.name)
+        if x.level:
+            return _viewed(op, x, params)
+        array = x.data
+        kind, owner = type(array), array.base
+        try:
+            v = kernels[kind](array, **params)
+        except Exception as error:
+            raise explain(op, (x,), params, error) from None
+        if one:
+            outs = [make(v if type(v) is kind else restore(v, kind))]
+        else:
+            outs = [make(part if type(part) is kind else restore(part, kind)) for part in v]
+        base = outs[0].data.base if outs else None  # the same of all
+        if base is not None and (base is array or base is owner):
+            link(outs, x, op, params)
+        if differentiable and x.node is not None:
+            return op.attach((x,), outs, params)
+        return outs[0] if one else tuple(outs)
+
+    return call
+
+
+def _viewed(op: Primitive, x: Tensor, params: Params) -> Any:
+    """A view of a tensor of a level above 0."""
+    found = interpret(op, (x,), params)
+    link_above((found,) if op.nout == 1 else found, x, op, params)
+    return found
 
 
 def inline(op: Primitive, *inputs: Any, **params: Any) -> Any:

@@ -26,6 +26,7 @@ from tensorgrad.core.primitive import (
     output,
     picker,
 )
+from tensorgrad.core.steps import Term, written_pull
 from tensorgrad.core.tape import Array, Node
 from tensorgrad.core.tensor import Tensor, rebuilt
 from tensorgrad.expr import COLUMN, ELEMENT, ROW, Derivative, Formula
@@ -63,13 +64,13 @@ class Route:
     """A VJP with its inputs located: `pick` takes them from the saved values and cotangents.
 
     `results` pair an input with an output of `primitive`, or with cotangent -1 - r as it is;
-    `only` is the input if a kernel's one output is all there is, else -1.
+    `taken` are the places of what `pick` takes.
     """
 
     primitive: FormulaPrimitive | None
+    taken: tuple[int, ...]
     pick: Callable[[Sequence[Any]], tuple[Any, ...]]
     results: list[tuple[int, int]]
-    only: int
 
     def run(
         self, call: Callable[..., Any] | None, pool: Sequence[Any], cts: list[Any], params: Params
@@ -82,6 +83,7 @@ class Route:
 
 
 FIRST = (True,)  # the only output has a cotangent
+NONE: Params = {}
 
 
 def _complex(node: Node, wanted: Wanted) -> bool:
@@ -115,6 +117,7 @@ class FormulaPrimitive(Primitive):
             self._make = formula
         self._derived: dict[Any, Derived] = {}
         self._routes: dict[Any, Route] = {}
+        self._pulls: dict[tuple[int, Wanted], Callable[..., Any]] = {}
         super().__init__(
             name,
             nin=nin or 0,
@@ -193,10 +196,8 @@ class FormulaPrimitive(Primitive):
                 for k, r in zip(wanted, rule.results)
                 if r is not None
             ]
-            take = picker(tuple(at[s] for s in rule.sources))
-            single = rule.primitive is not None and rule.primitive.nout == len(results) == 1
-            only = results[0][0] if single and results[0][1] == 0 else -1
-            found = self._routes[key] = Route(rule.primitive, take, results, only)
+            taken = tuple(at[s] for s in rule.sources)
+            found = self._routes[key] = Route(rule.primitive, taken, picker(taken), results)
         return found
 
     def pull(
@@ -204,18 +205,18 @@ class FormulaPrimitive(Primitive):
     ) -> Iterable[tuple[int, Array]]:
         if self.nout > 1:
             return self._pulled(node, ct, wanted)
-        if ct.dtype.kind == "c" or _complex(node, wanted):
+        if ct.dtype.kind == "c" or (not self.holomorphic and _complex(node, wanted)):
             return self._pulled(node, [ct], wanted)
-        route = self._routes.get((node.mask, wanted, FIRST)) or self.route(node.mask, wanted, FIRST)
-        if route.primitive is None:
-            return [(k, ct) for k, _ in route.results]
-        run, values = route.primitive.kernels[type(ct)], route.pick((*node.saved, ct))  # type: ignore[misc]
-        found = run(*values, **node.params) if node.params else run(*values)
-        if route.only >= 0:
-            return [(route.only, found)]
-        if route.primitive.nout == 1:
-            found = (found,)
-        return [(k, found[r] if r >= 0 else ct) for k, r in route.results]
+        run = self._pulls.get((node.mask, wanted)) or self._pull(node.mask, wanted)
+        return run(node.saved, ct, node.params or NONE)  # type: ignore[no-any-return]
+
+    def _pull(self, mask: int, wanted: Wanted) -> Callable[..., Any]:
+        """`pull` for one mask and what is wanted of it: f(saved, ct, params)."""
+        route = self.route(mask, wanted, FIRST)
+        run = self._pulls[mask, wanted] = written_pull(
+            route.primitive, route.taken, len(self.kept(mask)), route.results
+        )
+        return run
 
     def _pulled(self, node: Node, cts: list[Any], wanted: Wanted) -> list[tuple[int, Array]]:
         """`pull` of several outputs, or of complex values."""
@@ -266,6 +267,15 @@ class FormulaPrimitive(Primitive):
             "(the function is not holomorphic); try it on x.real and x.imag"
         )
 
+    def terms(self, mask: int) -> tuple[Term, ...]:
+        rule = self.forward(tuple([k for k in range(self.nin) if mask >> k & 1]))
+        result = rule.results[0]
+        if result is None:
+            return ()
+        if result[0] == "kernel":
+            return ((rule.primitive, rule.sources),)
+        return ((None, (self.nin + 1 + result[1],)),)
+
     def jvp(
         self,
         primals: Sequence[Tensor],
@@ -283,11 +293,14 @@ class FormulaPrimitive(Primitive):
                 self._refuse_complex()
             values[first + k] = tangents[k]
         found = rule.run(values, lambda op, *v: op.bind(*v, **params), first)
-        full = [
-            t if t is None or t.shape == o.shape else t.broadcast_to(o.shape)
-            for t, o in zip(found, outs)
-        ]
+        full = [None if t is None else _fitted(t, o) for t, o in zip(found, outs)]
         return full[0] if self.nout == 1 else tuple(full)
+
+
+def _fitted(tangent: Tensor, out: Tensor) -> Any:
+    """A tangent in its output's shape and dtype: one that is an input's own has that one's."""
+    moved: Any = tangent if tangent.shape == out.shape else tangent.broadcast_to(out.shape)
+    return moved if moved.dtype == out.dtype else moved.astype(out.dtype)
 
 
 class Elementwise(FormulaPrimitive):
@@ -335,8 +348,9 @@ class Elementwise(FormulaPrimitive):
 
     def batch_rule(self, inputs: Sequence[Tensor], batched: Sequence[bool], **params: Any) -> Any:
         ranks = [t.ndim - b for t, b in zip(inputs, batched)]
+        top = max(ranks)
         aligned = [
-            t.reshape((t.shape[0], *(1,) * (max(ranks) - rank), *t.shape[1:])) if b else t
+            t.reshape((t.shape[0], *(1,) * (top - rank), *t.shape[1:])) if b and rank < top else t
             for t, b, rank in zip(inputs, batched, ranks)
         ]
         out = self.bind(*aligned)

@@ -13,6 +13,7 @@ from typing import Any
 from tensorgrad import _config, dtypes
 from tensorgrad.core.backward import gradients
 from tensorgrad.core.calls import specialised
+from tensorgrad.core.family import stranger
 from tensorgrad.core.formula import Elementwise
 from tensorgrad.core.primitive import Primitive, Wanted
 from tensorgrad.core.tape import Array, Node, leaf, next_seq
@@ -45,6 +46,7 @@ _alias = Elementwise.trace("alias", lambda x: x)
 def alias(x: Tensor) -> Tensor:
     """A tensor of the same value with a node of its own, recorded if x was."""
     twin = make(x.data, None, x.level)
+    stranger(twin)
     if x.node is None:
         twin.node = leaf(x.shape, x.dtype)
     else:

@@ -41,6 +41,7 @@ class Hooked:
     def pull(self, node: Node, ct: Any, wanted: Any, into: Any) -> Iterable[tuple[int, Any]]:
         """The primitive's own, between the hooks; arrays become tensors for them."""
         make = self._make
+        into.free = None  # a hook may keep the cotangent
         if self.before:
             ct = replaced(self.before, make(ct), node.shape).data
         found = self.bare.pull(node, ct, wanted, into)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from tensorgrad import _config
 from tensorgrad._errors import GradientError
 from tensorgrad.backend import base
+from tensorgrad.core.tape import Array
 from tensorgrad.core.tensor import Payload, Tensor, make
 
 if TYPE_CHECKING:
@@ -20,12 +21,57 @@ if TYPE_CHECKING:
 
 
 class Dual(Payload):
-    """A value and its tangent (None: zero)."""
+    """A value and its tangent (None: zero): bare arrays until somebody asks for the tensors."""
 
-    __slots__ = ("tangent",)
+    __slots__ = ("_inner", "_tangent", "moved", "value")
+
+    value: Array | None
+    moved: Array | None
+    _inner: Tensor | None
+    _tangent: Tensor | None
 
     def __init__(self, level: int, inner: Tensor, tangent: Tensor | None) -> None:
-        self.level, self.inner, self.tangent = level, inner, tangent
+        self.level, self._inner, self._tangent = level, inner, tangent
+        self.value = self.moved = None
+        if tangent is not None and not (inner.level or tangent.level):
+            self.value, self.moved = inner.data, tangent.data
+
+    def bare(self) -> bool:
+        """Whether `value` and `moved` are all there is: no tape, no level below."""
+        x, t = self._inner, self._tangent
+        if x is None or t is None or self.value is None:
+            return self.value is not None
+        still = x.node is None and t.node is None
+        return still and x.data is self.value and t.data is self.moved
+
+    @property
+    def inner(self) -> Tensor:
+        if self._inner is None:
+            self._inner, self._tangent = make(self.value), make(self.moved)
+        return self._inner
+
+    @inner.setter
+    def inner(self, tensor: Tensor) -> None:
+        self._tangent, self._inner, self.value = self.tangent, tensor, None
+
+    @property
+    def tangent(self) -> Tensor | None:
+        """How the value moves."""
+        if self._inner is None:
+            self._inner, self._tangent = make(self.value), make(self.moved)
+        return self._tangent
+
+    @tangent.setter
+    def tangent(self, tensor: Tensor | None) -> None:
+        self._inner, self._tangent, self.value = self.inner, tensor, None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (self.value if self._inner is None else self._inner).shape  # type: ignore[union-attr]
+
+    @property
+    def dtype(self) -> Any:
+        return (self.value if self._inner is None else self._inner).dtype  # type: ignore[union-attr]
 
     @staticmethod
     def apply(op: Primitive, inputs: tuple[Tensor, ...], params: Params, level: int) -> Any:
@@ -41,6 +87,16 @@ class Dual(Payload):
         if op.nout == 1:
             return dual(level, out, tangent)
         return tuple([dual(level, o, t) for o, t in zip(out, tangent or (None,) * op.nout)])
+
+
+def moving(level: int, value: Array, tangent: Array) -> Tensor:
+    """A tensor of `level` with this value and tangent, both of level 0 and not recorded."""
+    payload = object.__new__(Dual)
+    payload.level, payload.value, payload.moved = level, value, tangent
+    payload._inner = payload._tangent = None
+    tensor = object.__new__(Tensor)
+    tensor.data, tensor.node, tensor.level = payload, None, level
+    return tensor
 
 
 def dual(level: int, value: Tensor, tangent: Tensor | None) -> Tensor:
@@ -78,15 +134,27 @@ class Batched(Payload):
 
 def interpret(op: Primitive, inputs: tuple[Tensor, ...], params: Params) -> Any:
     """Hand an operation to the interpreter of its highest level, and record it there."""
-    level = max(t.level for t in inputs)
+    level = 0
+    for t in inputs:
+        if t.level > level:
+            level, payload = t.level, t.data
     if level > _config.level.get():
         raise GradientError(
             f"{op.name}: got a value that left the jvp or vmap which made it, expected it to be "
             "used inside; try returning it from the function instead of storing it"
         )
-    payload = next(t.data for t in inputs if t.level == level)
-    found = payload.apply(op, inputs, params, level)
-    outs = [found] if op.nout == 1 else list(found)
-    if any(t.node is not None for t in inputs) and any(o.level == level for o in outs):
-        return op.attach(inputs, outs, params)
+    found = None
+    if type(payload) is Dual:
+        mask, bit = 0, 1
+        for t in inputs:
+            if t.level == level:
+                mask += bit
+            bit += bit
+        found = op.steps[mask](inputs, params, level)
+    if found is None:
+        found = payload.apply(op, inputs, params, level)
+    for t in inputs:
+        if t.node is not None:
+            outs = [found] if op.nout == 1 else list(found)
+            return op.attach(inputs, outs, params) if any(o.level == level for o in outs) else found
     return found

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
 from typing import Any
 
 from tensorgrad import _config, dtypes
 from tensorgrad._errors import NotDifferentiable
 from tensorgrad.backend import base
 from tensorgrad.core.calls import Params, Spec, call_path, operand
+from tensorgrad.core.steps import Steps, Term
 from tensorgrad.core.tape import ON_RECORD, PICKS, Array, Node, next_seq, recorded, user_place
 from tensorgrad.core.tensor import Tensor, make, rebuilt
 from tensorgrad.core.watch import EVERY, watched
 
 Wanted = Sequence[int]
+View = bool | Callable[[Params, int], tuple["Primitive", Params]]
 Keeper = Callable[[Sequence[Array]], tuple[Array, ...]]
 
 PRIMITIVES: dict[str, Primitive] = {}
@@ -55,10 +58,13 @@ class Primitive:
         What is not read is handed to the rule as a bare `Spec`, so reading it fails loudly.
     batch: rule(inputs, batched, **params) -> output, the batch on axis 0 of every batched input
         and of the output.
+    view: whether the results may be views of the input, the only one; for several outputs a
+        function (params, k) -> (operation, params) that gives output k alone.
     A rule for one that has several outputs receives tuples of cotangents (None: zero) and outputs.
     """
 
     differentiable = True
+    view: View = False
 
     def __init__(
         self,
@@ -73,15 +79,18 @@ class Primitive:
         linear: Sequence[int] = (),
         reads: Sequence[Sequence[int]] = (),
         params: bool = True,
+        view: View = False,
     ) -> None:
         self.name, self.nin, self.nout = name, nin, nout
         self.spec, self.batch = spec, batch
         self.vjp_rules, self.jvp_rules, self.linear = vjp, jvp, frozenset(linear)
         self.reads = tuple(tuple(one) for one in reads)
         self.differentiable = vjp is not None
+        self.view = view
         self.kernels = Kernels(lambda backend: watched(self, self.find_kernel(backend)))
         self.pulls = Kernels(lambda backend: backend.pull(name))
         self.keepers = Keepers(self.keeper)
+        self.steps = Steps(self)
         self._kept: dict[int, tuple[int, ...]] = {}
         self.bind = call_path(self, params)
         EVERY.add(self)
@@ -92,6 +101,16 @@ class Primitive:
     def find_kernel(self, backend: base.Backend) -> base.Kernel:
         """The kernel of this primitive on a backend."""
         return backend.kernel(self.name)
+
+    @cached_property
+    def quiet(self) -> Kernels:
+        """What runs a kernel without warnings, by array type."""
+        return Kernels(lambda backend: backend.quietly)
+
+    @cached_property
+    def plus(self) -> Kernels:
+        """The sum of two cotangents or tangents, by array type."""
+        return Kernels(lambda backend: backend.add)
 
     # -- what the tape keeps -------------------------------------------------------------------
 
@@ -188,6 +207,17 @@ class Primitive:
             return fast(ct, wanted, into, saved, node)  # type: ignore[no-any-return]
         wrapped = make(ct) if self.nout == 1 else [None if c is None else make(c) for c in ct]
         return [(k, found.data) for k, found in self.vjp(node, wrapped, wanted)]
+
+    def terms(self, mask: int) -> tuple[Term, ...]:
+        """The kernels whose sum is the tangent when the inputs in `mask` move; see core/steps.py.
+
+        None of them where only `jvp` knows it.
+        """
+        moving, after = [k for k in range(self.nin) if mask >> k & 1], self.nin + 1
+        if type(self).jvp is not Primitive.jvp or not self.linear.issuperset(moving):
+            return ()
+        each = range(self.nin)
+        return tuple([(self, tuple([after + j if j == k else j for j in each])) for k in moving])
 
     def jvp(
         self,

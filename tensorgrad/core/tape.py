@@ -12,9 +12,12 @@ That costs a recorded operation nothing.
 from __future__ import annotations
 
 import itertools
+import math
 import os
 import sys
+import threading
 import weakref
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from types import CodeType
 from typing import TYPE_CHECKING, Any
@@ -171,7 +174,127 @@ def recorded(node: Node) -> None:
 # -- writes in place ---------------------------------------------------------------------------
 
 Write = tuple[int, int, int, CodeType | None, int]  # first byte, last byte, when, where
-RANGES = 64  # byte ranges remembered one by one per storage
+Comb = tuple[int, int]
+"""How bytes lie between a first and a last: in blocks of a width, a multiple of a step apart."""
+
+MOST = 1 << 16  # places of a storage that are remembered one by one; beyond it all are one
+
+
+class Stretch:
+    """The newest write of every place of a line, as intervals in order that do not overlap."""
+
+    __slots__ = ("starts", "writes")
+
+    def __init__(self) -> None:
+        self.starts: list[int] = []
+        self.writes: list[Write] = []
+
+    def put(self, write: Write) -> None:
+        """Enter a write: it takes the place of what was written there before.
+
+        It becomes one with its neighbours if these are the write just before it: no node can have
+        saved anything in between. So a loop of writes off the tape is one interval.
+        """
+        start, stop, seq = write[:3]
+        starts, writes = self.starts, self.writes
+        first = bisect_right(starts, start)
+        if first and writes[first - 1][1] >= start:
+            first -= 1
+            if writes[first][:2] == (start, stop):
+                writes[first] = write
+                return
+        last = bisect_right(starts, stop, first)
+        rest: list[Write] = []
+        for old in writes[first:last]:
+            if old[2] == seq - 1:
+                start, stop = min(start, old[0]), max(stop, old[1])
+                continue
+            if old[0] < start:
+                rest.append((old[0], min(old[1], start), *old[2:]))
+            if old[1] > stop:
+                rest.append((max(old[0], stop), old[1], *old[2:]))
+        found = sorted([*rest, (start, stop, *write[2:])])
+        writes[first:last] = found
+        starts[first:last] = [one[0] for one in found]
+        if len(starts) > MOST:
+            writes[:] = [(starts[0], writes[-1][1], *write[2:])]
+            starts[:] = starts[:1]
+
+    def over(self, start: int, stop: int) -> list[Write]:
+        """The writes that may have touched the places from `start` to `stop`."""
+        first = max(bisect_right(self.starts, start) - 1, 0)
+        return self.writes[first : bisect_left(self.starts, stop, first)]
+
+
+class Ranges:
+    """The newest writes to one storage: solid ones by byte, combs of a kind by their shift.
+
+    combs: by step, number of the first row of that many bytes, and rows
+    """
+
+    __slots__ = ("combs", "solid")
+
+    def __init__(self) -> None:
+        self.solid = Stretch()
+        self.combs: dict[tuple[int, int, int], Stretch] = {}
+
+    def put(self, write: Write, comb: Comb) -> None:
+        """Enter a write, whose bytes lie between its first and its last as `comb` says."""
+        step, width = comb
+        if not step or len(self.combs) >= MOST:
+            self.solid.put(write)
+            return
+        row, place = divmod(write[0], step)
+        rows = (write[1] - write[0] - width) // step
+        strip = self.combs.setdefault((step, row, rows), Stretch())
+        strip.put((place, place + width, *write[2:]))
+
+    def hits(self, array: Array, bounds: tuple[int, int], seq: int) -> list[Write]:
+        """The writes after `seq` that touched an array."""
+        start, stop = bounds
+        own = comb_of(array, bounds)
+        found = [
+            w
+            for w in self.solid.over(start, stop)
+            if w[2] > seq and _meet(w[0], w[1], (0, w[1] - w[0]), start, stop, own)
+        ]
+        for (step, row, rows), strip in self.combs.items():
+            place = start - row * step
+            near = strip.writes
+            if own[0] == step:
+                place %= step
+                near = [w for k in (-step, 0, step)
+                        for w in strip.over(place + k, place + k + own[1])]  # fmt: skip
+            for w in near:
+                first, width = row * step + w[0], w[1] - w[0]
+                last = first + rows * step + width
+                if w[2] > seq and _meet(first, last, (step, width), start, stop, own):
+                    found.append(w)
+        return found
+
+
+def _meet(first: int, last: int, comb: Comb, start: int, stop: int, own: Comb) -> bool:
+    """Whether two combs, one from `first` to `last`, one from `start` to `stop`, touch."""
+    return first < stop and start < last and not apart(start - first, own, comb)
+
+
+def comb_of(array: Array, bounds: tuple[int, int]) -> Comb:
+    """How the elements of an array lie between its bounds; step 0 where they leave nothing out."""
+    if array.nbytes >= bounds[1] - bounds[0]:
+        return 0, bounds[1] - bounds[0]
+    step, width = 0, int(array.dtype.itemsize)
+    for stride, size in sorted((abs(s), n) for s, n in zip(array.strides, array.shape) if n > 1):
+        if not step and stride <= width:
+            width += stride * (size - 1)
+        else:
+            step = math.gcd(step, stride)
+    return (step, width) if width < step else (0, bounds[1] - bounds[0])
+
+
+def apart(ahead: int, a: Comb, b: Comb) -> bool:
+    """Whether two combs, the first `ahead` bytes behind the second, have no byte in common."""
+    step = math.gcd(a[0], b[0])
+    return bool(step) and (place := ahead % step) >= b[1] and place + a[1] <= step
 
 
 class Writes:
@@ -179,27 +302,32 @@ class Writes:
 
     def __init__(self) -> None:
         self.latest = 0  # the number of the newest write: backward's one comparison
-        self._by_storage: dict[int, dict[tuple[int, int], Write]] = {}
+        self._by_storage: dict[int, Ranges] = {}
+        self._lock = threading.Lock()
 
     def note(self, array: Array, bounds: tuple[int, int]) -> None:
         """Record that `array`, which covers the bytes `bounds`, is being written now."""
         owner = storage(array)
-        start, stop = bounds
-        writes = self._by_storage.get(id(owner))
-        if writes is None:
-            writes = self._by_storage[id(owner)] = {}
+        ranges = self._by_storage.get(id(owner))
+        if ranges is None:
+            ranges = self._by_storage[id(owner)] = Ranges()
             weakref.finalize(owner, self._by_storage.pop, id(owner), None).atexit = False
-        if len(writes) >= RANGES:  # a loop of x[i] = v: remember the whole stretch instead
-            bounds = (min(w[0] for w in writes.values()), max(w[1] for w in writes.values()))
-            bounds = (min(bounds[0], start), max(bounds[1], stop))
-            writes.clear()
-        self.latest = next_seq()
-        writes[bounds] = (*bounds, self.latest, *user_place())
+        solid = array.nbytes >= bounds[1] - bounds[0]
+        with self._lock:
+            self.latest = next_seq()
+            write = (*bounds, self.latest, *user_place())
+            if solid:
+                ranges.solid.put(write)
+            else:
+                ranges.put(write, comb_of(array, bounds))
 
     def since(self, array: Array, seq: int, bounds: tuple[int, int]) -> Write | None:
         """The newest write that touched `array` after `seq`, if there was one."""
-        writes = self._by_storage.get(id(storage(array)), {})
-        hits = [w for w in writes.values() if w[2] > seq and w[0] < bounds[1] and bounds[0] < w[1]]
+        ranges = self._by_storage.get(id(storage(array)))
+        if ranges is None:
+            return None
+        with self._lock:
+            hits = ranges.hits(array, bounds, seq)
         return max(hits, key=lambda write: write[2], default=None)
 
 

@@ -14,6 +14,7 @@ from tensorgrad import dtypes
 from tensorgrad._errors import DTypeError, GradientError, need
 from tensorgrad.backend import base
 from tensorgrad.core import hooks
+from tensorgrad.core.family import Views, made_leaf
 from tensorgrad.core.hooks import add
 from tensorgrad.core.tape import Array, Leaf, Node, leaf
 
@@ -22,16 +23,19 @@ class Tensor:
     """An array that can carry a gradient.
 
     `data` is the array (at `level` 0) or what an interpreter of that level made of it; `node` is
-    the tape's record of how it was made, None for a constant.
+    the tape's record of how it was made, None for a constant. `source` and `views` are set only
+    where memory is shared; see `core/family.py`.
     """
 
-    __slots__ = ("__weakref__", "data", "level", "node")
+    __slots__ = ("__weakref__", "data", "level", "node", "source", "views")
     __array_priority__ = 1000
     __hash__ = object.__hash__
 
     data: Any
     node: Node | None
     level: int
+    source: list[Any] | None
+    views: Views
 
     def __init__(self, data: Any, dtype: Any = None, requires_grad: bool = False) -> None:
         self.data = base.asarray(
@@ -101,6 +105,8 @@ class Tensor:
                 error=DTypeError,
             )
             self.node = leaf(self.shape, self.dtype, self)
+            if getattr(self, "source", None) is not None:
+                made_leaf(self)
         elif not wanted and self.node is not None:
             need(
                 self.is_leaf,
@@ -175,7 +181,11 @@ class Tensor:
 
     def detach(self) -> Tensor:
         """The same value as a constant of every derivative; it shares memory."""
-        return self.data.constant() if self.level else make(self.data)  # type: ignore[no-any-return]
+        if self.level:
+            return self.data.constant()  # type: ignore[no-any-return]
+        constant = make(self.data)
+        constant.source = None
+        return constant
 
     # -- ways off the tape ---------------------------------------------------------------------
 

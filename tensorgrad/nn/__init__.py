@@ -29,6 +29,14 @@ from tensorgrad.nn.activation import (
     Tanh,
 )
 from tensorgrad.nn.container import ModuleDict, ModuleList, Sequential
+from tensorgrad.nn.conv import (
+    Conv1d,
+    Conv2d,
+    Conv3d,
+    ConvTranspose1d,
+    ConvTranspose2d,
+    ConvTranspose3d,
+)
 from tensorgrad.nn.dropout import Dropout
 from tensorgrad.nn.hooks import RemovableHandle
 from tensorgrad.nn.linear import Bilinear, Flatten, Identity, Linear, Unflatten
@@ -55,6 +63,12 @@ __all__ = [
     "BCELoss",
     "BCEWithLogitsLoss",
     "Bilinear",
+    "Conv1d",
+    "Conv2d",
+    "Conv3d",
+    "ConvTranspose1d",
+    "ConvTranspose2d",
+    "ConvTranspose3d",
     "CrossEntropyLoss",
     "Dropout",
     "Flatten",

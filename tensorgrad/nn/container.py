@@ -100,7 +100,7 @@ class Sequential(_Members):
             module = parts[name]
             if waiting is not None:
                 joined = _JOINED.get(type(module))
-                if joined is not None and not (module._hooks or module._pre_hooks):
+                if joined is not None and not module._hooks:
                     run = joined(waiting, module)
                     if run is not None:
                         input, waiting = run(input), None
@@ -121,7 +121,7 @@ _JOINED: dict[type, Any] = {
 
 def _joinable(linear: Any) -> bool:
     """Whether nobody sees what comes between a Linear and the next module."""
-    return linear.bias is not None and not (linear._hooks or linear._pre_hooks)
+    return linear.bias is not None and not linear._hooks
 
 
 class ModuleList(_Members):

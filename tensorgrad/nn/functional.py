@@ -41,6 +41,16 @@ nll_loss = tg.nll_loss
 multi_margin_loss = tg.multi_margin_loss
 hinge_embedding_loss = tg.hinge_embedding_loss
 
+_LAYERS = tg.ops.layers()
+"""Operations that stand here alone."""
+
+conv1d = _LAYERS["conv1d"]
+conv2d = _LAYERS["conv2d"]
+conv3d = _LAYERS["conv3d"]
+conv_transpose1d = _LAYERS["conv_transpose1d"]
+conv_transpose2d = _LAYERS["conv_transpose2d"]
+conv_transpose3d = _LAYERS["conv_transpose3d"]
+
 
 def softmax(input: Any, dim: int | None = None) -> Any:
     """exp(x) / Σ exp(x) along the axis `dim`; raises `ShapeError` without one."""

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 import tensorgrad as tg
 from tensorgrad.nn import state
-from tensorgrad.nn.hooks import Hook, RemovableHandle
+from tensorgrad.nn.hooks import Call, Forward, Hook, Hooks, RemovableHandle
 from tensorgrad.nn.parameter import Parameter, drop_gradient
 
 PARAMETER, BUFFER, MODULE = "parameter", "buffer", "module"
@@ -35,14 +35,13 @@ class Module:
     training: bool
     _kinds: dict[str, str]  # the registered attributes, in the order of their assignment
     _transient: set[str]  # buffers that the state_dict leaves out
-    _hooks: dict[int, Hook]
-    _pre_hooks: dict[int, Hook]
+    _hooks: Hooks | None  # None until the first one is registered
 
     def __init__(self) -> None:
         put = self.__dict__
         put["training"] = True
         put["_kinds"], put["_transient"] = {}, set()
-        put["_hooks"], put["_pre_hooks"] = {}, {}
+        put["_hooks"] = None
 
     # -- calling -------------------------------------------------------------------------------
 
@@ -55,28 +54,89 @@ class Module:
         )
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if kwargs or self._hooks or self._pre_hooks:
-            return self._call_hooked(args, kwargs)
+        if kwargs or self._hooks:
+            if self._hooks:
+                return Call(self, args, kwargs).run(self._hooks)
+            return self.forward(*args, **kwargs)
         return self.forward(*args)
 
-    def _call_hooked(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        for hook in list(self._pre_hooks.values()):
-            found = hook(self, args)
-            if found is not None:
-                args = found if isinstance(found, tuple) else (found,)
-        out = self.forward(*args, **kwargs)
-        for hook in list(self._hooks.values()):
-            found = hook(self, args, out)
-            out = out if found is None else found
-        return out
+    # -- hooks ---------------------------------------------------------------------------------
 
-    def register_forward_pre_hook(self, hook: Hook) -> RemovableHandle:
-        """Call `hook(module, args)` before `forward`; what it returns replaces the arguments."""
-        return RemovableHandle(self._pre_hooks, hook)
+    def _tables(self) -> Hooks:
+        if self._hooks is None:
+            self.__dict__["_hooks"] = Hooks()
+        return self._hooks  # type: ignore[return-value]
 
-    def register_forward_hook(self, hook: Hook) -> RemovableHandle:
-        """Call `hook(module, args, output)` after `forward`; its result replaces the output."""
-        return RemovableHandle(self._hooks, hook)
+    def register_forward_pre_hook(
+        self, hook: Hook, *, prepend: bool = False, with_kwargs: bool = False
+    ) -> RemovableHandle:
+        """Call `hook(module, args)` before `forward`; what it returns replaces the arguments.
+
+        With `with_kwargs` it is called as `hook(module, args, kwargs)` and returns None or both.
+        `prepend` puts it before the hooks that are there.
+        """
+        return RemovableHandle(self._tables().before, Forward(hook, with_kwargs), prepend)
+
+    def register_forward_hook(
+        self,
+        hook: Hook,
+        *,
+        prepend: bool = False,
+        with_kwargs: bool = False,
+        always_call: bool = False,
+    ) -> RemovableHandle:
+        """Call `hook(module, args, output)` after `forward`; its result replaces the output.
+
+        With `with_kwargs` it is called as `hook(module, args, kwargs, output)`; with `always_call`
+        also when `forward` raised, with None for the output.
+        """
+        entry = Forward(hook, with_kwargs, always_call)
+        return RemovableHandle(self._tables().after, entry, prepend)
+
+    def register_full_backward_hook(self, hook: Hook, prepend: bool = False) -> RemovableHandle:
+        """Call `hook(module, grad_input, grad_output)` when the gradients of the inputs are known.
+
+        Tuples with an entry for each positional argument and each output, None for what is no
+        floating tensor, and for an output that no gradient reached. A tuple that it returns
+        replaces `grad_input` in what follows. Where no input requires a gradient it is called with
+        Nones when those of the outputs are known. In forward mode and inside `vmap` no hook is
+        called.
+        """
+        return RemovableHandle(self._tables().backward, hook, prepend)
+
+    def register_full_backward_pre_hook(self, hook: Hook, prepend: bool = False) -> RemovableHandle:
+        """Call `hook(module, grad_output)` before backward goes through the module.
+
+        A tuple that it returns replaces `grad_output`.
+        """
+        return RemovableHandle(self._tables().backward_before, hook, prepend)
+
+    def register_state_dict_pre_hook(self, hook: Hook) -> RemovableHandle:
+        """Call `hook(module, prefix, keep_vars)` before `state_dict` reads this module."""
+        return RemovableHandle(self._tables().saving, hook)
+
+    def register_state_dict_post_hook(self, hook: Hook) -> RemovableHandle:
+        """Call `hook(module, state_dict, prefix, local_metadata)` after `state_dict` read it.
+
+        It changes the dict in place: what is under `prefix` is this module's. The metadata are
+        an empty dict.
+        """
+        return RemovableHandle(self._tables().saved, hook)
+
+    def register_load_state_dict_pre_hook(self, hook: Hook) -> RemovableHandle:
+        """Call the hook before `load_state_dict` reads what is under this module's name.
+
+        As `hook(module, state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys,
+        error_msgs)`; it may change the dict, which is a copy, and add to the lists.
+        """
+        return RemovableHandle(self._tables().loading, hook)
+
+    def register_load_state_dict_post_hook(self, hook: Hook) -> RemovableHandle:
+        """Call `hook(module, incompatible_keys)` after the module was loaded, parts first.
+
+        It may change the lists `missing_keys` and `unexpected_keys`, which `strict` then judges.
+        """
+        return RemovableHandle(self._tables().loaded, hook)
 
     # -- registration --------------------------------------------------------------------------
 
@@ -253,20 +313,47 @@ class Module:
         They share memory with the module, so that saving costs no copy: copy what must not change
         with the next step. A tied parameter appears under each of its names.
         """
-        own = [*self._own(PARAMETER), *self._own(BUFFER)]
-        found = {prefix + n: value.detach() for n, value in own if n not in self._transient}
-        for name, module in self._own(MODULE):
-            found.update(module.state_dict(f"{prefix}{name}."))
+        found: dict[str, tg.Tensor] = {}
+        self._save(found, prefix)
         return found
+
+    def _save(self, found: dict[str, tg.Tensor], prefix: str) -> None:
+        hooks = self._hooks
+        for hook in list(hooks.saving.values()) if hooks is not None else ():
+            hook(self, prefix, False)
+        found.update(self._state(prefix))
+        for name, module in self._own(MODULE):
+            module._save(found, f"{prefix}{name}.")
+        for hook in list(hooks.saved.values()) if hooks is not None else ():
+            if hook(self, found, prefix, {}) is not None:
+                raise TypeError(
+                    "state_dict post-hook: got a result, expected None; try changing the dict"
+                )
+
+    def _state(self, prefix: str) -> Iterator[tuple[str, tg.Tensor]]:
+        """The module's own state, without that of its parts."""
+        for name, value in (*self._own(PARAMETER), *self._own(BUFFER)):
+            if name not in self._transient:
+                yield prefix + name, value.detach()
+
+    def _held(self, prefix: str = "") -> Iterator[tuple[str, tg.Tensor]]:
+        """All state by name, as no hook has seen it."""
+        yield from self._state(prefix)
+        for name, module in self._own(MODULE):
+            yield from module._held(f"{prefix}{name}.")
+
+    def _parts(self) -> Iterator[tuple[str, Module]]:
+        return self._own(MODULE)
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> state.Report:
         """Copy tensors or arrays into the parameters and buffers of the same names.
 
         Nothing is written unless all fits: a shape or kind of number that does not is an error,
         and, when `strict`, a name that is missing or unexpected; the error lists them together.
-        Returns the missing and unexpected names.
+        (With a post-hook names are judged last, since it may settle them.) Returns the missing and
+        unexpected names.
         """
-        return state.load(type(self).__name__, self.state_dict(), state_dict, strict)
+        return state.load(self, state_dict, strict)
 
     # -- text ----------------------------------------------------------------------------------
 

@@ -29,6 +29,9 @@ class Parameter(tg.Tensor):
     def __repr__(self) -> str:
         return f"Parameter containing:\n{super().__repr__()}"
 
+    def __copy__(self) -> Parameter:
+        return Parameter(self.data.copy(), self.requires_grad)
+
     def __reduce__(self) -> tuple[Any, ...]:
         return Parameter, (self.data, self.requires_grad)
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import tensorgrad as tg
+from tensorgrad.nn.hooks import Loading, loaded
+
+if TYPE_CHECKING:
+    from tensorgrad.nn.module import Module
 
 
 class Report(NamedTuple):
@@ -15,30 +19,49 @@ class Report(NamedTuple):
     unexpected_keys: list[str]
 
 
-def load(owner: str, held: Mapping[str, Any], given: Mapping[str, Any], strict: bool) -> Report:
-    """Copy `given` into the tensors `held`, or raise one error that lists all that is wrong."""
-    report = Report([n for n in held if n not in given], [n for n in given if n not in held])
+def load(module: Module, given: Mapping[str, Any], strict: bool) -> Report:
+    """Copy `given` into the state of a module, or raise one error that lists all that is wrong."""
+    held, hooked = (
+        dict(module._held()),
+        [m._hooks for m in module.modules() if m._hooks is not None],
+    )
+    hooks = Loading(strict)
+    if any(h.loading for h in hooked):
+        given = hooks.prepared(module, given, "")
+    report = Report(
+        [n for n in held if n not in given] + hooks.missing,
+        [n for n in given if n not in held] + hooks.unexpected,
+    )
     misfits = [
         f"{name} (got {_shown(given[name])}, expected {_shown(target)})"
         for name, target in held.items()
         if name in given and not _fits(given[name], target)
     ]
-    faults = {"misshapen": misfits}
-    if strict:
-        faults = {"missing": report.missing_keys, "unexpected": report.unexpected_keys, **faults}
-    lines = [f"  {fault}: {', '.join(names)}" for fault, names in faults.items() if names]
+    faults = {"misshapen": misfits, "refused": hooks.errors}
+    owner, settled = type(module).__name__, any(h.loaded for h in hooked)
+    _judge(owner, report, faults, strict and not settled)
+    with tg.no_grad():
+        for name, target in held.items():
+            if name in given:
+                target[...] = given[name]
+    if settled:
+        loaded(module, report)
+        _judge(owner, report, {}, strict)
+    return report
+
+
+def _judge(owner: str, report: Report, faults: dict[str, list[str]], strict: bool) -> None:
+    """Raise an error that lists all faults, if there are any."""
+    listed = {"missing": report.missing_keys, "unexpected": report.unexpected_keys, **faults}
+    found = listed if strict else faults
+    lines = [f"  {fault}: {', '.join(names)}" for fault, names in found.items() if names]
     if lines:
-        loose = strict and not misfits
+        loose = strict and not any(faults.values())
         raise tg.ShapeError(
             f"load_state_dict: got a state that does not fit {owner}:\n" + "\n".join(lines) + "\n"
             f"expected the names and shapes of its state_dict(); try "
             f"{'strict=False to load what fits' if loose else 'the network it was saved from'}"
         )
-    with tg.no_grad():
-        for name, target in held.items():
-            if name in given:
-                target[...] = given[name]
-    return report
 
 
 def _fits(value: Any, target: tg.Tensor) -> bool:

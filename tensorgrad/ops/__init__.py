@@ -3,10 +3,15 @@
 A namespace (`tg.linalg`, `tg.special` ...) is a folder of families, imported when first met.
 """
 
+from collections.abc import Callable
+from typing import Any
+
+from tensorgrad.core.registry import names_in
 from tensorgrad.ops import (
     activations,
     along,
     array_api,
+    at,
     axes,
     bessel,
     binning,
@@ -47,6 +52,7 @@ from tensorgrad.ops import (
     polynomial,
     products,
     protocols,
+    put,
     quantile,
     random,
     ranges,
@@ -74,8 +80,14 @@ protocols.build()
 
 def load() -> None:
     """Fill the registry with the operations of every namespace, which are else loaded when met."""
-    for namespace in NAMESPACES:
+    for namespace in (*NAMESPACES, "nn"):
         protocols.load(namespace)
+
+
+def layers() -> dict[str, Callable[..., Any]]:
+    """The operations that stand in tg.nn.functional alone, by name: loaded when that is."""
+    protocols.load("nn")
+    return names_in("nn")
 
 
 __all__ = [
@@ -83,6 +95,7 @@ __all__ = [
     "activations",
     "along",
     "array_api",
+    "at",
     "axes",
     "bessel",
     "binning",
@@ -111,6 +124,7 @@ __all__ = [
     "integers",
     "interp",
     "join",
+    "layers",
     "load",
     "loss_cases",
     "losses",
@@ -124,6 +138,7 @@ __all__ = [
     "polynomial",
     "products",
     "protocols",
+    "put",
     "quantile",
     "random",
     "ranges",

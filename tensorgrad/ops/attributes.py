@@ -14,8 +14,11 @@ import numpy as np
 from tensorgrad import dtypes
 from tensorgrad._errors import NotDifferentiable, need
 from tensorgrad.backend import base
+from tensorgrad.core.family import link
+from tensorgrad.core.primitive import operand
 from tensorgrad.core.tensor import Tensor, make
-from tensorgrad.ops import inplace, protocols
+from tensorgrad.ops import protocols, writing
+from tensorgrad.ops.at import at_set
 from tensorgrad.ops.complex import imag, real
 from tensorgrad.ops.join import stack
 from tensorgrad.ops.shape import astype, reshape
@@ -66,13 +69,12 @@ class Flat:
         return found.copy() if isinstance(key, slice) else found  # as NumPy's
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        x = self.tensor
-        wrong, right = "x.flat[key] = v", "x = tg.where(mask, v, x)"
-        array = inplace.writable(x, wrong, right)
-        elements = reshape(make(array), (x.size,))
-        inplace.setitem(elements, key, value)
-        if not array.flags.c_contiguous:  # the elements are copies
-            inplace.setitem(make(array), Ellipsis, reshape(elements, x.shape))
+        x, given = self.tensor, operand(value, (self.tensor,))
+
+        def changed(old: Any) -> Any:
+            return reshape(at_set(reshape(old, (x.size,)), key, given), x.shape)
+
+        writing.replace(x, changed, (given,), "x.flat[key] = v", "x = tg.where(mask, v, x)")
 
     def copy(self) -> Any:
         """The elements in an array of their own."""
@@ -156,7 +158,9 @@ def view(x: Tensor, dtype: Any = None) -> Any:
     if wanted == x.dtype:
         return x[...]
     if x.node is None and not x.level:
-        return make(x.data.view(wanted))
+        found = make(x.data.view(wanted))
+        link([found], x, None, {})
+        return found
     if wanted == dtypes.real(x.dtype):
         need(x.ndim, "view", x=x, want="one axis at least", fix="x.reshape(1)")
         pairs = stack([real(x), imag(x)], -1)

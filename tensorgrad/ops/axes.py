@@ -143,6 +143,7 @@ flip_p: Primitive = primitive(
     vjp=(lambda ct, out, x, *, axis: flip_p.bind(ct, axis=axis),),
     linear=(0,),
     batch=lambda inputs, batched, *, axis: flip_p.bind(inputs[0], axis=tuple(k + 1 for k in axis)),
+    view=True,
 )
 
 

@@ -94,6 +94,9 @@ def digitize(x: Any, bins: Any, right: bool = False) -> Any:
 
     Descending bins count from the other end. Raises `ValueError` unless the bins are monotonic.
     """
+    x = operand(x, (), "digitize")
+    need(x.dtype.kind != "c", "digitize", x=x, want="real numbers", fix="x.real",
+         error=DTypeError)  # fmt: skip
     bins = operand(bins, (x,))
     need(bins.ndim == 1, "digitize", bins=bins, want="bins of one axis", fix="bins.reshape(-1)",
          error=ValueError)  # fmt: skip
@@ -308,6 +311,8 @@ def histogramdd(
     columns = sample
     if not isinstance(sample, Sequence):
         sample = operand(sample)
+        need(sample.ndim in (1, 2), "histogramdd", sample=sample, want="a row for each point",
+             fix="sample.reshape(-1, columns)", error=ValueError)  # fmt: skip
         columns = (
             [sample[:, k] for k in np.arange(sample.shape[1])] if sample.ndim > 1 else [sample]
         )
@@ -349,9 +354,12 @@ def histogram2d(
     weights: Any = None,
 ) -> Any:
     """(counts, x edges, y edges): how many points (x, y) fall into each box, float64."""
+    x, y = operand(x, (), "histogram2d"), operand(y, (), "histogram2d")
+    need(x.ndim == 1 and x.shape == y.shape, "histogram2d", x=x, y=y, want="two vectors alike",
+         fix="x.reshape(-1), y.reshape(-1)", error=ValueError)  # fmt: skip
     both = isinstance(bins, Sequence) and len(bins) == 2
     one = not both and not isinstance(bins, int)
     found, edges = histogramdd(
-        stack([operand(x), operand(y)], -1), [bins, bins] if one else bins, range, density, weights
+        stack([x, y], -1), [bins, bins] if one else bins, range, density, weights
     )
     return found, edges[0], edges[1]

@@ -20,7 +20,7 @@ from tensorgrad.core.registry import operation, primitive
 from tensorgrad.ops.cumulative import cumsum
 from tensorgrad.ops.elementwise import remainder, where
 from tensorgrad.ops.join import concatenate, pad_p
-from tensorgrad.ops.shape import astype, broadcast_to, ravel, reshape
+from tensorgrad.ops.shape import astype, broadcast_to, ravel, reshape, whole
 from tensorgrad.ops.slicing import index_p
 
 # -- neighbours along an axis ------------------------------------------------------------------
@@ -80,12 +80,12 @@ def diff(a: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = 
 
     `prepend` and `append` are numbers or arrays put before and behind. Of bools: what changes.
     """
-    n = int(n)
+    n = whole("diff", n)
     need(n >= 0, "diff", n=n, want="0 at least", fix="n=1", error=ValueError)
     a = operand(a, (), "diff")
-    need(a.ndim, "diff", a=a, want="one axis at least", fix="tg.atleast_1d(a)", error=ValueError)
     if not n:
         return a
+    need(a.ndim, "diff", a=a, want="one axis at least", fix="tg.atleast_1d(a)", error=ValueError)
     axis = shapes.axis_index(axis, a.ndim, "diff")
     ends = [_end(x, a, axis) for x in (prepend, append)]
     if ends != [None, None]:

@@ -31,6 +31,7 @@ def _part(name: str, vjp: Any) -> Primitive:
         linear=(0,),
         batch=batch,
         params=False,
+        view=True,
     )
     return found
 

@@ -180,14 +180,9 @@ def _cumulative(r: Any) -> Any:
 
 def _standard(op: str, x: Any, axis: int | None, dtype: Any, initial: bool) -> Any:
     x = operand(x)
-    need(
-        x.ndim and (axis is not None or x.ndim == 1),
-        op,
-        x=x,
-        axis=axis,
-        want="an array with axes, and an axis where it has several",
-        fix="axis=0",
-    )
+    x = x if x.ndim else reshape(x, 1)
+    need(axis is not None or x.ndim == 1, op, x=x, axis=axis,
+         want="an axis where there are several", fix="axis=0")  # fmt: skip
     axis = shapes.axis_index(axis or 0, x.ndim, op)
     found = cumsum(x, axis, dtype) if op == "cumulative_sum" else cumprod(x, axis, dtype)
     if not initial:

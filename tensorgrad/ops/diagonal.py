@@ -16,7 +16,7 @@ from tensorgrad.ops.axes import matrices, matrix, moveaxis
 from tensorgrad.ops.elementwise import where
 from tensorgrad.ops.join import resize
 from tensorgrad.ops.reduce import sum
-from tensorgrad.ops.shape import astype, ravel, reshape, whole
+from tensorgrad.ops.shape import astype, broadcast_to, ravel, reshape, whole
 from tensorgrad.ops.slicing import unindex_p
 
 # -- triangles --------------------------------------------------------------------------------
@@ -37,8 +37,17 @@ def _triangle(name: str) -> Any:
 tril_p, triu_p = _triangle("tril"), _triangle("triu")
 
 
+def _rows(op: str, m: Any) -> Any:
+    """Matrices; of a vector, NumPy takes a square of rows of it."""
+    m = operand(m)
+    m = broadcast_to(m, (m.size, m.size)) if m.ndim == 1 else m
+    matrix(op, m)
+    return m
+
+
 def _triangles(r: Any) -> Any:
     yield from matrices(r)
+    yield (r.normal(3),), {"k": 1}
     yield (r.normal(3, 4),), {"k": 1}
     yield (r.normal(3, 4),), {"k": -1}
 
@@ -51,17 +60,13 @@ def tril(m: Any, k: int = 0) -> Any:
     tensor([[1., 0.],
             [3., 4.]])
     """
-    m = operand(m)
-    matrix("tril", m)
-    return tril_p.bind(m, k=k)
+    return tril_p.bind(_rows("tril", m), k=k)
 
 
 @operation(numpy="triu", oracle="triu", samples=_triangles)
 def triu(m: Any, k: int = 0) -> Any:
     """The upper triangle of the last two axes, zeros below its diagonal `k`."""
-    m = operand(m)
-    matrix("triu", m)
-    return triu_p.bind(m, k=k)
+    return triu_p.bind(_rows("triu", m), k=k)
 
 
 # -- diagonals ---------------------------------------------------------------------------------
@@ -75,6 +80,7 @@ diagonal_p: Primitive = primitive(
     vjp=(lambda ct, out, x, *, offset: undiagonal_p.bind(ct, offset=offset, shape=x.shape),),
     linear=(0,),
     batch=lambda inputs, batched, *, offset: diagonal_p.bind(inputs[0], offset=offset),
+    view=True,
 )
 
 undiagonal_p: Primitive = primitive(

@@ -166,11 +166,16 @@ _modulus: Primitive = primitive(
     nin=1,
     spec=lambda z: Spec(z.shape, dtypes.real(z.dtype)),
     vjp=(lambda ct, out, z: z * _share.bind(ct, out),),
-    jvp=(lambda t, out, z: real(conj(sign(z)) * t),),
+    jvp=(lambda t, out, z: real(conj(_direction(z)) * t),),
     reads=((0, 1),),
     batch=lambda inputs, batched: _modulus.bind(*inputs),
     params=False,
 )
+
+
+def _direction(z: Any) -> Any:
+    """z / |z|, and 0 at 0."""
+    return z * _share.bind(1.0, absolute(z))
 
 
 def _absolute_samples(r: Any) -> Any:
@@ -196,6 +201,16 @@ def absolute(x: Any, /) -> Any:
 _sign = known(Elementwise.trace("sign", lambda x: call("sign", x)))
 
 
+def _reached(part: Any, other: Any) -> Any:
+    """A part of a complex number as far as its direction needs it: 1 for one infinite part."""
+    far, beyond = call("isinf", part), call("isinf", other)
+    both = select(far & beyond, float("nan"), select(far, call("copysign", 1.0, part), 0.0))
+    return select(far | beyond, both, part)
+
+
+_reached_p = known(Elementwise.trace("reached", _reached))
+
+
 @operation(numpy="sign", oracle="sign", samples=_absolute_samples)
 def sign(x: Any, /) -> Any:
     """-1, 0 or 1, as x is below, at or above 0; derivative 0. Of complex x it is x / |x|."""
@@ -205,7 +220,8 @@ def sign(x: Any, /) -> Any:
         x = operand(x, (), "sign")
     if x.dtype.kind != "c":
         return _sign.bind(x)
-    return x * _share.bind(1.0, absolute(x))
+    parts = real(x), imag(x)
+    return _direction(of_parts.bind(_reached_p.bind(*parts), _reached_p.bind(*parts[::-1])))
 
 
 def off_tape(*tensors: Tensor) -> bool:

@@ -89,7 +89,7 @@ def reduced_extreme(
         need(where is True, op, where="...", want="initial= too, for want of an identity",
              fix="initial=x.min() or the like", error=ValueError)  # fmt: skip
         return found.bind(a, axis=over, keepdims=keepdims)
-    first = start_value(initial, a)
+    first = start_value(op, initial, a)
     shape = shapes.reduced(a.shape, over, keepdims)
     if shapes.size(shape) and not a.size:
         first = broadcast_to(first, shape)
@@ -215,6 +215,13 @@ def _one_axis(r: Any) -> Any:
     yield (r.integers(0, 3, 4, 5),), {"keepdims": True}
 
 
+def single_axis(op: str, axis: int | None, ndim: int) -> int | None:
+    """The axis of a position; a number alone has none, and 0 and -1 mean it, as NumPy has it."""
+    if axis is None or (not ndim and axis in (0, -1)):
+        return None
+    return shapes.axis_index(axis, ndim, op)
+
+
 @operation(numpy="argmax", methods="argmax", oracle="argmax", samples=_one_axis, orders=0)
 def argmax(a: Any, axis: int | None = None, *, keepdims: bool = False) -> Any:
     """The position of the largest element, the first of several; flat without axis.
@@ -225,9 +232,7 @@ def argmax(a: Any, axis: int | None = None, *, keepdims: bool = False) -> Any:
     tensor([1, 0])
     """
     a = operand(a)
-    if axis is not None:
-        axis = shapes.axis_index(axis, a.ndim, "argmax")
-    return argmax_p.bind(a, axis=axis, keepdims=keepdims)
+    return argmax_p.bind(a, axis=single_axis("argmax", axis, a.ndim), keepdims=keepdims)
 
 
 @operation(numpy="argmin", methods="argmin", oracle="argmin", samples=_one_axis, orders=0)
@@ -237,9 +242,7 @@ def argmin(a: Any, axis: int | None = None, *, keepdims: bool = False) -> Any:
     int64. Raises `ShapeError` on no elements.
     """
     a = operand(a)
-    if axis is not None:
-        axis = shapes.axis_index(axis, a.ndim, "argmin")
-    return argmin_p.bind(a, axis=axis, keepdims=keepdims)
+    return argmin_p.bind(a, axis=single_axis("argmin", axis, a.ndim), keepdims=keepdims)
 
 
 # -- any, all, how many ------------------------------------------------------------------------

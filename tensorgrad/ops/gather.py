@@ -24,7 +24,7 @@ def _gather_spec(x: Spec, index: Spec, *, axes: shapes.Shape, at: int) -> Spec:
     return Spec((*kept[:at], *index.shape[1:], *kept[at:]), x.dtype)
 
 
-def _rows(index: Any, size: int, stacked: bool) -> Any:
+def batch_rows(index: Any, size: int, stacked: bool) -> Any:
     """Batched indices (batch, n, ...) as (n, batch, ...), and the batch's own number in front."""
     order = (1, 0, *range(2, index.ndim))
     moved = transpose(index, order)
@@ -47,7 +47,7 @@ def _gather_batch(inputs: Any, batched: Any, *, axes: shapes.Shape, at: int) -> 
     moved = tuple(k + 1 for k in axes)
     if not batched[1]:
         return gather_p.bind(x, index, axes=moved, at=at + 1)
-    rows = _rows(index, index.shape[0], batched[0])
+    rows = batch_rows(index, index.shape[0], batched[0])
     found = gather_p.bind(x, rows, axes=(0, *moved) if batched[0] else axes, at=0)
     return _behind_batch(found, index.ndim - 2, at)
 
@@ -80,7 +80,7 @@ def _scatter_batch(
         ct = broadcast_to(ct, (size, *ct.shape))
     block = range(1 + at, 1 + at + width)
     ct = transpose(ct, (0, *block, *(k for k in range(1, ct.ndim) if k not in block)))
-    rows = _rows(index, size, True)
+    rows = batch_rows(index, size, True)
     return scatter_add_p.bind(ct, rows, axes=(0, *moved), at=0, shape=(size, *shape))
 
 

@@ -121,4 +121,5 @@ def _along_axis(f: Any, h: Any, axis: int, edge: int) -> Any:
     need(h.shape == (f.shape[axis],), "gradient", f=f, axis=axis, spacing=h,
          want="a number, or one position per sample", fix="gradient(f, 1.0)",
          error=ShapeError)  # fmt: skip
-    return _uneven(f, h if dtypes.is_inexact(h.dtype) else astype(h, f.dtype), axis, edge)
+    found = _uneven(f, h if dtypes.is_inexact(h.dtype) else astype(h, f.dtype), axis, edge)
+    return astype(found, f.dtype, copy=False)

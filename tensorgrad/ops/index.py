@@ -151,11 +151,21 @@ def _check_mask(mask: Tensor, shape: shapes.Shape) -> None:
         )
 
 
-def _advanced(x: Any, key: Key) -> Any:
-    """x[key] with arrays in the key: a basic index, then a gather along the axes of the arrays."""
+class Place(NamedTuple):
+    """What a key names: a basic index (None: all), then a gather (`index` None: none)."""
+
+    basic: Key | None
+    index: Any = None
+    axes: shapes.Shape = ()
+    at: int = 0
+
+
+def located(x: Any, key: Any) -> Place:
+    """The place that a key of any kind names in x."""
+    key = key if type(key) is tuple else (key,)
     parts = _parts(key, x)
     if all(type(k) is not Tensor for k in parts):
-        return index_p.bind(x, key=tuple(parts))
+        return Place(None if parts == [Ellipsis] else tuple(parts))
     parts = _resolved(parts, x)
     places = [n for n, k in enumerate(parts) if type(k) is Advanced]
     together = places[-1] - places[0] == len(places) - 1
@@ -166,10 +176,19 @@ def _advanced(x: Any, key: Key) -> Any:
         fill = [slice(None)] * (x.ndim - sum(_consumed(k) for k in basic))
         parts[dots : dots + 1], basic[dots : dots + 1] = fill, fill
     axes = tuple([n for n, k in enumerate(parts) if type(k) is Advanced])
-    if any(k != slice(None) for k in basic):
-        x = index_p.bind(x, key=tuple(basic))
     index = stack_index([parts[n].places for n in axes])
-    return gather_p.bind(x, index, axes=axes, at=axes[0] if together else 0)
+    some = any(k != slice(None) for k in basic)
+    return Place(tuple(basic) if some else None, index, axes, axes[0] if together else 0)
+
+
+def _advanced(x: Any, key: Key) -> Any:
+    """x[key] with arrays in the key: a basic index, then a gather along the axes of the arrays."""
+    place = located(x, key)
+    if place.index is None:
+        return index_p.bind(x, key=place.basic or (...,))
+    if place.basic is not None:
+        x = index_p.bind(x, key=place.basic)
+    return gather_p.bind(x, place.index, axes=place.axes, at=place.at)
 
 
 def _single(x: Any, key: Any) -> Any:

@@ -1,7 +1,7 @@
-"""Writes in place: `x[key] = v`, `x += v` and the other augmented operators.
+"""Writes in place: `x[key] = v`, `x += v` and the other augmented operators, `x.sort()`.
 
-Off the tape they write and are noted, so that backward refuses a saved value that was overwritten.
-A write that would make a recorded value wrong raises `InPlaceError`.
+Off the tape they write, and the write is noted, so that backward refuses a saved value that was
+overwritten. On the tape they are recorded too; see `ops/writing.py`.
 """
 
 from __future__ import annotations
@@ -9,14 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from tensorgrad import _config
-from tensorgrad._errors import DTypeError, InPlaceError
+from tensorgrad._errors import DTypeError, need
 from tensorgrad.backend import base
+from tensorgrad.core import family
 from tensorgrad.core.primitive import PRIMITIVES, operand
+from tensorgrad.core.registry import OPERATIONS
 from tensorgrad.core.tape import WRITES
-from tensorgrad.core.tensor import Tensor, make, name_of
-from tensorgrad.ops import sorting
-from tensorgrad.ops.index import plain_key
+from tensorgrad.core.tensor import Tensor
+from tensorgrad.ops import sorting, writing
+from tensorgrad.ops.writing import Target, apart, refused, twin
 
 AUGMENTED = {
     "__iadd__": ("add", "+"),
@@ -35,105 +36,82 @@ AUGMENTED = {
 }
 """Augmented operators: the primitive of each, and its sign for messages."""
 
+SAVES_NOTHING = ("add", "subtract")
+"""Operations whose derivative reads no input: these need not be copied before they are written."""
 
-def writable(x: Tensor, wrong: str, right: str) -> Any:
-    """The array of `x`, if a write to it can harm no gradient; else `InPlaceError`."""
-    if x.level:
-        raise InPlaceError(
-            f"{wrong}: got a tensor inside jvp or vmap, expected no write there; try {right}"
-        )
-    if not x.is_leaf:
-        raise InPlaceError(
-            f"{wrong}: got a tensor made by {name_of(x.node)}, whose gradient would be wrong, "
-            f"expected a tensor off the tape; instead of `{wrong}` try `{right}`"
-        )
-    if x.node is not None and _config.is_recording():
-        raise InPlaceError(
-            f"{wrong}: got a leaf that requires a gradient, expected no write while recording; "
-            f"instead of `{wrong}` try `{right}`, or `with tg.no_grad(): {wrong}`"
-        )
-    return x.data
-
-
-def constant(value: Any, x: Tensor, wrong: str, right: str) -> Any:
-    """What is written, as an array; a value whose gradient would be cut raises."""
-    found = operand(value, (x,), "setitem")
-    if found.level or (found.node is not None and _config.is_recording()):
-        raise InPlaceError(
-            f"{wrong}: got a recorded value, whose gradient would be cut by writing it into a "
-            f"tensor off the tape, expected a constant; instead of `{wrong}` try `{right}`, "
-            "or v.detach()"
-        )
-    return found.data
-
-
-def _refused(op: str, x: Tensor, value: Any, error: Exception) -> Exception:
-    """NumPy's error about a write, in our words where it is one of the common ones."""
-    if isinstance(error, IndexError):
-        return error
-    text = str(error)
-    if "read-only" in text:
-        return ValueError(
-            f"{op}: got a read-only view (of a broadcast, or of a constant), expected memory of "
-            "its own; try x = x.copy() first"
-        )
-    kind = DTypeError if isinstance(error, TypeError) else ValueError
-    return kind(
-        f"{op}: got {value.dtype}{value.shape} for {x.dtype}{x.shape}: {text}, expected a value "
-        "that fits without changing shape or kind; try v.astype(x.dtype)"
-    )
+WHERE = "x = tg.where(mask, v, x)"
 
 
 def setitem(x: Tensor, key: Any, value: Any) -> None:
     """Write `value` to the elements x[key], broadcast and cast as NumPy does.
 
-    Raises `InPlaceError` for a recorded tensor, for a leaf while recording, and for a recorded
-    value; `IndexError` out of range.
+    Recorded where x or the value is: views and what x is a view of follow. Of equal indices the
+    last wins, and it alone gets the gradient. Raises `InPlaceError` for a leaf while recording;
+    `IndexError` out of range.
     """
-    wrong = "x[key] = v"
-    array = writable(x, wrong, "x = tg.where(mask, v, x)")
-    given = constant(value, x, wrong, "x = tg.where(mask, v, x)")
-    try:
-        part = base.of(array).kernel("assign")(array, given, key=plain_key(key, x))
-    except (IndexError, TypeError, ValueError) as error:
-        raise _refused("setitem", x, given, error) from None
-    WRITES.note(array, base.bounds(part))
+    writing.store(x, key, value, "x[key] = v", WHERE)
 
 
 def _augmented(name: str, sign: str) -> Callable[[Tensor, Any], Tensor]:
+    wrong, right = f"x {sign}= v", f"x = x {sign} v"
+
     def write(x: Tensor, value: Any) -> Tensor:
-        array = writable(x, f"x {sign}= v", f"x = x {sign} v")
-        given = constant(value, x, f"x {sign}= v", f"x = x {sign} v")
+        given: Any = operand(value, (x,), name)
+        quiet = x.node is None and given.node is None and not (x.level or given.level)
+        if not quiet or family.LEAVES or getattr(x, "source", None) is not None:
+            target = Target(x, (given,), wrong, right)
+            if not target.plain:
+                return _combined(target, name, given)
+        array, number = x.data, given.data
         kernel = PRIMITIVES[name].kernels[type(array)]
         try:
-            kernel(array, given, out=array)
+            kernel(array, number, out=array)
         except (TypeError, ValueError) as error:
-            raise _refused(f"x {sign}= v", x, given, error) from None
+            raise refused(wrong, x, number, error) from None
         WRITES.note(array, base.bounds(array))
         return x
 
-    write.__doc__ = f"x {sign}= v, written into x; `InPlaceError` where a gradient would be wrong."
+    write.__doc__ = f"x {sign}= v, written into x, and recorded where x or v is."
     return write
 
 
+def _combined(target: Target, name: str, value: Tensor) -> Tensor:
+    """x (sign)= value on the tape."""
+    x = target.x
+    old = x
+    if not target.above:
+        (value,) = apart((value,), x)
+        old = x if name in SAVES_NOTHING else twin(x)
+    result = OPERATIONS[name].function(old, value)
+    need(result.shape == x.shape, target.wrong, x=x, v=value,
+         want=f"a result of the shape of x, not {result.shape}", fix=f"`{target.right}`",
+         error=ValueError)  # fmt: skip
+    kind = "biufc".index
+    need(kind(result.dtype.kind) <= kind(x.dtype.kind), target.wrong, x=x, v=value,
+         want="a result that fits into x without changing kind", fix=f"`{target.right}`",
+         error=DTypeError)  # fmt: skip
+    target.take(result)
+    return x
+
+
 def fill(x: Tensor, value: Any) -> None:
-    """Write one value to every element; `InPlaceError` where a gradient would be wrong."""
-    setitem(x, Ellipsis, value)
+    """Write one value to every element, recorded where x or the value is."""
+    writing.store(x, Ellipsis, value, "x.fill(v)", "x = tg.full_like(x, v)")
 
 
 def sort(x: Tensor, axis: int = -1, kind: str | None = None, *, stable: bool | None = None) -> None:
-    """Sort the elements along an axis, in place; `InPlaceError` where a gradient would be wrong."""
-    array = writable(x, "x.sort()", "x = np.sort(x)")
-    setitem(x, Ellipsis, sorting.sort(make(array), axis, kind, stable=stable))
+    """Sort the elements along an axis, in place, recorded where x is."""
+    writing.replace(
+        x, lambda a: sorting.sort(a, axis, kind, stable=stable), (), "x.sort()", "x = np.sort(x)"
+    )
 
 
 def partition(x: Tensor, kth: Any, axis: int = -1) -> None:
-    """Bring element `kth` to its sorted place, the smaller ones before it, in place.
-
-    Raises `InPlaceError` where a gradient would be wrong.
-    """
-    array = writable(x, "x.partition(kth)", "x = np.partition(x, kth)")
-    setitem(x, Ellipsis, sorting.partition(make(array), kth, axis))
+    """Bring element `kth` to its sorted place, the smaller ones before it; recorded where x is."""
+    writing.replace(
+        x, lambda a: sorting.partition(a, kth, axis), (), "x.partition(kth)",
+        "x = np.partition(x, kth)",
+    )  # fmt: skip
 
 
 METHODS: dict[str, Callable[..., Any]] = {

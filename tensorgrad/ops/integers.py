@@ -14,13 +14,18 @@ from tensorgrad.core.calls import operands
 from tensorgrad.core.primitive import Primitive, Spec, operand
 from tensorgrad.core.registry import operation, primitive
 from tensorgrad.ops.rounding import aligned
+from tensorgrad.ops.shape import astype
 
 
 def _whole(op: str, *values: Any) -> list[Any]:
-    found = operands(values, op)
+    """Integers; a bool counts as one beside an integer."""
+    found = list(operands(values, op))
+    dtype = dtypes.result_type(*[x.dtype for x in found])
+    if dtype.kind in "iu":
+        found = [astype(x, dtype, copy=False) for x in found]
     for x in found:
         need(x.dtype.kind in "iu", op, x=x, want="integers", fix="x.astype(int)", error=DTypeError)
-    return list(found)
+    return found
 
 
 def _pair(name: str) -> Primitive:
@@ -78,4 +83,7 @@ def _singles(r: Any) -> Any:
 @operation(numpy="bitwise_count", oracle="bitwise_count", samples=_singles, orders=0)
 def bitwise_count(x: Any, /) -> Any:
     """How many bits of |x| are set, as uint8."""
-    return bitwise_count_p.bind(*_whole("bitwise_count", operand(x, (), "bitwise_count")))
+    x = operand(x, (), "bitwise_count")
+    return bitwise_count_p.bind(
+        *_whole("bitwise_count", astype(x, "int8") if x.dtype.kind == "b" else x)
+    )

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np  # oracles only
 
 from tensorgrad import dtypes
-from tensorgrad._errors import ShapeError, need
+from tensorgrad._errors import DTypeError, ShapeError, need
 from tensorgrad.core.calls import operands
 from tensorgrad.core.primitive import operand
 from tensorgrad.core.registry import operation
@@ -57,6 +57,8 @@ def interp(
     x, xp, fp = operands((x, xp, fp), "interp")
     need(xp.ndim == 1 and fp.shape == xp.shape and xp.size, "interp", xp=xp, fp=fp,
          want="two vectors of equal lengths", fix="fp[:len(xp)]", error=ShapeError)  # fmt: skip
+    need("c" not in (x.dtype.kind, xp.dtype.kind), "interp", x=x, xp=xp, want="real positions",
+         fix="x.real", error=DTypeError)  # fmt: skip
     real, wide = dtypes.float64, dtypes.result_type(dtypes.float64, fp.dtype)
     x, xp, fp = astype(x, real, copy=False), astype(xp, real, copy=False), astype(fp, wide)
     if period is not None:

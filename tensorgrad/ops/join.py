@@ -292,7 +292,8 @@ def block(arrays: Any) -> Any:
     """
     deepest = _depth("block", arrays)
     given = _parts(arrays)
-    tensors = [operand(x, given, "block") for x in given]
+    near = next((x for x in given if isinstance(x, Tensor)), None)
+    tensors = [operand(x, (), "block", near) for x in given]
     ndim = max(deepest, *[x.ndim for x in tensors])
     rest = iter(tensors)
 

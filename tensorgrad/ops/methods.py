@@ -12,7 +12,16 @@ from tensorgrad.core.backward import backward
 from tensorgrad.core.primitive import Primitive
 from tensorgrad.core.registry import OPERATIONS
 from tensorgrad.core.tensor import Tensor, make
-from tensorgrad.ops import array_api, attributes, exchange, inplace, protocols, splitting, ufuncs
+from tensorgrad.ops import (
+    array_api,
+    at,
+    attributes,
+    exchange,
+    inplace,
+    protocols,
+    splitting,
+    ufuncs,
+)
 from tensorgrad.ops.operators import OPERATORS
 
 PROPERTIES = {"T": "transpose", "mT": "matrix_transpose", "real": "real", "imag": "imag"}
@@ -94,13 +103,16 @@ OTHERS: dict[str, Callable[..., Any]] = {
 """Methods that are no operations."""
 
 
+_ATTRIBUTES = {**attributes.PROPERTIES, **exchange.PROPERTIES, **at.PROPERTIES}
+
+
 def attach() -> None:
     """Give Tensor every method that the registry names."""
     for operation in OPERATIONS.values():
         for name in operation.methods:
             setattr(Tensor, name, operation.function)
     others = {**OPERATORS, **inplace.METHODS, **attributes.METHODS, **OTHERS}
-    for name, function in {**others, **attributes.PROPERTIES, **exchange.PROPERTIES}.items():
+    for name, function in {**others, **_ATTRIBUTES}.items():
         setattr(Tensor, name, function)
     for name in REFLECTED:
         if f"__r{name}__" not in vars(Tensor):

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np  # oracles only
 
 from tensorgrad import dtypes, shapes
-from tensorgrad._errors import need
+from tensorgrad._errors import TensorgradError, describe, need
 from tensorgrad.core.formula import Reduce
 from tensorgrad.core.primitive import operand
 from tensorgrad.core.registry import known, operation
@@ -20,10 +20,11 @@ from tensorgrad.ops.compare import isnan, logical_not
 from tensorgrad.ops.cumulative import cumprod, cumsum
 from tensorgrad.ops.elementwise import fmax, fmin
 from tensorgrad.ops.elementwise import where as select
-from tensorgrad.ops.extremes import extreme, place, reduced_extreme
+from tensorgrad.ops.extremes import extreme, place, reduced_extreme, single_axis
 from tensorgrad.ops.reduce import (
     counted,
     floating,
+    freedom_less,
     masked,
     prod,
     start_value,
@@ -116,8 +117,8 @@ def nansum(
     a = masked("nansum", a, where, 0)
     if _formula(a, over):
         found = _staged(nansum_p, a, over, keepdims)
-        return found if initial is None else found + start_value(initial, found)
-    return sum(without(a, 0.0), over, keepdims=keepdims, initial=initial)
+        return found if initial is None else found + start_value("nansum", initial, found)
+    return sum(without(a, 0.0), over, dtype, keepdims=keepdims, initial=initial)
 
 
 def _products(r: Any) -> Any:
@@ -162,6 +163,7 @@ def nanmean(
     >>> nanmean([1.0, float("nan"), 2.0])
     tensor(1.5)
     """
+    freedom_less("nanmean", dtype, 0, None)
     a = floating(a, dtype)
     over = shapes.axes(axis, a.ndim, "nanmean")
     a = masked("nanmean", a, where, NAN)
@@ -199,7 +201,7 @@ def nanvar(
     """`var` of what is a number; NaN where no degree of freedom is left."""
     a = floating(a, dtype)
     over = shapes.axes(axis, a.ndim, "nanvar")
-    less = ddof if correction is None else correction
+    less = freedom_less("nanvar", dtype, ddof, correction)
     a = masked("nanvar", a, where, NAN)
     if mean is None and _formula(a, over):
         return _staged(nanvar_p, a, over, keepdims, operand(float(less), (a,)))
@@ -278,9 +280,16 @@ def _one_axis(r: Any) -> Any:
 def _where(name: str, found: Any, a: Any, axis: int | None, keepdims: bool) -> Any:
     a = operand(a)
     need(a.dtype.kind != "c", name, a=a, want="a real array", fix="abs(a)", error=TypeError)
-    if axis is not None:
-        axis = shapes.axis_index(axis, a.ndim, name)
-    return found.bind(a, axis=axis, keepdims=keepdims)
+    axis = single_axis(name, axis, a.ndim)
+    try:
+        return found.bind(a, axis=axis, keepdims=keepdims)
+    except ValueError as error:
+        if isinstance(error, TensorgradError):
+            raise
+        raise ValueError(
+            f"{name}: got a={describe(a)}, axis={axis}, expected a number in every slice "
+            f"({error}); try nan_to_num(a, nan=...) with what is to stand for NaN"
+        ) from None
 
 
 @operation(numpy="nanargmax", oracle="nanargmax", samples=_one_axis, orders=0)

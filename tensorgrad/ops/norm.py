@@ -21,6 +21,8 @@ from tensorgrad.ops.shape import astype
 Names = tuple[str, ...]
 """Which of weight and bias a normalisation has, in this order."""
 
+INF = float("inf")
+
 # -- layer and RMS norm ------------------------------------------------------------------------
 
 
@@ -200,6 +202,10 @@ def vector(op: str, x: Any, p: Any, over: shapes.Shape, keepdims: bool) -> Any:
         return astype(x.detach() != 0, real).sum(axis=over, keepdims=keepdims)
     if x.dtype.kind == "c":
         x = abs(x)
+    if (p < 0 or p == INF) and not shapes.size(tuple([x.shape[k] for k in over])):
+        need(p != -INF, op, x=x, ord=p, want="an element at least", fix="ord=2")
+        nothing = astype(x, dtypes.inexact(x.dtype), copy=False).sum(axis=over, keepdims=keepdims)
+        return nothing if p > 0 else nothing + INF  # 0 to a negative power
     if p in _NORMS:
         out: Any = _NORMS[p].bind(x, axis=over, shape=x.shape)
     else:

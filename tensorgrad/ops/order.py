@@ -35,6 +35,7 @@ transpose_p: Primitive = primitive(
     batch=lambda inputs, batched, *, axes: transpose_p.bind(
         inputs[0], axes=(0, *(k + 1 for k in axes))
     ),
+    view=True,
 )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from tensorgrad import dtypes
+from tensorgrad import dtypes, shapes
 from tensorgrad._errors import DTypeError, need
 from tensorgrad.backend.borders import Widths
 from tensorgrad.core.primitive import Primitive, Spec, operand
@@ -192,7 +192,10 @@ def _widths(given: Any, ndim: int) -> Widths:
     """The widths before and after each axis; a dict names the axes that have some."""
     pairs = given
     if isinstance(given, dict):
-        named = {k % ndim: _pairs("pad_width", pair, 1)[0] for k, pair in given.items()}
+        named = {
+            shapes.axis_index(k, ndim, "pad"): _pairs("pad_width", pair, 1)[0]
+            for k, pair in given.items()
+        }
         pairs = [named.get(k, (0, 0)) for k in range(ndim)]
     found = _pairs("pad_width", pairs, ndim)
     widths = tuple([(whole("pad", low), whole("pad", high)) for low, high in found])
@@ -204,6 +207,22 @@ def _widths(given: Any, ndim: int) -> Widths:
         fix="a slice, to take away",
     )
     return widths
+
+
+def _only(mode: str, given: dict[str, Any], reflect_type: str) -> None:
+    """Refuse the options of other modes."""
+    mine = SIDES[mode][0] if mode in SIDES else None
+    stray = {name: v for name, v in given.items() if name != mine and not _usual(v)}
+    if mode not in ("reflect", "symmetric") and reflect_type != "even":
+        stray["reflect_type"] = reflect_type
+    names = " and ".join(stray)
+    need(not stray, "pad", mode=mode, **stray, want="the options of that mode",
+         fix=f"mode={mode!r} without {names}", error=ValueError)  # fmt: skip
+
+
+def _usual(value: Any) -> bool:
+    """Whether an option says nothing."""
+    return value is None or (type(value) is int and value == 0)
 
 
 def _own(a: Any, widths: Widths, mode: str, reflect_type: str) -> Any:
@@ -263,13 +282,14 @@ def pad(
          "place, behind the tape's back", fix="np.concatenate", error=DTypeError)  # fmt: skip
     need(mode in MODES, "pad", mode=mode, want=f"one of {' '.join(MODES)}", fix='"constant"')
     a = operand(array)
+    given = {"constant_values": constant_values, "end_values": end_values,
+             "stat_length": stat_length}  # fmt: skip
+    _only(mode, given, reflect_type)
     widths = _widths(pad_width, a.ndim)
     if mode in OWN:
         return _own(a, widths, mode, reflect_type)
     if mode == "empty":
         return pad_p.bind(a, widths=widths, values=((0, 0),) * a.ndim)
-    given = {"constant_values": constant_values, "end_values": end_values,
-             "stat_length": stat_length}  # fmt: skip
     what, side = SIDES[mode]
     options = _pairs(what, given[what], a.ndim)
     plain = not any(isinstance(value, Tensor) for pair in options for value in pair)

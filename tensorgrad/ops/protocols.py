@@ -16,15 +16,19 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tensorgrad import _config, dtypes, shapes
-from tensorgrad._errors import InPlaceError, NotDifferentiable, ShapeError
+from tensorgrad._errors import DTypeError, InPlaceError, NotDifferentiable, ShapeError, need
 from tensorgrad.backend import base
+from tensorgrad.core.primitive import operand
 from tensorgrad.core.registry import OPERATIONS
 from tensorgrad.core.tape import WRITES as WRITTEN
 from tensorgrad.core.tensor import Payload, Tensor, make
-from tensorgrad.ops import inplace
+from tensorgrad.ops import writing
+from tensorgrad.ops.at import fits
 from tensorgrad.ops.create import asarray, full
+from tensorgrad.ops.elementwise import where as select
 from tensorgrad.ops.join import stack
 from tensorgrad.ops.refusals import AS_TENSOR, CONSTANT, CREATION, REFUSED, WRITES, dotted, shown
+from tensorgrad.ops.shape import astype, broadcast_to
 
 NAMESPACES = ("emath", "fft", "interpolate", "linalg", "signal", "special", "stats")
 """Packages of operations that are loaded when they are first met, to keep the import light."""
@@ -119,10 +123,33 @@ def into(name: str, result: Any, out: Any) -> Any:
     if not isinstance(target, Tensor):
         raise TypeError(
             f"{name}: got out={type(target).__name__} for a tensor's result, expected a tensor; "
-            "try out=tg.tensor(array), which shares its memory"
+            "try out=tg.asarray(array), which shares its memory"
         )
+    if isinstance(result, Tensor):
+        need(fits(result.dtype, target.dtype), name, result=result, out=target,
+             want="an out= that its kind of number fits in", fix=f"x[...] = {name}(...)",
+             error=DTypeError)  # fmt: skip
+    kept = isinstance(result, Tensor) and not (result.node is None and target.node is None)
+    if kept and result is not target and result.shape == target.shape:
+        wrong, right = f"{name}(..., out=x)", f"x = {name}(...)"
+        taken = writing.Target(target, (result,), wrong, right)
+        if not taken.plain:
+            taken.put(writing.WHOLE, result)
+            return target
     target[...] = result
     return target
+
+
+def outside(inputs: Any, out: Any) -> Any:
+    """Inputs in memory of their own, where `out` is recorded over theirs."""
+    targets = [t for t in (out if isinstance(out, tuple) else (out,)) if isinstance(t, Tensor)]
+    if not _config.is_recording() or not any(
+        isinstance(x, Tensor) and x.node is not None for x in (*inputs, *targets)
+    ):
+        return inputs
+    for target in targets:
+        inputs = writing.apart(inputs, target)
+    return inputs
 
 
 def array_function(self: Tensor, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
@@ -133,6 +160,7 @@ def array_function(self: Tensor, function: Any, types: Any, args: Any, kwargs: A
     out = None
     if len(args) != 1 or kwargs:
         args, kwargs, out = _translated(function, mapped, args, kwargs)
+        args = args if out is None else outside(args, out)
     try:
         result = mapped(*args, **kwargs)
     except TypeError:
@@ -322,23 +350,42 @@ def _wrapped(value: Any) -> Any:
 
 
 def written(name: str, function: Any, args: Any, kwargs: dict[str, Any]) -> None:
-    """A function that writes into its first argument: of constants, into what is off the tape."""
+    """A function that writes into its first argument: recorded where that or a value is."""
     target, rest = (args[0], args[1:]) if args else (kwargs.pop(next(iter(kwargs))), ())
     found: list[Tensor] = []
-    rest, kwargs = _stripped(rest, found), _stripped(kwargs, found)
+    bare, options = _stripped(rest, found), _stripped(kwargs, found)
     wrong, right = f"{name}(x, ...)", "x = np.where(mask, v, x)"
-    if any(map(_moving, found)):
-        raise InPlaceError(
-            f"{wrong}: got a recorded value, whose gradient would be cut by writing it into "
-            f"{'a tensor' if isinstance(target, Tensor) else type(target).__name__}, expected a "
-            f"constant; instead of `{wrong}` try `{right}`, or v.detach()"
-        )
     if not isinstance(target, Tensor):
-        function(target, *rest, **kwargs)
+        if any(map(_moving, found)):
+            raise InPlaceError(
+                f"{wrong}: got a recorded value, whose gradient would be cut by writing it into "
+                f"{type(target).__name__}, expected a constant; instead of `{wrong}` try "
+                f"`{right}`, or v.detach()"
+            )
+        function(target, *bare, **options)
         return
-    array = inplace.writable(target, wrong, right)
-    function(array, *rest, **kwargs)
-    WRITTEN.note(array, base.bounds(array))
+    taken = writing.Target(target, found, wrong, right)
+    if taken.plain and isinstance(target.data, np.ndarray):
+        function(target.data, *bare, **options)
+        WRITTEN.note(target.data, base.bounds(target.data))
+        return
+    old = target if taken.above else writing.twin(target)
+    if not taken.above:
+        rest = writing.apart(rest, target)
+    key = dotted(function)
+    changed = _copied_to if key == "copyto" else OPERATIONS[key].function
+    result = changed(old, *rest, **kwargs)
+    if taken.plain:
+        target[...] = result
+    else:
+        taken.take(result)
+
+
+def _copied_to(old: Any, src: Any, casting: str = "same_kind", where: Any = True) -> Any:
+    """What `np.copyto` leaves in its first argument."""
+    value = astype(operand(src, (old,)), old.dtype, casting=casting, copy=False)
+    value = broadcast_to(value, old.shape)
+    return value if where is True else select(operand(where, near=old), value, old)
 
 
 def _as_tensor(

@@ -23,7 +23,7 @@ from tensorgrad.ops.axes import moveaxis, transpose
 from tensorgrad.ops.compare import isnan, less, logical_not
 from tensorgrad.ops.create import full
 from tensorgrad.ops.cumulative import cumsum_p
-from tensorgrad.ops.elementwise import minimum
+from tensorgrad.ops.elementwise import maximum, minimum
 from tensorgrad.ops.elementwise import where as select
 from tensorgrad.ops.gather import add_along_p, take_along_p
 from tensorgrad.ops.index import concrete, take
@@ -216,6 +216,12 @@ def _finished(found: Any, a: Any, axes: shapes.Shape, shape: shapes.Shape, keepd
     return reshape(moveaxis(found, -1, 0), (*shape, *kept))
 
 
+def _nan(shape: shapes.Shape, a: Any) -> Any:
+    """NaN, as the mean of nothing is."""
+    dtype = a.dtype if dtypes.is_inexact(a.dtype) else dtypes.float64
+    return full(shape, float("nan"), dtype=dtype, device=a.device)
+
+
 def _way(gamma: Any, slope: Any, moving: Any, a: Any, dtype: Any) -> Any:
     """How far between two elements, in the dtype of the levels; it may move with them."""
     if moving is not None:
@@ -233,6 +239,8 @@ def _interpolated(x: Any, levels: Any, rule: Rule, dtype: Any, moving: Any) -> A
     low, high, gamma, slope = rule(x.shape[-1], np.asarray(levels, float).reshape(-1))
     low, high = low.astype(int).tolist(), high.astype(int).tolist()
     ranks = sorted({*low, *high})
+    if not ranks:
+        return astype(x[..., :0], dtypes.result_type(x.dtype, dtypes.float64))
     picked = ranked_p.bind(x, ranks=tuple(ranks))
     at = [[ranks.index(k) for k in part] for part in (low, high)]
     below = picked if at[0] == list(range(len(ranks))) else take(picked, at[0], -1)
@@ -292,9 +300,11 @@ def _quantile(
     weak = type(q) in (int, float)
     levels, moving = _levels(op, q, top)
     x, axes = _columns(op, a, axis)
+    skip = skip and dtypes.is_inexact(a.dtype)
+    if skip and not x.shape[-1]:
+        return _nan((*levels.shape, *shapes.reduced(a.shape, axes, keepdims)), a)
     need(x.shape[-1], op, a=a, axis=axes, want="at least one element along the axes",
          fix="an array that is not empty")  # fmt: skip
-    skip = skip and dtypes.is_inexact(a.dtype)
     if weights is not None:
         need(method == "inverted_cdf", op, method=method, want="method='inverted_cdf' with weights",
              fix="method='inverted_cdf'", error=ValueError)  # fmt: skip
@@ -407,8 +417,7 @@ def median(
     x, axes = _columns("median", a, axis)
     n = x.shape[-1]
     if not n:
-        kept = shapes.reduced(a.shape, axes, keepdims)
-        return full(kept, float("nan"), dtype=dtypes.inexact(a.dtype), device=a.device)
+        return _nan(shapes.reduced(a.shape, axes, keepdims), a)
     ranks = (n // 2,) if n % 2 else (n // 2 - 1, n // 2)
     return _finished(mean(ranked_p.bind(x, ranks=ranks), -1), a, axes, (), keepdims)
 
@@ -421,4 +430,7 @@ def nanmedian(
     a = operand(a)
     if not dtypes.is_inexact(a.dtype) or not a.size:
         return median(a, axis, keepdims=keepdims)
-    return _quantile("nanmedian", a, 0.5, 1, axis, "linear", keepdims, None, True)
+    x, axes = _columns("nanmedian", a, axis)
+    count = sum(logical_not(isnan(x)), -1, keepdims=True)
+    both = concatenate([maximum(count - 1, 0) // 2, count // 2], -1)
+    return _finished(mean(picked_p.bind(x, both), -1), a, axes, (), keepdims)

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np  # oracles only
 
-from tensorgrad import dtypes, shapes
+from tensorgrad import _config, dtypes, shapes
 from tensorgrad._errors import DTypeError, need
 from tensorgrad.backend import base
 from tensorgrad.backend.philox import RandomError, blocks
@@ -87,9 +87,19 @@ class Generator:
             self._counter += step
             return self._key, first
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _continued, (self.get_state(),)
+
     def __repr__(self) -> str:
         key, counter = self.get_state()
         return f"Generator(seed={key}, counter={counter})"
+
+
+def _continued(state: State) -> Generator:
+    """A generator that goes on from a state, as a copy does."""
+    found = Generator(0)
+    found.set_state(state)
+    return found
 
 
 def _word(op: str, value: int) -> int:
@@ -130,7 +140,35 @@ def _drawn(
 def _taken(
     source: Generator, home: Any, kind: str, count: int, dtype: Any = "float32", times: int = 1
 ) -> tuple[Any, Any]:
-    """(key, counter) of draws on a backend; 0-d arrays there while a step is recorded.
+    """(key, counter) of draws on a backend; of the first run in a function that runs again."""
+    draws = _config.draws.get()
+    if draws is None:
+        return _fresh(source, home, kind, count, dtype, times)
+    return draws.take(lambda: _fresh(source, home, kind, count, dtype, times))  # type: ignore[no-any-return]
+
+
+class Draws:
+    """The random numbers that a function took, which it takes again when it is run again.
+
+    taken: the key and counter of each draw so far, in order.
+    """
+
+    def __init__(self, taken: list[tuple[Any, Any]]) -> None:
+        self.taken, self.at = taken, 0
+        self.around = _config.draws.get()
+
+    def take(self, fresh: Callable[[], tuple[Any, Any]]) -> tuple[Any, Any]:
+        """The next draw: as it was, or `fresh` in the first run."""
+        if self.at == len(self.taken):
+            self.taken.append(fresh() if self.around is None else self.around.take(fresh))
+        self.at += 1
+        return self.taken[self.at - 1]
+
+
+def _fresh(
+    source: Generator, home: Any, kind: str, count: int, dtype: Any, times: int
+) -> tuple[Any, Any]:
+    """(key, counter) of new draws; 0-d arrays on a GPU while a step is recorded there.
 
     Then nothing is taken now: each replay takes what the step would.
     """

@@ -186,7 +186,7 @@ def geomspace(
         found = concatenate((found[:-1], broadcast_to(b, (1, *ends))))
     if num:
         found = concatenate((broadcast_to(a, (1, *ends)), found[1:]))
-    return moveaxis(_cast(found, dtype), 0, axis)
+    return moveaxis(_cast(found, dtype or dtypes.result_type(found.dtype, dtypes.float64)), 0, axis)
 
 
 # -- grids -------------------------------------------------------------------------------------
@@ -211,13 +211,12 @@ def meshgrid(
 ) -> tuple[Tensor, ...]:
     """The coordinates of a grid, one tensor per vector; "xy" exchanges the first two axes.
 
-    sparse leaves the axes that do not vary at length 1. copy=False gives read-only views.
+    An array of more axes counts as the vector of its elements. sparse leaves the axes that do not
+    vary at length 1. copy=False gives read-only views.
     """
     op = "meshgrid"
     need(indexing in ("xy", "ij"), op, indexing=indexing, want='"xy" or "ij"', fix='"ij"')
     vectors: list[Any] = [operand(x, xi, op) for x in xi]
-    need(all(x.ndim < 2 for x in vectors), op, xi=[x.shape for x in vectors], want="vectors",
-         fix="x.reshape(-1)")  # fmt: skip
     order = list(range(len(xi)))
     if indexing == "xy" and len(xi) > 1:
         order[:2] = 1, 0

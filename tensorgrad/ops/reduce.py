@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np  # the bounds of integers
+
 from tensorgrad import dtypes, shapes
 from tensorgrad._errors import DTypeError, need
 from tensorgrad.core.formula import Elementwise, Reduce
@@ -60,9 +62,23 @@ def masked(op: str, a: Any, where: Any, other: Any) -> Any:
     return select(mask, a, other)
 
 
-def start_value(initial: Any, a: Any) -> Any:
-    """The first value of a reduction, in the dtype of its result `a`."""
+def start_value(op: str, initial: Any, a: Any) -> Any:
+    """The first value of a reduction, in the dtype of its result `a`, which must hold it."""
+    if a.dtype.kind in "iu" and isinstance(initial, int | float | np.number):
+        held = np.iinfo(a.dtype)
+        need(held.min <= initial <= held.max, op, initial=initial,
+             want=f"a number that {a.dtype} holds", fix="x.astype('int64')",
+             error=OverflowError)  # fmt: skip
     return astype(operand(initial, (a,)), a.dtype, copy=False)
+
+
+def freedom_less(op: str, dtype: Any, ddof: float, correction: float | None) -> float:
+    """What is taken off the count of a variance; refuses a dtype that cannot hold one."""
+    need(dtype is None or dtypes.is_inexact(dtypes.dtype(dtype)), op, dtype=dtype,
+         want="a floating dtype", fix="dtype=None", error=DTypeError)  # fmt: skip
+    need(correction is None or not ddof, op, ddof=ddof, correction=correction, want="one of them",
+         fix="ddof, which is NumPy's older name", error=ValueError)  # fmt: skip
+    return ddof if correction is None else correction
 
 
 def counted(op: str, a: Any, axis: shapes.Shape, where: Any, keepdims: bool = False) -> Any:
@@ -128,7 +144,7 @@ def sum(
     found = sum_p.bind(a, axis=shapes.axes(axis, a.ndim, "sum"), keepdims=keepdims)
     if dtype is not None:  # that of a small integer too, which a sum is wider than
         found = astype(found, dtype, copy=False)
-    return found if initial is None else found + start_value(initial, found)
+    return found if initial is None else found + start_value("sum", initial, found)
 
 
 def _means(r: Any) -> Any:
@@ -163,7 +179,8 @@ def mean(
     if a.dtype.itemsize == 2 and dtypes.is_half(a.dtype):
         total = sum_p.bind(astype(a, dtypes.float32), axis=axis, keepdims=keepdims)
         return astype(total / count, a.dtype)
-    return sum_p.bind(a, axis=axis, keepdims=keepdims) / count
+    found = sum_p.bind(a, axis=axis, keepdims=keepdims) / count
+    return found if dtypes.is_inexact(a.dtype) else astype(found, a.dtype)
 
 
 def _count(a: Any, axis: shapes.Shape) -> int:
@@ -261,7 +278,7 @@ def prod(
     found = prod_p.bind(a, axis=shapes.axes(axis, a.ndim, "prod"), keepdims=keepdims)
     if dtype is not None:
         found = astype(found, dtype, copy=False)
-    return found if initial is None else found * start_value(initial, found)
+    return found if initial is None else found * start_value("prod", initial, found)
 
 
 # -- moments -----------------------------------------------------------------------------------
@@ -317,7 +334,7 @@ def var(
     """
     a = floating(a, dtype)
     axis = shapes.axes(axis, a.ndim, "var")
-    less = ddof if correction is None else correction
+    less = freedom_less("var", dtype, ddof, correction)
     if where is not True or mean is not None:
         return _masked_var(a, axis, less, keepdims, where, mean)
     if a.dtype.kind == "c":

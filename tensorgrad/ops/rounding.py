@@ -14,13 +14,14 @@ from typing import Any
 import numpy as np  # oracles only
 
 from tensorgrad import dtypes, shapes
-from tensorgrad._errors import DTypeError, InPlaceError, need
+from tensorgrad._errors import DTypeError, need
 from tensorgrad.core.formula import Elementwise
 from tensorgrad.core.primitive import Primitive, Spec, operand
 from tensorgrad.core.registry import elementwise, known, operation, primitive
 from tensorgrad.core.tensor import Payload, Tensor
 from tensorgrad.expr import call, equal, stop
 from tensorgrad.expr import where as select
+from tensorgrad.ops import writing
 from tensorgrad.ops.complex import imag, of_parts, real
 from tensorgrad.ops.elementwise import absolute, trunc
 from tensorgrad.ops.shape import astype, reshape
@@ -197,6 +198,9 @@ def _numbers_oracle(x: Any, **options: Any) -> Any:
     return np.nan_to_num(x, **options)
 
 
+_INPLACE = "np.nan_to_num(x, copy=False)"
+
+
 @operation(numpy="nan_to_num", oracle=_numbers_oracle, samples=_numbers)
 def nan_to_num(
     x: Any, copy: bool = True, nan: Any = 0.0, posinf: Any = None, neginf: Any = None
@@ -204,17 +208,17 @@ def nan_to_num(
     """x with numbers for NaN and for the infinities: by default 0 and the largest of the dtype.
 
     What was replaced has gradient 0; `nan`, `posinf` and `neginf` may be tensors. Of complex x both
-    parts are treated. Raises `InPlaceError` for `copy=False`, which writes into x.
+    parts are treated. `copy=False` writes into x and returns it; raises `InPlaceError` where a
+    gradient forbids that.
 
     >>> nan_to_num([float("inf"), 1.0], posinf=9.0)
     tensor([9., 1.])
     """
-    if not copy:
-        raise InPlaceError(
-            "nan_to_num: got copy=False, which writes into x, expected copy=True; "
-            "try x = np.nan_to_num(x)"
-        )
     x = operand(x, (), "nan_to_num")
+    if not copy:
+        given, right = (nan, posinf, neginf), "x = np.nan_to_num(x)"
+        writing.replace(x, lambda a: nan_to_num(a, True, *given), given, _INPLACE, right)
+        return x
     if x.dtype.kind == "c":
         parts = [nan_to_num(p, True, nan, posinf, neginf) for p in (real(x), imag(x))]
         return of_parts.bind(*parts)

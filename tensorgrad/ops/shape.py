@@ -108,6 +108,7 @@ broadcast_to_p: Primitive = primitive(
     vjp=(lambda ct, out, x, *, shape: sum_to(ct, x.shape),),
     linear=(0,),
     batch=lambda inputs, batched, *, shape: _broadcast_batch(inputs[0], shape),
+    view=True,
 )
 
 
@@ -181,6 +182,7 @@ reshape_p: Primitive = primitive(
     batch=lambda inputs, batched, *, shape: reshape_p.bind(
         inputs[0], shape=(inputs[0].shape[0], *shape)
     ),
+    view=True,
 )
 
 

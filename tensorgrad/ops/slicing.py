@@ -43,6 +43,7 @@ index_p: Primitive = primitive(
     vjp=(lambda ct, out, x, *, key: unindex_p.bind(ct, key=key, shape=x.shape),),
     linear=(0,),
     batch=lambda inputs, batched, *, key: index_p.bind(inputs[0], key=(slice(None), *key)),
+    view=True,
 )
 
 unindex_p: Primitive = primitive(

@@ -176,8 +176,8 @@ def _complexes(r: Any) -> Any:
 def sort_complex(a: Any) -> Any:
     """The elements in ascending order along the last axis, real parts first, as complex numbers."""
     found = sort(a)
-    small = found.dtype.kind in "biu" and found.dtype.itemsize <= 2
-    wide = dtypes.complex64 if small else dtypes.result_type(found.dtype, dtypes.complex64)
+    small = found.dtype.kind in "iu" and found.dtype.itemsize <= 2  # float32 is not, to NumPy
+    wide = dtypes.complex64 if small else dtypes.complex128
     return found if found.dtype.kind == "c" else astype(found, wide)
 
 

@@ -1,6 +1,7 @@
 """Constant sparse matrices of SciPy (or, on a GPU, of CuPy) times dense tensors.
 
-`A @ x` and `x @ A` mean it, A in any format, an array or a matrix of `scipy.sparse`.
+`A @ x` and `x @ A` mean it, A in any format, an array or a matrix of `scipy.sparse`; elementwise it
+is `sparse_multiply(A, x)`.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from tensorgrad import dtypes
 from tensorgrad._errors import ShapeError, need
 from tensorgrad.core.primitive import Primitive, Spec, operand
 from tensorgrad.core.registry import operation, primitive
-from tensorgrad.core.tensor import Tensor
+from tensorgrad.core.tensor import Tensor, make
 from tensorgrad.ops.axes import moveaxis, swapaxes
+from tensorgrad.ops.elementwise import where
 from tensorgrad.ops.operators import OPERATORS
 from tensorgrad.ops.products import matmul
 from tensorgrad.ops.shape import reshape
@@ -106,6 +108,36 @@ def sparse_matmul(matrix: Any, x: Any) -> Any:
     moved = moveaxis(x, -2, 0)
     out = sparse_matmul_p.bind(reshape(moved, (moved.shape[0], -1)), matrix=matrix)
     return moveaxis(reshape(out, (out.shape[0], *moved.shape[1:])), 0, -2)
+
+
+def _products(r: Any) -> Any:
+    for shape, x, way in (
+        ((4, 3), (4, 3), "csr_array"), ((3, 3), (3,), "csc_array"), ((2, 5), (2, 1), "coo_array"),
+        ((2, 5), (), "csr_matrix"), ((4, 3), (2, 4, 3), "csc_matrix"), ((2, 2), (2,), "bsr_array"),
+        ((3, 2), (0, 3, 2), "csr_array"), ((1, 3), (4, 3), "coo_matrix"),
+    ):  # fmt: skip
+        yield (_matrix(r, shape, way), r.normal(*x)), {}
+    yield (_matrix(r, (3, 4), "csr_array"), r.normal(6, 8)[::2, ::-2]), {}
+    yield (_matrix(r, (3, 4), "csr_array", True), r.normal(3, 4) + 1j * r.normal(3, 4)), {}
+
+
+@operation(oracle=lambda matrix, x: np.multiply(matrix.toarray(), x), samples=_products)
+def sparse_multiply(matrix: Any, x: Any) -> Any:
+    """matrix[i, j] x[..., i, j], dense, with a constant sparse matrix; x broadcasts.
+
+    0 where the matrix has nothing, whatever x is there. Raises `DeviceError` for a matrix on
+    another device.
+
+    >>> import scipy.sparse
+    >>> sparse_multiply(scipy.sparse.csr_array([[0.0, 2.0]]), [[float("nan"), 4.0]])
+    tensor([[0., 8.]])
+    """
+    need(is_sparse(matrix) and matrix.ndim == 2, "sparse_multiply", matrix=type(matrix).__name__,
+         want="a sparse matrix of two axes", fix="scipy.sparse.csr_array(a)",
+         error=TypeError)  # fmt: skip
+    x = operand(x, (), "sparse_multiply")
+    there = make(matrix.toarray())
+    return where(there != 0, x, 0) * there
 
 
 def _at(x: Any, y: Any) -> Any:

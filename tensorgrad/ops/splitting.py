@@ -50,10 +50,15 @@ def _split_shapes(shape: shapes.Shape, axis: int, ends: shapes.Shape) -> list[sh
     return [(*shape[:axis], n, *shape[axis + 1 :]) for n in lengths]
 
 
+def _piece(params: Any, k: int) -> Any:
+    """The key of output k of a split."""
+    return piece(params["axis"], params["ends"][k - 1] if k else 0, params["ends"][k])
+
+
 def _split_vjp(cts: Any, outs: Any, x: Any, *, axis: int, ends: shapes.Shape, nout: int) -> Any:
     one = _only(cts)
     if one is not None:
-        key = piece(axis, ends[one - 1] if one else 0, ends[one])
+        key = _piece({"axis": axis, "ends": ends}, one)
         return unindex_p.bind(cts[one], key=key, shape=x.shape)
     return concat_p.bind(*_whole(cts, _split_shapes(x.shape, axis, ends)), axis=axis, ends=ends)
 
@@ -70,6 +75,7 @@ split_p: Primitive = primitive(
     batch=lambda inputs, batched, *, axis, ends, nout: split_p.bind(
         inputs[0], axis=axis + 1, ends=ends, nout=nout
     ),
+    view=lambda params, k: (index_p, {"key": _piece(params, k)}),
 )
 
 
@@ -91,6 +97,7 @@ unstack_p: Primitive = primitive(
     batch=lambda inputs, batched, *, axis, nout: unstack_p.bind(
         inputs[0], axis=axis + 1, nout=nout
     ),
+    view=lambda params, k: (index_p, {"key": (*(slice(None),) * params["axis"], k)}),
 )
 
 

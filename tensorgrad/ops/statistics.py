@@ -151,7 +151,7 @@ def cov(
     if not given:
         d = x - mean(x, 1, keepdims=True)
         factor: Any = x.shape[1] - less
-        return squeeze(matmul(d, conj(transpose(d))) * (1 / factor if factor > 0 else float("nan")))
+        return squeeze(matmul(d, conj(transpose(d))) * (1 / factor if factor > 0 else float("inf")))
     w = given[0] if len(given) == 1 else given[0] * given[1]
     total = sum(w)
     d = x - reshape(matmul(x, astype(w, x.dtype)) / total, (-1, 1))

@@ -8,25 +8,26 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Sequence
-from functools import reduce as fold
 from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
 
 from tensorgrad import dtypes, shapes
-from tensorgrad._errors import need
+from tensorgrad._errors import DTypeError, describe, need
 from tensorgrad.backend import base
 from tensorgrad.core.primitive import operand
 from tensorgrad.core.registry import OPERATIONS
 from tensorgrad.core.tape import WRITES
 from tensorgrad.core.tensor import Tensor
-from tensorgrad.ops import inplace
+from tensorgrad.ops import at, writing
+from tensorgrad.ops.axes import transpose
 from tensorgrad.ops.create import zeros
 from tensorgrad.ops.elementwise import where as select
 from tensorgrad.ops.index import plain_key
 from tensorgrad.ops.join import concatenate, stack
-from tensorgrad.ops.protocols import UFUNCS, bare, into, named
+from tensorgrad.ops.protocols import UFUNCS, bare, into, named, outside
+from tensorgrad.ops.reduce import start_value
 from tensorgrad.ops.refusals import shown
 from tensorgrad.ops.shape import astype, broadcast_to, expand_dims, reshape
 
@@ -89,6 +90,7 @@ def _call(ufunc: Any, call: Call | None, inputs: Sequence[Any], options: dict[st
             "try the call without it"
         )
     given = inputs if dtype is None else _cast(ufunc, inputs, dtype)
+    given = given if out is None else outside(given, out)
     result = call(*given, **options)
     many = isinstance(result, tuple)
     results = result if many else (result,)
@@ -122,7 +124,14 @@ def _cast(ufunc: Any, inputs: Sequence[Any], dtype: Any) -> list[Any]:
         loop = [wanted] * len(kinds)
     else:
         signature = (None,) * ufunc.nin + (wanted,) * ufunc.nout
-        loop = ufunc.resolve_dtypes((*kinds, *(None,) * ufunc.nout), signature=signature)
+        try:
+            loop = ufunc.resolve_dtypes((*kinds, *(None,) * ufunc.nout), signature=signature)
+        except TypeError as error:
+            given = ", ".join(describe(t) for t in tensors)
+            raise DTypeError(
+                f"{_shown(ufunc)}: got {given}, dtype={wanted.name!r}, expected a dtype that the "
+                f"result can be computed in ({error}); try x.astype({wanted.name!r})"
+            ) from None
     return [astype(t, d, copy=False) for t, d in zip(tensors, loop)]
 
 
@@ -139,28 +148,37 @@ def _reduce(ufunc: Any, call: Call | None, inputs: Sequence[Any], options: dict[
     dtype, out, where = (options.pop(key, default) for key, default in _CALL)
     initial = options.pop("initial", _NONE)
     _known(name, options)
-    if dtype is not None:
-        x = astype(x, dtype, copy=False)
+    x, operation = _loop(ufunc, name, x, dtype), OPERATIONS.get(REDUCE.get(ufunc.__name__, ""))
     axes = shapes.axes(axis, x.ndim, name)
-    first = ufunc.identity
-    if first is None and initial is not _NONE:
-        first = initial
-    if where is not True:
-        need(first is not None, name, where="...", want="initial= too, for want of an identity",
-             fix="initial=x.min() or the like", error=ValueError)  # fmt: skip
-        x = select(operand(where, (x,)), x, operand(first, (x,)))
-    operation = OPERATIONS.get(REDUCE.get(ufunc.__name__, ""))
-    empty = not shapes.size(tuple(x.shape[k] for k in axes)) and bool(axes)
-    if empty and initial is not _NONE:
-        shape = shapes.reduced(x.shape, axes, keepdims)
-        result = broadcast_to(astype(operand(initial, (x,)), _dtype(operation, x)), shape)
+    first = ufunc.identity if initial is _NONE else initial
+    need(where is True or first is not None, name, where="...",
+         want="initial= too, for want of an identity", fix="initial=x.min() or the like",
+         error=ValueError)  # fmt: skip
+    if operation is None:
+        start = () if first is None else (start_value(name, first, x),)
+        result = _folded(ufunc, call, x, axes, keepdims, start, where)
     else:
-        start = () if initial is _NONE or initial is None else (initial,)
-        if operation is None:
-            result = _folded(ufunc, call, x, axes, keepdims, start)
-        else:
-            result = fold(call, (operation.function(x, axis=axes, keepdims=keepdims), *start))
+        if where is not True:
+            mask = operand(where, (x,))
+            x = select(
+                mask, x, start_value(name, first if ufunc.identity is None else ufunc.identity, x)
+            )
+        result = _by_operation(operation, call, name, x, axes, keepdims, initial)
+        result = result if dtype is None else astype(result, dtype, copy=False)
     return result if out is None else into(name, result, out)
+
+
+def _by_operation(
+    operation: Any, call: Call, name: str, x: Tensor, axes: shapes.Shape, keepdims: bool,
+    initial: Any,
+) -> Any:  # fmt: skip
+    """The reduction by the operation that is one, from a first value if there is one."""
+    given = initial is not _NONE and initial is not None
+    if given and axes and not shapes.size(tuple(x.shape[k] for k in axes)):
+        first = start_value(name, initial, zeros((), dtype=_dtype(operation, x), device=x.device))
+        return broadcast_to(first, shapes.reduced(x.shape, axes, keepdims))
+    result = operation.function(x, axis=axes, keepdims=keepdims)
+    return call(result, start_value(name, initial, result)) if given else result
 
 
 _NONE = object()
@@ -185,24 +203,60 @@ def _known(name: str, options: dict[str, Any]) -> None:
         raise TypeError(f"{name}: got {min(options)}=, expected NumPy's options; try without it")
 
 
+def _loop(ufunc: Any, name: str, x: Tensor, dtype: Any) -> Any:
+    """x in the dtype in which NumPy reduces it; raises `DTypeError` where it has none."""
+    x = x if dtype is None else astype(x, dtype, copy=False)
+    if ufunc.__name__ in _OWN_DTYPES or x.dtype.name == "bfloat16":
+        return x
+    try:
+        found = ufunc.resolve_dtypes((None, x.dtype, None), reduction=True)[1]
+    except TypeError as error:
+        raise DTypeError(
+            f"{name}: got {describe(x)}, expected a dtype of which two give one of the same "
+            f"({error}); try x.astype(...)"
+        ) from None
+    return astype(x, found, copy=False)
+
+
+_OWN_DTYPES = frozenset("add multiply maximum minimum".split())
+"""Ufuncs whose operations see to it themselves."""
+
+_ANY_ORDER = frozenset("fmax fmin".split())
+"""Ufuncs without an identity that several axes at once are nothing to."""
+
+
 def _folded(
-    ufunc: Any, call: Call, x: Tensor, axes: shapes.Shape, keepdims: bool, start: tuple[Any, ...]
-) -> Any:
-    """A reduction pair by pair, in order, from `start`, one axis after the other."""
-    need(len(axes) < 2 or ufunc.identity is not None, _shown(ufunc, ".reduce"), axis=axes,
-         want="one axis, in order", fix="one axis at a time", error=ValueError)  # fmt: skip
-    for axis in sorted(axes, reverse=True):
-        parts = [*start, *_slices(x, axis)]
-        start = ()
-        if not parts:
-            need(ufunc.identity is not None, _shown(ufunc, ".reduce"), x=x, axis=axis,
-                 want="an element at least, for want of an identity", fix="initial=",
-                 error=ValueError)  # fmt: skip
-            shape = shapes.reduced(x.shape, (axis,), False)
-            x = broadcast_to(operand(ufunc.identity, (x,)), shape)
-        else:
-            x = fold(call, parts)
-    return _with_axes(x, axes) if keepdims else x
+    ufunc: Any, call: Call, x: Tensor, axes: shapes.Shape, keepdims: bool,
+    start: tuple[Any, ...], where: Any = True,
+) -> Any:  # fmt: skip
+    """A reduction pair by pair, in order, from `start`; what `where` leaves out changes nothing."""
+    name = _shown(ufunc, ".reduce")
+    need(len(axes) < 2 or ufunc.identity is not None or ufunc.__name__ in _ANY_ORDER, name,
+         axis=axes, want="one axis, in order", fix="one axis at a time",
+         error=ValueError)  # fmt: skip
+    parts: list[Any] = _lines(x, axes)
+    need(bool(parts or start), name, x=x, axis=axes, want="an element at least, for want of an "
+         "identity", fix="initial=", error=ValueError)  # fmt: skip
+    masks: list[Any] = [True] * len(parts)
+    if where is not True:
+        masks = _lines(broadcast_to(operand(where, (x,)), x.shape), axes)
+    if start:
+        found = broadcast_to(start[0], shapes.reduced(x.shape, axes, False))
+    else:
+        found, parts, masks = parts[0], parts[1:], masks[1:]
+    for part, mask in zip(parts, masks):
+        both = call(found, part)
+        found = both if mask is True else select(mask, both, found)
+    return _with_axes(found, axes) if keepdims else found
+
+
+def _lines(x: Tensor, axes: shapes.Shape) -> list[Any]:
+    """The slices of x across some axes, in order."""
+    order = (*axes, *(k for k in range(x.ndim) if k not in axes))
+    count = shapes.size(tuple(x.shape[k] for k in axes))
+    return _slices(
+        reshape(transpose(x, order), (count, *(x.shape[k] for k in order[len(axes) :]))), 0
+    )
 
 
 def _with_axes(x: Tensor, axes: shapes.Shape) -> Any:
@@ -230,11 +284,10 @@ def _accumulate(
     axis = shapes.axis_index(options.pop("axis", 0), x.ndim, name)
     dtype, out = options.pop("dtype", None), options.pop("out", None)
     _known(name, options)
-    if dtype is not None:
-        x = astype(x, dtype, copy=False)
-    operation = OPERATIONS.get(ACCUMULATE.get(ufunc.__name__, ""))
+    x, operation = _loop(ufunc, name, x, dtype), OPERATIONS.get(ACCUMULATE.get(ufunc.__name__, ""))
     if operation is not None:
         result = operation.function(x, axis=axis)
+        result = result if dtype is None else astype(result, dtype, copy=False)
     else:
         parts = list(accumulate(_slices(x, axis), call))
         result = stack(parts, axis) if parts else x
@@ -256,11 +309,13 @@ def _reduceat(ufunc: Any, call: Call | None, inputs: Sequence[Any], options: dic
     for k in starts:
         need(0 <= k < length, name, index=k, want=f"0 <= index < {length}", fix="a smaller one",
              error=IndexError)  # fmt: skip
-    parts = [
-        _reduce(ufunc, call, (x[(*lead, slice(a, b if b > a else a + 1))],),
-                {"axis": axis, "keepdims": True, "dtype": dtype})
-        for a, b in pairwise([*starts, length])
-    ]  # fmt: skip
+    x, operation = _loop(ufunc, name, x, dtype), OPERATIONS.get(REDUCE.get(ufunc.__name__, ""))
+    pieces = [x[(*lead, slice(a, b if b > a else a + 1))] for a, b in pairwise([*starts, length])]
+    if operation is None:  # a piece of one element is itself: no identity comes in
+        parts = [_folded(ufunc, call, p, (axis,), True, ()) for p in pieces]
+    else:
+        parts = [_by_operation(operation, call, name, p, (axis,), True, _NONE) for p in pieces]
+        parts = [p if dtype is None else astype(p, dtype, copy=False) for p in parts]
     result = concatenate(parts, axis) if parts else x[(*lead, slice(0, 0))]
     return result if out is None else into(name, result, out)
 
@@ -280,19 +335,48 @@ def _outer(ufunc: Any, call: Call | None, inputs: Sequence[Any], options: dict[s
 
 
 def _at(ufunc: Any, call: Call | None, inputs: Sequence[Any], options: dict[str, Any]) -> None:
-    """x[key] = f(x[key], v), once for every time that an element is named; off the tape."""
+    """x[key] = f(x[key], v), once for every time that an element is named."""
     x, key, *values = inputs
     wrong = f"{_shown(ufunc, '.at')}(x, key, v)"
-    right = "x = x + tg.zeros_like(x) with the sum written by a gather's gradient"
+    right = f"x = x.at[key].{ufunc.__name__}(v)"
     if not isinstance(x, Tensor):
         raise TypeError(
             f"{wrong}: got {type(x).__name__} to write a tensor into, expected a tensor; try "
             "x = tg.tensor(x), or v.detach().numpy() for a constant"
         )
-    array = inplace.writable(x, wrong, right)
-    given = [inplace.constant(v, x, wrong, right) for v in values]
-    ufunc.at(array, plain_key(key, x), *given)
-    WRITES.note(array, base.bounds(array))
+    given = [operand(v, (x,)) for v in values]
+    target = writing.Target(x, given, wrong, right)
+    if target.plain and isinstance(x.data, np.ndarray):
+        try:
+            ufunc.at(x.data, plain_key(key, x), *[v.data for v in given])
+        except TypeError as error:
+            got = ", ".join(describe(t) for t in (x, *given))
+            raise DTypeError(
+                f"{wrong}: got {got}, expected dtypes that the ufunc writes back ({error}); "
+                f"try {right}"
+            ) from None
+        WRITES.note(x.data, base.bounds(x.data))
+        return
+    if call is None:
+        bare(wrong, ufunc, (x, *given), {})  # refuses by name
+        return
+    old = x if target.above else writing.twin(x)
+    given = given if target.above else writing.apart(given, x)
+    result = _at_function(ufunc, call)(old, key, *given)
+    if target.plain:
+        x[...] = result
+    else:
+        target.take(result)
+
+
+def _at_function(ufunc: Any, call: Call) -> Call:
+    """A copy of x in place of the write."""
+    found = at.at_function(ufunc.__name__)
+    if found is not None:
+        return found
+    if ufunc.nin == 1:
+        return lambda x, key: at.at_set(x, key, call(x[key]))
+    return lambda x, key, value: at.each(_shown(ufunc, ".at"), call, x, key, value)
 
 
 _METHODS: dict[str, Callable[..., Any]] = {

@@ -32,6 +32,7 @@ windows_p: Primitive = primitive(
     batch=lambda inputs, batched, *, axis, size: windows_p.bind(
         inputs[0], axis=axis + 1, size=size
     ),
+    view=True,
 )
 
 unwindows_p: Primitive = primitive(

@@ -6,24 +6,12 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import tensorgrad as tg
-from tensorgrad.optim.optimizer import Group, Optimizer, need_between
+from tensorgrad.optim.optimizer import Group, Optimizer, need_settings
 
 
-def _moved(
-    param: Any,
-    grad: Any,
-    first: Any,
-    second: Any,
-    rate: Any,
-    c1: Any,
-    beta2: Any,
-    c2: Any,
-    eps: Any,
-) -> Any:
-    """The update that both share; c1 = 1 - beta1, c2 = 1 - beta2."""
-    first = first + c1 * (grad - first)
-    second = beta2 * second + c2 * (grad * grad)
-    return param - rate * (first / (tg.sqrt(second) + eps)), first, second
+def _averages(grad: Any, first: Any, second: Any, c1: Any, beta2: Any, c2: Any) -> tuple[Any, Any]:
+    """The running means of g and g²; c1 = 1 - beta1, c2 = 1 - beta2."""
+    return first + c1 * (grad - first), beta2 * second + c2 * (grad * grad)
 
 
 @tg.fuse
@@ -41,7 +29,8 @@ def adam(
 ) -> Any:
     """Adam, the decay a part of the gradient."""
     grad = grad + weight_decay * param
-    return _moved(param, grad, exp_avg, exp_avg_sq, rate, c1, beta2, c2, eps)
+    first, second = _averages(grad, exp_avg, exp_avg_sq, c1, beta2, c2)
+    return param - rate * (first / (tg.sqrt(second) + eps)), first, second
 
 
 @tg.fuse
@@ -58,19 +47,69 @@ def adamw(
     shrink: Any,
 ) -> Any:
     """Adam, the parameter first scaled by shrink = 1 - lr weight_decay."""
-    return _moved(param * shrink, grad, exp_avg, exp_avg_sq, rate, c1, beta2, c2, eps)
+    first, second = _averages(grad, exp_avg, exp_avg_sq, c1, beta2, c2)
+    return param * shrink - rate * (first / (tg.sqrt(second) + eps)), first, second
+
+
+@tg.fuse
+def amsgrad(
+    param: Any,
+    grad: Any,
+    exp_avg: Any,
+    exp_avg_sq: Any,
+    largest: Any,
+    rate: Any,
+    c1: Any,
+    beta2: Any,
+    c2: Any,
+    eps: Any,
+    weight_decay: Any,
+) -> Any:
+    """Adam over the largest mean square so far."""
+    grad = grad + weight_decay * param
+    first, second = _averages(grad, exp_avg, exp_avg_sq, c1, beta2, c2)
+    largest = tg.maximum(largest, second)
+    return param - rate * (first / (tg.sqrt(largest) + eps)), first, second, largest
+
+
+@tg.fuse
+def amsgradw(
+    param: Any,
+    grad: Any,
+    exp_avg: Any,
+    exp_avg_sq: Any,
+    largest: Any,
+    rate: Any,
+    c1: Any,
+    beta2: Any,
+    c2: Any,
+    eps: Any,
+    shrink: Any,
+) -> Any:
+    """AdamW over the largest mean square so far."""
+    first, second = _averages(grad, exp_avg, exp_avg_sq, c1, beta2, c2)
+    largest = tg.maximum(largest, second)
+    return param * shrink - rate * (first / (tg.sqrt(largest) + eps)), first, second, largest
+
+
+_MEANS = ("exp_avg", "exp_avg_sq")
+_LARGEST = (*_MEANS, "max_exp_avg_sq")
+_VARIANTS: dict[tuple[bool, bool], tuple[Any, Sequence[str]]] = {  # amsgrad, decoupled decay
+    (False, False): (adam, _MEANS),
+    (False, True): (adamw, _MEANS),
+    (True, False): (amsgrad, _LARGEST),
+    (True, True): (amsgradw, _LARGEST),
+}
 
 
 class Adam(Optimizer):
     """m ← β₁ m + (1-β₁) g, v ← β₂ v + (1-β₂) g², θ ← θ - lr m̂ / (√v̂ + eps).
 
-    m̂ and v̂ are divided by 1 - βᵗ; g includes weight_decay θ. Kingma, Ba, "Adam: a method for
-    stochastic optimization", 2015; the bias corrections are folded into lr and eps as at the end of
-    its section 2.
+    m̂ and v̂ are divided by 1 - βᵗ; g includes weight_decay θ, or with `decoupled_weight_decay` θ is
+    first scaled by 1 - lr weight_decay. With `amsgrad` the largest v so far stands for v. Kingma,
+    Ba, "Adam: a method for stochastic optimization", 2015; the bias corrections are folded into lr
+    and eps as at the end of its section 2. Reddi et al., "On the convergence of Adam", 2018.
     """
-
-    rule = staticmethod(adam)
-    state_names = ("exp_avg", "exp_avg_sq")
 
     def __init__(
         self,
@@ -79,29 +118,31 @@ class Adam(Optimizer):
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 0.0,
+        amsgrad: bool = False,
         *,
+        maximize: bool = False,
+        decoupled_weight_decay: bool = False,
         max_grad_norm: float | None = None,
     ) -> None:
-        named = {"lr": lr, "betas": tuple(betas), "eps": eps}
-        super().__init__(params, {**named, "weight_decay": weight_decay}, max_grad_norm)
+        named = {"lr": lr, "betas": tuple(betas), "eps": eps, "weight_decay": weight_decay}
+        more = {"amsgrad": amsgrad, "maximize": maximize}
+        more["decoupled_weight_decay"] = decoupled_weight_decay
+        super().__init__(params, {**named, **more}, max_grad_norm)
+
+    def variant(self, group: Group) -> tuple[Any, Sequence[str]]:
+        return _VARIANTS[bool(group["amsgrad"]), bool(group["decoupled_weight_decay"])]
 
     def check(self, group: Group) -> None:
-        name = type(self).__name__
-        for key in ("lr", "eps", "weight_decay"):
-            need_between(name, 0, **{key: group[key]})
-        beta1, beta2 = group["betas"]
-        need_between(name, 0, 1, beta1=beta1)
-        need_between(name, 0, 1, beta2=beta2)
+        need_settings(type(self).__name__, group, "lr", "eps", "weight_decay")
 
     def scalars(self, group: Group, step: int) -> Sequence[float]:
-        return *self._common(group, step), group["weight_decay"]
-
-    @staticmethod
-    def _common(group: Group, step: int) -> tuple[float, ...]:
         beta1, beta2 = group["betas"]
         root = (1 - beta2**step) ** 0.5
         rate = group["lr"] * root / (1 - beta1**step)
-        return rate, 1 - beta1, beta2, 1 - beta2, group["eps"] * root
+        decay = group["weight_decay"]
+        if group["decoupled_weight_decay"]:
+            decay = 1 - group["lr"] * decay
+        return rate, 1 - beta1, beta2, 1 - beta2, group["eps"] * root, decay
 
 
 class AdamW(Adam):
@@ -110,8 +151,6 @@ class AdamW(Adam):
     Loshchilov, Hutter, "Decoupled weight decay regularization", 2019.
     """
 
-    rule = staticmethod(adamw)
-
     def __init__(
         self,
         params: Iterable[Any],
@@ -119,10 +158,19 @@ class AdamW(Adam):
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 1e-2,
+        amsgrad: bool = False,
         *,
+        maximize: bool = False,
         max_grad_norm: float | None = None,
     ) -> None:
-        super().__init__(params, lr, betas, eps, weight_decay, max_grad_norm=max_grad_norm)
-
-    def scalars(self, group: Group, step: int) -> Sequence[float]:
-        return *self._common(group, step), 1 - group["lr"] * group["weight_decay"]
+        super().__init__(
+            params,
+            lr,
+            betas,
+            eps,
+            weight_decay,
+            amsgrad,
+            maximize=maximize,
+            decoupled_weight_decay=True,
+            max_grad_norm=max_grad_norm,
+        )

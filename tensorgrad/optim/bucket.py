@@ -9,166 +9,31 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import nullcontext
-from functools import cache, partial
+from functools import partial
 from itertools import groupby
 from operator import attrgetter, gt
 from typing import Any
 
 import tensorgrad as tg
-from tensorgrad.backend.base import bounds, of, of_type, on
-from tensorgrad.core.replay import Recording, current
-from tensorgrad.core.tape import WRITES, storage
+from tensorgrad.optim.memory import (
+    LINE,
+    WRITES,
+    Recording,
+    aligned,
+    bounds,
+    of,
+    on_device,
+    recording,
+    storage,
+)
+from tensorgrad.optim.slot import Scalars, Slot
 
 Array = Any
-LINE = 64  # bytes
 MASTER = "master"
 """The state that a 16-bit parameter has besides: its value in float32, which updates move."""
 
 _REFERENCES = 4  # to a gradient's view: its slot, two tables of the bucket, and who counts
 _steps = attrgetter("steps")
-
-
-def write(target: Array, value: Any) -> None:
-    """Copy a value into an array, on record: a backward that still needs the old one raises."""
-    WRITES.note(target, bounds(target))
-    of(target).assign(target, value)
-
-
-def copy(target: Array, value: Any) -> None:
-    """Copy a tensor or an array of any device, or a number, into an array, cast to its dtype."""
-    given: Any = tg.asarray(value)
-    of(target).assign(target, given.detach().to(of(target).device).data)
-
-
-def multiply(target: Array, factor: Any) -> None:
-    """target ← factor · target, on record; a number, or what `limited` of a device has found."""
-    WRITES.note(target, bounds(target))
-    with quiet(target):
-        kernel(target, "rescale" if isinstance(factor, dict) else "scale")(target, factor)
-
-
-recording = current.get
-"""The captured step that is being recorded, if there is one."""
-
-
-def quiet(array: Array) -> Any:
-    """A context in which arithmetic on such arrays does not warn."""
-    return of(array).quiet()
-
-
-def on_device(array: Array) -> bool:
-    """Whether an array lives elsewhere than in the memory of the host."""
-    return _elsewhere(type(array))  # type: ignore[arg-type]
-
-
-@cache
-def _elsewhere(kind: type) -> bool:
-    return of_type(kind).device != "cpu"
-
-
-def placed(array: Array) -> Any:
-    """A context in which work goes to where an array lives."""
-    return tg.cuda.device(of(array).device) if on_device(array) else nullcontext()
-
-
-def kernel(array: Array, name: str) -> Callable[..., Any]:
-    """The kernel of that name for such arrays."""
-    return of(array).kernel(name)
-
-
-def extent(array: Array) -> tuple[int, int]:
-    """The first byte of an array in memory, and the byte after its last."""
-    return bounds(array)
-
-
-def aligned(count: int, dtype: Any, device: str) -> Array:
-    """A flat array of zeros that starts at a cache line."""
-    size = count * dtype.itemsize
-    memory = tg.zeros((size + LINE,), dtype="uint8", device=device).data
-    start = -bounds(memory)[0] % LINE
-    return memory[start : start + size].view(dtype)
-
-
-class Slot:
-    """One parameter's place in a bucket, and how many updates it has had."""
-
-    __slots__ = ("buffer", "by_columns", "leaf", "param", "start", "steps", "stop", "view")
-
-    def __init__(self, param: tg.Tensor, start: int) -> None:
-        self.param, self.start, self.stop = param, start, start + param.size
-        self.leaf: Any = None
-        self.view: Array = None
-        self.buffer: Array = None
-        self.steps = 0
-        flags = param.data.flags
-        self.by_columns = param.ndim == 2 and flags.f_contiguous and not flags.c_contiguous
-
-    def of(self, flat: Array) -> Array:
-        """This parameter's part of a flat array, in its shape."""
-        shape = self.param.shape
-        with placed(flat):
-            part = flat[self.start : self.stop]
-            return part.reshape(shape[::-1]).T if self.by_columns else part.reshape(shape)
-
-    def take(self, gradient: tg.Tensor) -> None:
-        """Copy a gradient that did not come straight from backward."""
-        if gradient.level:
-            raise tg.GradientError(
-                "step: got a gradient inside jvp or vmap, expected a plain one; "
-                "try the step after it"
-            )
-        of(self.buffer).assign(self.buffer, gradient.data)
-
-    def adopt(self) -> bool:
-        """Bring a value home that was assigned to `param.data`; False if its dtype has changed."""
-        param = self.param
-        if param.data is not self.view:
-            if param.dtype != self.view.dtype or param.device != tg.Tensor(self.view).device:
-                return False
-            if param.shape != self.view.shape:
-                raise tg.ShapeError(
-                    f"step: got a parameter of shape {param.shape} that had {self.view.shape} "
-                    f"when the optimizer was made, expected it unchanged; try a new optimizer"
-                )
-            write(self.view, param.data)
-            param.data = self.view
-        self.leaf = param.node
-        if self.leaf is not None:
-            self.leaf.into = self.buffer
-        return True
-
-
-class Scalars:
-    """The numbers of an update as 0-d arrays, written only when they change."""
-
-    def __init__(self, dtype: Any, device: str) -> None:
-        self.dtype, self._device = dtype, device
-        self._values: list[float] = []
-        self._store: Any = None
-        self.arrays: list[Array] = []
-
-    def set(self, values: Sequence[float]) -> list[Array]:
-        """The arrays, holding these values; on a GPU that is at most one launch."""
-        held, arrays = self._values, self.arrays
-        if len(arrays) != len(values):
-            held, arrays = self._place(len(values))
-        if self._store is not None:
-            self._store.put(values)
-            return arrays
-        for k, value in enumerate(values):
-            if value != held[k]:
-                arrays[k][()] = held[k] = value
-        return arrays
-
-    def _place(self, count: int) -> tuple[list[float], list[Array]]:
-        self._values = [0.0] * count
-        if self._device == "cpu":
-            self.arrays = [tg.zeros((), dtype=self.dtype).data for _ in range(count)]
-        else:
-            self._store = on(self._device).kernel("numbers")()
-            self.arrays = [self._store.place(self.dtype.name) for _ in range(count)]
-        return self._values, self.arrays
 
 
 class Bucket:
@@ -180,7 +45,7 @@ class Bucket:
     def __init__(self, params: Sequence[tg.Tensor], state_names: Sequence[str]) -> None:
         dtype, device = params[0].dtype, params[0].device
         self.slots: list[Slot] = []
-        self.size = 0
+        self.names, self.size = tuple(state_names), 0
         line = max(1, LINE // dtype.itemsize)
         for param in params:
             self.slots.append(Slot(param, self.size))
@@ -191,7 +56,7 @@ class Bucket:
         self.state = {name: aligned(self.size, held, device) for name in names}
         # A complex parameter is updated as its real and imaginary parts, as in PyTorch.
         self._real = tg.dtypes.real(dtype)
-        self._width = dtype.itemsize // self._real.itemsize
+        self.width = dtype.itemsize // self._real.itemsize
         kept = [array.view(tg.dtypes.real(held)) for array in self.state.values()]
         self._arrays = (
             [*kept[:1], flat, *kept[1:]]
@@ -219,6 +84,18 @@ class Bucket:
     def flat(self) -> Array:
         """All the parameters, as real numbers."""
         return self._arrays[0]
+
+    def kept(self, slot: Slot) -> dict[str, Array]:
+        """What is kept beside a parameter, by name."""
+        return {**{name: slot.of(flat) for name, flat in self.state.items()}, **slot.own}
+
+    def put(self, values: Array) -> None:
+        """Give all the parameters other values: a flat array like `flat`."""
+        WRITES.note(self._owner, (self._first, self._first + self.size * self._itemsize))
+        of(values).assign(self.flat, values)
+        if self._low is not None:
+            of(values).assign(self._low, values)
+        self._seen = WRITES.latest
 
     def _take_gradients(self, dtype: Any, device: str) -> None:
         """New memory for the gradients, and where backward writes them."""
@@ -286,10 +163,19 @@ class Bucket:
 
     def gradients(self, touched: list[Slot]) -> list[Array]:
         """The gradients of these slots as flat real arrays, neighbours in one."""
-        grads, width = self._arrays[1], self._width
+        grads, width = self._arrays[1], self.width
         if len(touched) == len(self.slots):
             return [grads]
         return [grads[start * width : stop * width] for start, stop in self._stretches(touched)]
+
+    def gathered(self, touched: list[Slot]) -> Array:
+        """A copy of all gradients in the dtype of the update, zero beside the touched slots."""
+        flat, grads, width = self.flat, self._arrays[1], self.width
+        found = tg.zeros(flat.size, dtype=flat.dtype, device=tg.Tensor(flat).device).data
+        for start, stop in self._stretches(touched):
+            part = slice(start * width, stop * width)
+            of(found).assign(found[part], grads[part])
+        return found
 
     def step(
         self,
@@ -322,7 +208,7 @@ class Bucket:
     ) -> None:
         arrays = self._arrays
         if stop - start != self.size:
-            width = self._width
+            width = self.width
             arrays = [array[start * width : stop * width] for array in arrays]
         first = self._first + start * self._itemsize
         WRITES.note(self._owner, (first, first + (stop - start) * self._itemsize))

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import tensorgrad as tg
-from tensorgrad.optim.bucket import multiply, write
+from tensorgrad.optim.memory import multiply, write
 from tensorgrad.optim.norm import Limit, limit, limited
 from tensorgrad.optim.optimizer import need_between
 

@@ -9,7 +9,7 @@ from functools import cache
 from typing import Any, NamedTuple
 
 import tensorgrad as tg
-from tensorgrad.optim.bucket import kernel, on_device, quiet
+from tensorgrad.optim.memory import kernel, on_device, quiet
 
 Array = Any
 BLOCK = 4096  # elements: shorter than what a BLAS hands to threads, few enough to lose no digits
@@ -101,6 +101,21 @@ def limit(max_norm: float, norm: float) -> float:
 
 
 @cache
+def negated(rule: Any) -> Any:
+    """A fused update rule for ascent: the gradient taken with the other sign."""
+
+    def upward(param: Any, grad: Any, *rest: Any) -> Any:
+        return rule(param, -grad, *rest)
+
+    return _fused(upward, inputs(rule))
+
+
+def inputs(rule: Any) -> int:
+    """How many arguments a fused update rule has."""
+    return len(rule.primitive.formula.inputs)
+
+
+@cache
 def scaled(rule: Any, count: int) -> Any:
     """A fused update rule of `count` arguments with one more, a factor of the gradient."""
 
@@ -119,7 +134,7 @@ def copied(rule: Any) -> Any:
         found = found if isinstance(found, tuple) else (found,)
         return (*found, found[0])
 
-    return _fused(twice, len(rule.primitive.formula.inputs))
+    return _fused(twice, inputs(rule))
 
 
 @cache

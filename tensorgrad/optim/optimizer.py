@@ -9,8 +9,10 @@ from itertools import pairwise
 from typing import Any, ClassVar
 
 import tensorgrad as tg
-from tensorgrad.optim.bucket import MASTER, Bucket, Slot, copy, extent, on_device, recording
-from tensorgrad.optim.norm import Limit, copied, limited, scaled
+from tensorgrad.optim.bucket import MASTER, Bucket
+from tensorgrad.optim.memory import copy, extent, on_device, recording
+from tensorgrad.optim.norm import Limit, copied, inputs, limited, negated, scaled
+from tensorgrad.optim.slot import Slot
 
 Group = dict[str, Any]
 Scalars = Callable[[Group, int], Sequence[float]]
@@ -24,7 +26,9 @@ class Optimizer:
     A subclass gives `state_names`, the arrays kept beside each parameter (zeros at first); `rule`,
     the fused formula rule(param, grad, *state, *scalars) -> (param, *state); and
     `scalars(group, step)`, the numbers that the rule takes, from the group's hyper-parameters and
-    the count of the update (from 1). It may check the hyper-parameters in `check(group)`.
+    the count of the update (from 1). It may check the hyper-parameters in `check(group)`, and give
+    groups other formulas and states by their hyper-parameters in `variant(group)`. A group with
+    `maximize` takes every gradient with the other sign.
 
     Parameters are moved into flat buckets when the optimizer is made: `param.data` and `.grad`
     are views from then on. A parameter whose `.grad` is None is skipped.
@@ -71,6 +75,10 @@ class Optimizer:
         """The numbers that `rule` takes at update number `step` (from 1)."""
         raise TypeError(f"{self._name}: expected the class to define scalars(self, group, step)")
 
+    def variant(self, group: Group) -> tuple[Any, Sequence[str]]:
+        """The formula of a group, and the names of the states that it keeps."""
+        return type(self).rule, self.state_names
+
     def check(self, group: Group) -> None:
         """Raise `ValueError` for hyper-parameters that make no sense."""
 
@@ -83,29 +91,39 @@ class Optimizer:
         """
         loss = None if closure is None else closure()
         work = self._work()
-        rule, limit = type(self).rule, None
-        if self.max_grad_norm is not None:
-            rule, limit = self._clipped(work, self.max_grad_norm)
+        limit = None if self.max_grad_norm is None else self._limit(work, self.max_grad_norm)
         norm, factor = (None, None) if limit is None else (limit.norm, limit.factor)
+        rules = [self._form(group, limit is not None) for group, _, _ in work]
         captured = recording()
         if captured is not None and any(on_device(bucket.flat) for _, bucket, _ in work):
-            captured.check(partial(self._check_replay, work, limit is not None))
+            captured.check(partial(self._check_replay, work, rules, limit is not None))
             captured.each(partial(self._set_norm, norm))
         else:
             self._norm = norm
-        for group, bucket, touched in work:
-            kernel = (copied(rule) if bucket.copies else rule).kernel
+        for (group, bucket, touched), rule in zip(work, rules):
+            kernel = self._kernel(bucket, rule)
             bucket.step(touched, kernel, partial(self.scalars, group), factor)
         return loss
 
-    def _clipped(self, work: Work, most: Any) -> tuple[Any, Limit]:
-        """The rule of a step on scaled gradients, and the factor that limits their norm."""
+    def _form(self, group: Group, limited: bool) -> Any:
+        """The formula of a group with what is done to its gradients before."""
+        rule, _ = self.variant(group)
+        if group.get("maximize"):
+            rule = negated(rule)
+        return scaled(rule, inputs(rule)) if limited else rule
+
+    def _kernel(self, bucket: Bucket, rule: Any) -> Callable[..., Any]:
+        """What updates the arrays of a bucket."""
+        found: Callable[..., Any] = (copied(rule) if bucket.copies else rule).kernel
+        return found
+
+    def _limit(self, work: Work, most: Any) -> Limit:
+        """The factor that limits the norm of all gradients."""
         parts = [part for _, bucket, touched in work for part in bucket.gradients(touched)]
         captured = recording()
         if captured is not None and parts and on_device(parts[0]):
             (most,) = captured.numbers(self._most, ("float64",))
-        count = 2 + len(self.state_names) + len(self.scalars(self.param_groups[0], 1))
-        return scaled(type(self).rule, count), limited(parts, most)
+        return limited(parts, most)
 
     @property
     def grad_norm(self) -> float | None:
@@ -124,12 +142,17 @@ class Optimizer:
     def _set_norm(self, norm: Any) -> None:
         self._norm = None if self.max_grad_norm is None else norm
 
-    def _check_replay(self, work: Work, limited: bool) -> None:
+    def _check_replay(self, work: Work, rules: list[Any], limited: bool) -> None:
         """Raise unless a replay would do what a step of this optimizer does."""
         there = {id(bucket) for buckets in self._buckets for bucket in buckets}
-        moved = any(id(bucket) not in there for _, bucket, _ in work)
-        if moved or (self.max_grad_norm is not None and not limited):
-            got = "parameters that moved" if moved else f"max_grad_norm={self.max_grad_norm}"
+        got = ""
+        if any(id(bucket) not in there for _, bucket, _ in work):
+            got = "parameters that moved"
+        elif self.max_grad_norm is not None and not limited:
+            got = f"max_grad_norm={self.max_grad_norm}"
+        elif any(self._form(g, limited) is not rule for (g, _, _), rule in zip(work, rules)):
+            got = "other hyper-parameters"
+        if got:
             raise tg.cuda.CaptureError(
                 f"{self._name}: got {got} since the capture, expected all as it was there; "
                 f"try capturing again"
@@ -145,8 +168,9 @@ class Optimizer:
         """The buckets with what is to be updated in each; they are built anew after a `.to()`."""
         work = []
         for index, group in enumerate(self.param_groups):
+            names = self.variant(group)[1]
             for bucket in self._buckets[index]:
-                touched = bucket.settle()
+                touched = bucket.settle() if bucket.names == names else None
                 if touched is None:
                     self._rebuild(index)
                     return self._work()
@@ -156,22 +180,26 @@ class Optimizer:
 
     def _rebuild(self, index: int) -> None:
         """New buckets for a group, with the state of the old ones cast to their dtypes."""
-        params, old = self.param_groups[index]["params"], self._buckets[index]
-        kept = {id(slot.param): (slot, bucket) for bucket in old for slot in bucket.slots}
-        self._buckets[index] = self._gathered(params)
+        pairs = [(slot, bucket) for bucket in self._buckets[index] for slot in bucket.slots]
+        before = {id(slot.param): (slot, bucket.kept(slot)) for slot, bucket in pairs}
+        self._buckets[index] = self._gathered(self.param_groups[index])
         for bucket in self._buckets[index]:
             for slot in bucket.slots:
-                before, home = kept[id(slot.param)]
-                slot.steps = before.steps
-                for name in bucket.state.keys() & home.state.keys():
-                    copy(slot.of(bucket.state[name]), before.of(home.state[name]))
+                was, held = before[id(slot.param)]
+                slot.steps = was.steps
+                for name, array in bucket.kept(slot).items():
+                    if name in held:
+                        copy(array, held[name])
 
-    def _gathered(self, params: Sequence[tg.Tensor]) -> list[Bucket]:
-        """The buckets of these parameters, one a dtype and device."""
+    def _gathered(self, group: Group) -> list[Bucket]:
+        """The buckets of the parameters of a group, one a dtype and device."""
         kinds: dict[tuple[Any, str], list[tg.Tensor]] = {}
-        for param in params:
+        for param in group["params"]:
             kinds.setdefault((param.dtype, param.device), []).append(param)
-        return [Bucket(members, self.state_names) for members in kinds.values()]
+        return [self._bucket(group, members) for members in kinds.values()]
+
+    def _bucket(self, group: Group, members: Sequence[tg.Tensor]) -> Bucket:
+        return Bucket(members, self.variant(group)[1])
 
     # -- groups --------------------------------------------------------------------------------
 
@@ -208,7 +236,7 @@ class Optimizer:
         self.check(new)
         self._check_params(new["params"])
         self.param_groups.append(new)
-        self._buckets.append(self._gathered(new["params"]))
+        self._buckets.append(self._gathered(new))
 
     def _check_params(self, params: Sequence[Any]) -> None:
         if not params:
@@ -264,7 +292,7 @@ class Optimizer:
         state: dict[int, dict[str, Any]] = {}
         for number, slot, bucket in self._slots():
             if slot.steps:
-                held = {name: tg.tensor(slot.of(flat)) for name, flat in bucket.state.items()}
+                held = {name: tg.tensor(array) for name, array in bucket.kept(slot).items()}
                 state[number] = {"step": slot.steps, **held}
         groups, number = [], 0
         for group in self.param_groups:
@@ -286,32 +314,52 @@ class Optimizer:
                 f"{self._name}: got a state of groups with {there} parameters, expected {here}; "
                 f"try an optimizer of the same parameters"
             )
-        for number, slot, bucket in self._slots():
-            self._check_state(number, slot, bucket, state.get(number))
-        for group, saved in zip(self.param_groups, groups):
-            group.update({key: value for key, value in saved.items() if key != "params"})
+        merged = [
+            {**group, **saved, "params": group["params"]}
+            for group, saved in zip(self.param_groups, groups)
+        ]
+        self._check_states(merged, state)
+        for index, (group, new) in enumerate(zip(self.param_groups, merged)):
+            group.update(new)
+            if any(bucket.names != self.variant(group)[1] for bucket in self._buckets[index]):
+                self._rebuild(index)
         for number, slot, bucket in self._slots():
             given = state.get(number)
             slot.steps = 0 if given is None else int(given["step"])
-            for name, flat in bucket.state.items():
+            for name, array in bucket.kept(slot).items():
                 value = given[name] if given is not None else slot.param if name == MASTER else 0
-                copy(slot.of(flat), value)
+                copy(array, value)
+
+    def _check_states(self, groups: Sequence[Group], state: Mapping[int, Any]) -> None:
+        number = 0
+        for group in groups:
+            self.check(group)
+            for param in group["params"]:
+                if number in state:
+                    self._check_state(number, self._shapes(group, param), state[number])
+                number += 1
+
+    def _shapes(self, group: Group, param: tg.Tensor) -> dict[str, tuple[int, ...]]:
+        """What is kept beside a parameter, and in which shape."""
+        names = [*self.variant(group)[1]]
+        if tg.dtypes.compute(param.dtype) != param.dtype:
+            names.append(MASTER)
+        return dict.fromkeys(names, param.shape)
 
     def _check_state(
-        self, number: int, slot: Slot, bucket: Bucket, given: Mapping[str, Any] | None
+        self, number: int, wanted: Mapping[str, tuple[int, ...]], given: Mapping[str, Any]
     ) -> None:
-        wanted = {"step", *bucket.state}
-        if given is not None and set(given) != wanted:
+        names = {"step", *wanted}
+        if set(given) != names:
             raise ValueError(
                 f"{self._name}: got state {sorted(given)} for parameter {number}, expected "
-                f"{sorted(wanted)}; try the class that saved it"
+                f"{sorted(names)}; try the class that saved it"
             )
-        for name in bucket.state if given is not None else ():
-            shape = tuple(given[name].shape)  # type: ignore[index]
-            if shape != slot.param.shape:
+        for name, shape in wanted.items():
+            if tuple(given[name].shape) != shape:
                 raise ValueError(
-                    f"{self._name}: got {name} of shape {shape} for parameter {number}, expected "
-                    f"{slot.param.shape}; try an optimizer of the same parameters"
+                    f"{self._name}: got {name} of shape {tuple(given[name].shape)} for parameter "
+                    f"{number}, expected {shape}; try an optimizer of the same parameters"
                 )
 
     def __getstate__(self) -> dict[str, Any]:
@@ -321,7 +369,7 @@ class Optimizer:
     def __setstate__(self, kept: dict[str, Any]) -> None:
         saved = kept.pop("_saved")
         self.__dict__.update(kept)
-        self._buckets = [self._gathered(group["params"]) for group in self.param_groups]
+        self._buckets = [self._gathered(group) for group in self.param_groups]
         self.load_state_dict(saved)
 
     def __repr__(self) -> str:
@@ -334,6 +382,14 @@ class Optimizer:
 
 def _dense(array: Any) -> bool:
     return bool(array.flags.c_contiguous or array.flags.f_contiguous)
+
+
+def need_settings(op: str, group: Group, *names: str) -> None:
+    """Raise `ValueError` for settings of a group below 0, and for betas outside [0, 1)."""
+    for name in names:
+        need_between(op, 0, **{name: group[name]})
+    for k, beta in enumerate(group.get("betas", ()), 1):
+        need_between(op, 0, 1, **{f"beta{k}": beta})
 
 
 def need_between(op: str, low: float, high: float = math.inf, **value: float) -> None:

@@ -1,17 +1,48 @@
-"""What is done to weights after a step: the L1 step and the max-norm constraint.
+"""Regularisers: penalties for the loss, and what is done to weights after a step.
 
-L2 is the optimizers' `weight_decay`. Both work in place and off the tape.
+L2 is the optimizers' `weight_decay` too. Names that end in an underscore work in place and off the
+tape.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import tensorgrad as tg
-from tensorgrad.optim.bucket import write
+from tensorgrad.optim.memory import write
 from tensorgrad.optim.optimizer import need_between
 
 Params = tg.Tensor | Iterable[tg.Tensor]
+
+
+def elastic_penalty(parameters: Params, l1: float = 0.0, l2: float = 0.0) -> Any:
+    """l1 Σ|w| + l2/2 Σw², to be added to a loss; its gradient is l1 sign(w) + l2 w.
+
+    Zou, Hastie, "Regularization and variable selection via the elastic net", 2005.
+
+    >>> w = tg.nn.Parameter([3.0, -4.0])
+    >>> elastic_penalty([w], l1=1.0, l2=2.0).item()
+    32.0
+    """
+    need_between("elastic_penalty", 0, l1=l1)
+    need_between("elastic_penalty", 0, l2=l2)
+    found: Any = 0.0
+    for param in _listed(parameters):
+        found = found + l1 * tg.sum(abs(param)) + l2 / 2 * tg.sum(abs(param) ** 2)
+    return found
+
+
+def elastic_(parameters: Params, l1: float, l2: float) -> None:
+    """The proximal step of `elastic_penalty`: w ← sign(w) max(|w| - l1, 0) / (1 + l2).
+
+    With l1 and l2 times lr it follows an update without decay; a weight that would cross zero is
+    zero.
+    """
+    need_between("elastic_", 0, l2=l2)
+    soft_threshold_(parameters := list(_listed(parameters)), l1)
+    for param in parameters:
+        write(param.data, (param.detach() / (1 + l2)).data)
 
 
 def soft_threshold_(parameters: Params, threshold: float) -> None:

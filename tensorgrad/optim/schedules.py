@@ -127,6 +127,35 @@ class Cosine:
 
 
 @dataclass(frozen=True)
+class OneCycle:
+    """Up along a cosine from 1/div over the part `rise` of the steps, then down to 1/div/final_div.
+
+    The rate of the optimizer is the highest. Smith, Topin, "Super-convergence", 2018.
+    """
+
+    steps: int
+    rise: float = 0.3
+    div: float = 25.0
+    final_div: float = 1e4
+
+    def __post_init__(self) -> None:
+        _need_steps("OneCycle", self.steps)
+        need_between("OneCycle", 0, 1, rise=self.rise)
+        need_between("OneCycle", 1, div=self.div)
+        need_between("OneCycle", 1, final_div=self.final_div)
+
+    def __call__(self, step: int) -> float:
+        first, top, last = 1 / self.div, self.rise * self.steps - 1, self.steps - 1
+        if step < top:
+            return _mixed(first, 1.0, step / top)
+        return _mixed(1.0, first / self.final_div, min(1.0, (step - top) / (last - top)))
+
+
+def _mixed(start: float, end: float, at: float) -> float:
+    return end + (start - end) / 2 * (1 + math.cos(math.pi * at))
+
+
+@dataclass(frozen=True)
 class Piecewise:
     """factors[k] from step boundaries[k-1] up to boundaries[k].
 

@@ -1,4 +1,4 @@
-"""Gradient descent, plain, with momentum, and with Nesterov's."""
+"""Gradient descent: plain, with momentum, with Nesterov's, and averaged."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import tensorgrad as tg
-from tensorgrad.optim.optimizer import Group, Optimizer, need_between
+from tensorgrad.optim.optimizer import Group, Optimizer, need_settings
 
 
 @tg.fuse
@@ -32,10 +32,15 @@ def nag(param: Any, grad: Any, velocity: Any, lr: Any, momentum: Any, weight_dec
     return param - lr * (grad + momentum * velocity), velocity
 
 
-class SGD(Optimizer):
-    """Gradient descent: θ ← θ - lr (g + weight_decay θ).
+_VELOCITY = ("momentum_buffer",)
 
-    Raises `TypeError` for `momentum=` and `nesterov=`, which are classes of their own here.
+
+class SGD(Optimizer):
+    """Gradient descent: θ ← θ - lr g, where g includes weight_decay θ.
+
+    With `momentum`: v ← momentum v + (1 - dampening) g, the first v being g, and θ ← θ - lr v; with
+    `nesterov` besides θ ← θ - lr (g + momentum v). `Momentum` and `NAG` are these two by name.
+    Raises `ValueError` for `nesterov` without momentum or with dampening.
     """
 
     rule = staticmethod(sgd)
@@ -44,35 +49,46 @@ class SGD(Optimizer):
         self,
         params: Iterable[Any],
         lr: float = 1e-3,
+        momentum: float = 0.0,
+        dampening: float = 0.0,
         weight_decay: float = 0.0,
+        nesterov: bool = False,
         *,
+        maximize: bool = False,
         max_grad_norm: float | None = None,
-        **unknown: Any,
     ) -> None:
-        if unknown:
-            name, value = next(iter(unknown.items()))
-            fix = "optim.NAG" if unknown.get("nesterov") else "optim.Momentum"
-            known = {"momentum", "nesterov", "dampening"}
-            shown = f"{fix}(params, lr, momentum=0.9)" if name in known else "SGD(params, lr)"
-            raise TypeError(f"SGD: got {name}={value!r}, expected lr, weight_decay; try {shown}")
-        super().__init__(params, {"lr": lr, "weight_decay": weight_decay}, max_grad_norm)
+        named = {"lr": lr, "momentum": momentum, "dampening": dampening}
+        more = {"weight_decay": weight_decay, "nesterov": nesterov, "maximize": maximize}
+        super().__init__(params, {**named, **more}, max_grad_norm)
+
+    def variant(self, group: Group) -> tuple[Any, Sequence[str]]:
+        if not group["momentum"]:
+            return sgd, ()
+        return (nag if group["nesterov"] else momentum), _VELOCITY
 
     def check(self, group: Group) -> None:
-        need_between("SGD", 0, lr=group["lr"])
-        need_between("SGD", 0, weight_decay=group["weight_decay"])
+        need_settings(type(self).__name__, group, "lr", "momentum", "weight_decay")
+        if group.get("nesterov") and (group["momentum"] == 0 or group["dampening"] != 0):
+            raise ValueError(
+                f"SGD: got nesterov=True with momentum={group['momentum']}, "
+                f"dampening={group['dampening']}, expected momentum > 0 and dampening 0; "
+                f"try momentum=0.9"
+            )
 
     def scalars(self, group: Group, step: int) -> Sequence[float]:
-        return group["lr"], group["weight_decay"]
+        lr, decay, rule = group["lr"], group["weight_decay"], self.variant(group)[0]
+        if rule is sgd:
+            return lr, decay
+        if rule is nag:
+            return lr, group["momentum"], decay
+        return lr, group["momentum"], 1.0 if step == 1 else 1.0 - group["dampening"], decay
 
 
-class Momentum(Optimizer):
+class Momentum(SGD):
     """Descent with momentum: v ← momentum v + (1 - dampening) g, θ ← θ - lr v.
 
     g includes weight_decay θ, and the first v is g, undamped, as PyTorch has it. Polyak 1964.
     """
-
-    rule = staticmethod(momentum)
-    state_names = ("momentum_buffer",)
 
     def __init__(
         self,
@@ -82,28 +98,22 @@ class Momentum(Optimizer):
         dampening: float = 0.0,
         weight_decay: float = 0.0,
         *,
+        maximize: bool = False,
         max_grad_norm: float | None = None,
     ) -> None:
         named = {"lr": lr, "momentum": momentum, "dampening": dampening}
-        super().__init__(params, {**named, "weight_decay": weight_decay}, max_grad_norm)
+        more = {"weight_decay": weight_decay, "maximize": maximize}
+        Optimizer.__init__(self, params, {**named, **more}, max_grad_norm)
 
-    def check(self, group: Group) -> None:
-        for name in ("lr", "momentum", "weight_decay"):
-            need_between("Momentum", 0, **{name: group[name]})
-
-    def scalars(self, group: Group, step: int) -> Sequence[float]:
-        gain = 1.0 if step == 1 else 1.0 - group["dampening"]
-        return group["lr"], group["momentum"], gain, group["weight_decay"]
+    def variant(self, group: Group) -> tuple[Any, Sequence[str]]:
+        return momentum, _VELOCITY
 
 
-class NAG(Optimizer):
+class NAG(SGD):
     """Nesterov's accelerated gradient: v ← momentum v + g, θ ← θ - lr (g + momentum v).
 
     g includes weight_decay θ. Nesterov 1983, in the form of Sutskever et al. 2013 that PyTorch has.
     """
-
-    rule = staticmethod(nag)
-    state_names = ("momentum_buffer",)
 
     def __init__(
         self,
@@ -112,14 +122,57 @@ class NAG(Optimizer):
         momentum: float = 0.9,
         weight_decay: float = 0.0,
         *,
+        maximize: bool = False,
         max_grad_norm: float | None = None,
     ) -> None:
-        named = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay}
-        super().__init__(params, named, max_grad_norm)
+        named = {"lr": lr, "momentum": momentum}
+        more = {"weight_decay": weight_decay, "maximize": maximize}
+        Optimizer.__init__(self, params, {**named, **more}, max_grad_norm)
+
+    def variant(self, group: Group) -> tuple[Any, Sequence[str]]:
+        return nag, _VELOCITY
+
+
+@tg.fuse
+def asgd(
+    param: Any, grad: Any, ax: Any, eta: Any, shrink: Any, share: Any, weight_decay: Any
+) -> Any:
+    """shrink = 1 - lambd eta; ax moves by its share towards the new parameter."""
+    param = param * shrink - eta * (grad + weight_decay * param)
+    return param, tg.where(share == 1, param, ax + share * (param - ax))
+
+
+class ASGD(Optimizer):
+    """Averaged descent: θ ← θ (1 - lambd η) - η g, ax ← ax + μ (θ - ax), g with weight_decay θ.
+
+    At step t, η = lr / (1 + lambd lr (t-1))^alpha and μ = 1 / max(1, t-1-t0); the state "ax" is the
+    average. Polyak, Juditsky, "Acceleration of stochastic approximation by averaging", 1992.
+    """
+
+    rule = staticmethod(asgd)
+    state_names = ("ax",)
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float = 1e-2,
+        lambd: float = 1e-4,
+        alpha: float = 0.75,
+        t0: float = 1e6,
+        weight_decay: float = 0.0,
+        *,
+        maximize: bool = False,
+        max_grad_norm: float | None = None,
+    ) -> None:
+        named = {"lr": lr, "lambd": lambd, "alpha": alpha, "t0": t0}
+        more = {"weight_decay": weight_decay, "maximize": maximize}
+        super().__init__(params, {**named, **more}, max_grad_norm)
 
     def check(self, group: Group) -> None:
-        for name in ("lr", "momentum", "weight_decay"):
-            need_between("NAG", 0, **{name: group[name]})
+        need_settings("ASGD", group, "lr", "lambd", "weight_decay")
 
     def scalars(self, group: Group, step: int) -> Sequence[float]:
-        return group["lr"], group["momentum"], group["weight_decay"]
+        lambd, before = group["lambd"], step - 1
+        eta = group["lr"] / (1 + lambd * group["lr"] * before) ** group["alpha"]
+        share = 1 / max(1, before - group["t0"])
+        return eta, 1 - lambd * eta, share, group["weight_decay"]

@@ -22,7 +22,7 @@ from tensorgrad.core.tensor import Tensor, rebuilt
 from tensorgrad.ops.create import zeros_like
 from tensorgrad.ops.join import concatenate, stack
 from tensorgrad.ops.shape import astype, reshape
-from tensorgrad.transforms.checkpoint import recorded
+from tensorgrad.transforms.node import recorded
 
 Flow = Callable[[Tensor, Any, list[Tensor]], Tensor]
 """dy/dt of (y (n,), time, parameters)."""

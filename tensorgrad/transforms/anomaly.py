@@ -16,6 +16,7 @@ from tensorgrad.core.primitive import PRIMITIVES, Primitive
 from tensorgrad.core.tape import Array, Node, place, user_place
 from tensorgrad.core.tensor import Tensor, name_of
 from tensorgrad.core.watch import Pairs, Watch, watching
+from tensorgrad.transforms.checksums import checksums
 
 
 class NonFiniteError(GradientError, FloatingPointError):
@@ -29,6 +30,9 @@ class detect_anomaly(ContextDecorator):  # noqa: N801  (PyTorch's name)
     given, added and selected). Backward: an operation that gives an input a cotangent that is not
     finite; the line is that of its forward. Every result is read, on a GPU too: for finding an
     error, not for training.
+
+    What backward reads is also compared with a checksum from when it was saved: `InPlaceError`
+    where somebody wrote to the NumPy array that a tensor shares memory with.
 
     The derivative of `where(x > 0, sqrt(x), 0)` at 0, op by op, is 0 * inf = NaN: the branch that
     was not taken has a cotangent of zero and an infinite derivative. Such a case is recognised and
@@ -46,6 +50,7 @@ class detect_anomaly(ContextDecorator):  # noqa: N801  (PyTorch's name)
 
     def __enter__(self) -> None:
         stack = ExitStack()
+        stack.enter_context(checksums())
         stack.enter_context(watching(_Anomaly()))
         self._open.append(stack)
 

@@ -19,14 +19,26 @@ from tensorgrad.core.levels import Batched, Dual, dual
 from tensorgrad.core.primitive import Params, Primitive, Wanted
 from tensorgrad.core.tape import Node, captured, next_seq
 from tensorgrad.core.tensor import Tensor, make, rebuilt
-from tensorgrad.transforms.checkpoint import recorded
 from tensorgrad.transforms.forward import parts
+from tensorgrad.transforms.node import recorded
 from tensorgrad.transforms.reverse import like, zeros
-from tensorgrad.transforms.rules import Mapped, Rules, Tensors, WrittenJvp, WrittenVjp, refuse
+from tensorgrad.transforms.rules import (
+    Mapped,
+    Rules,
+    Tensors,
+    WrittenJvp,
+    WrittenVjp,
+    refuse,
+)
 
 
 class Custom(Primitive):
-    """A decorated function as a primitive: parents are its arguments, then what it captured."""
+    """A decorated function as a primitive: parents are its arguments, then what it captured.
+
+    whole: it is one node even where no argument is recorded, only what it captured
+    """
+
+    whole = False
 
     def __init__(self, kind: str, f: Callable[..., Any]) -> None:
         name = f"{kind}({getattr(f, '__name__', 'f')})"
@@ -40,24 +52,30 @@ class Custom(Primitive):
         level = max((x.level for x in inputs), default=0)
         recording, since = _config.is_recording(), next_seq()
         residuals: list[Any] | None = None
-        if level and _meets_rules_below(inputs, level):
+        if level and (self.whole or _meets_rules_below(inputs, level)):
             dual = any(type(x.data) is Dual for x in inputs if x.level == level)
             outs, below = (self._pushed if dual else self._mapped)(rules, inputs, level)
             own = [n for x in inputs for n in _nodes([x], level)]
             extra = captured(_nodes(below, level), own, since) if recording else []
-        elif recording and any(x.node is not None for x in inputs):
+        elif recording and (self.whole or any(x.node is not None for x in inputs)):
             outs, residuals = rules.save([x.detach() for x in inputs])
             refuse(any(y.level > level for y in outs), self.name)
             extra = captured([y.node for y in outs], [], since)
         else:
             return rules.run([x.detach() for x in inputs])
-        if not recording or not (extra or any(x.node is not None for x in inputs)):
+        if not recording or not outs or not (extra or any(x.node is not None for x in inputs)):
             return outs
         kept = [r for r in residuals or () if isinstance(r, Tensor)]
         fixed = None if residuals is None else [_fixed(r) for r in residuals]
         shapes = [(y.shape, y.dtype) for y in outs]
         params = {"rules": rules, "fixed": fixed, "shapes": shapes, "count": len(inputs)}
         return recorded(self, inputs, extra, outs, params, [r.data for r in kept])
+
+    def below(self, rules: Rules, inputs: Tensors, level: int) -> Tensors:
+        """The results of a call on what is under a level, which have to be under it too."""
+        outs = self.call(rules, inputs)
+        refuse(any(y.level >= level for y in outs), self.name)
+        return outs
 
     def _pushed(self, rules: Rules, inputs: Tensors, level: int) -> tuple[Tensors, Tensors]:
         """The call in forward mode: results of this level, and what they are made of."""
@@ -69,7 +87,7 @@ class Custom(Primitive):
             for x in inputs
         ]
         outs: Tensors = []
-        for y, found in zip(self.call(rules, at), rules.push(at, along)):
+        for y, found in zip(self.below(rules, at, level), rules.push(at, along)):
             value, moved = parts(y, level) if y.level == level else (y, None)
             if found is not None:
                 step: Any = parts(found, level)[0]
@@ -82,7 +100,7 @@ class Custom(Primitive):
         batched = [x.level == level for x in inputs]
         at = [x.data.inner if b else x for x, b in zip(inputs, batched)]
         mapped = Mapped(self.name, rules, batched, level)
-        inner = self.call(mapped, at)
+        inner = self.below(mapped, at, level)
         mapped.forbidden = 0  # level numbers mean something else once this call has returned
         return [make(Batched(level, y), None, level) for y in inner], inner
 
@@ -141,6 +159,14 @@ def _nodes(values: Tensors, level: int) -> list[Node]:
     return found
 
 
+def answer(op: Custom, call: WrittenVjp | WrittenJvp) -> Any:
+    """The results of a call in their containers, as the caller's kind of value."""
+    outs = op.call(call, call.inputs)
+    source, shape = call.source, call.shape
+    call.inputs, call.source = [], None  # a node has the call; it must not hold what backward frees
+    return shape([like(y, source) for y in outs])  # type: ignore[misc]
+
+
 def _decorated(
     f: Callable[..., Any], kind: str, wanted: str, rules: type[WrittenVjp] | type[WrittenJvp]
 ) -> tuple[Any, Callable[..., None]]:
@@ -154,11 +180,7 @@ def _decorated(
             raise GradientError(
                 f"{op.name}: got a call before its rule was given, expected one; try f.{wanted}"
             )
-        call = rules(op.name, (f, *written), args, options)
-        outs = op.call(call, call.inputs)
-        source = next((x for x in call.leaves if isinstance(x, Tensor)), (*call.leaves, None)[0])
-        shape: Any = call.shape
-        return shape([like(y, source) for y in outs])
+        return answer(op, rules(op.name, (f, *written), args, options))
 
     def define(*functions: Callable[..., Any]) -> None:
         written[:] = functions

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from tensorgrad.transforms.jacobian import jacobian
+from tensorgrad.transforms.reverse import Argnums
 
 
 def hessian(
     f: Callable[..., Any],
-    argnums: int | Sequence[int] = 0,
+    argnums: Argnums = 0,
     has_aux: bool = False,
     *,
     chunk_size: int | None = None,

@@ -25,7 +25,7 @@ from tensorgrad.core.tensor import Tensor, make, rebuilt
 from tensorgrad.ops.axes import moveaxis
 from tensorgrad.ops.join import stack
 from tensorgrad.ops.shape import broadcast_to
-from tensorgrad.transforms.checkpoint import recorded
+from tensorgrad.transforms.node import recorded
 
 Residual = Callable[[Tensor, list[Tensor]], Tensor]
 """r(x, inputs): unknowns (*batch, n) and what they depend on, to (*batch, n)."""
@@ -111,7 +111,7 @@ def _lifted(
 
     def lower(v: Tensor, given: list[Tensor]) -> Tensor:
         with _alive(level):
-            return _inner(residual(v, given), level)
+            return _still(residual(v, given), level)
 
     primals = [_inner(p, level) for p in inputs]
     x = implicit(lower, x, primals, linear)
@@ -146,6 +146,17 @@ def _alive(level: int) -> Any:
 
 def _inner(x: Tensor, level: int) -> Tensor:
     return x.data.inner if x.level == level else x
+
+
+def _still(x: Tensor, level: int) -> Tensor:
+    """x without the tangents of a level, also under those that the linear systems put above it."""
+    if x.level <= level:
+        return _inner(x, level)
+    inner: Any = _still(x.data.inner, level)
+    if isinstance(x.data, Batched):
+        return make(Batched(x.level, inner), None, x.level)
+    tangent = x.data.tangent
+    return dual(x.level, inner, None if tangent is None else _still(tangent, level))
 
 
 # -- the linear systems --------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ from tensorgrad.core.tensor import Tensor, make
 from tensorgrad.ops.axes import moveaxis
 from tensorgrad.ops.join import concatenate
 from tensorgrad.transforms.forward import parts, still, unbatched
-from tensorgrad.transforms.reverse import Arguments, Call, aux_of, like, split, zeros
+from tensorgrad.transforms.reverse import Argnums, Arguments, Call, aux_of, like, split, zeros
 from tensorgrad.transforms.tree import flatten, map_leaves
 
 ELEMENTS = 1 << 24
@@ -32,7 +32,7 @@ ELEMENTS = 1 << 24
 
 def jacobian(
     f: Callable[..., Any],
-    argnums: int | Sequence[int] = 0,
+    argnums: Argnums = 0,
     has_aux: bool = False,
     *,
     mode: str | None = None,
@@ -62,7 +62,7 @@ def jacobian(
 
     @functools.wraps(f)
     def run(*args: Any, **options: Any) -> Any:
-        chosen = Arguments(args, argnums, "jacobian")
+        chosen = Arguments(f, args, options, argnums, "jacobian")
         sizes = [math.prod(getattr(x, "shape", ())) for x in chosen.leaves]
         if mode != "forward" and (mode or sum(sizes) > 1):
             call = Call(f, args, options, argnums, "jacobian")
@@ -72,7 +72,7 @@ def jacobian(
             if mode or sum(y.size for y in outputs) < sum(sizes):
                 found = shape([call.shaped(_rows(call, y, chunk_size)) for y in outputs])
                 return (found, map_leaves(lambda x: aux_of(x, call), aux)) if has_aux else found
-        columns = _Columns(f, chosen, options, has_aux)
+        columns = _Columns(f, chosen, has_aux)
         blocks = [columns.of(i, chunk_size) for i in range(len(chosen.leaves))]
         found = columns.shape([chosen.shaped(list(row)) for row in zip(*blocks)])
         return (found, columns.aux) if has_aux else found
@@ -154,10 +154,8 @@ def _pulled(call: Call, y: Tensor, ct: Tensor) -> list[Tensor]:
 class _Columns:
     """The derivatives of every result by one argument, by a tangent per element of it."""
 
-    def __init__(
-        self, f: Callable[..., Any], chosen: Arguments, options: dict[str, Any], has_aux: bool
-    ) -> None:
-        self.f, self.chosen, self.options, self.has_aux = f, chosen, options, has_aux
+    def __init__(self, f: Callable[..., Any], chosen: Arguments, has_aux: bool) -> None:
+        self.f, self.chosen, self.has_aux = f, chosen, has_aux
         self.inputs = [operand(x) for x in chosen.leaves]
         for x in self.inputs:
             need(dtypes.is_inexact(x.dtype), "jacobian", argument=x,
@@ -183,7 +181,7 @@ class _Columns:
         with _config.fresh_level() as level:
             values = list(self.inputs)
             values[i] = make(Dual(level, values[i], tangent), None, level)
-            result = self.f(*self.chosen.put(values), **self.options)
+            result = self.chosen.call(self.f, values)
             result, aux = split(result, self.has_aux, "jacobian")
             found, self.shape = flatten(result)
             pairs = [parts(_result(y), level) for y in found]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from tensorgrad import shapes
@@ -12,7 +12,7 @@ from tensorgrad.backend import base
 from tensorgrad.core.primitive import operand
 from tensorgrad.core.tensor import Tensor, make
 from tensorgrad.transforms.forward import jvp
-from tensorgrad.transforms.reverse import Call, grad, like, vjp
+from tensorgrad.transforms.reverse import Argnums, Call, grad, like, vjp
 from tensorgrad.transforms.tree import flatten, map_leaves
 
 
@@ -62,7 +62,7 @@ def _tuples(primals: Any, tangents: Any, op: str) -> tuple[tuple[Any, ...], tupl
     return primals, tuple(tangents)
 
 
-def elementwise_grad(f: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[..., Any]:
+def elementwise_grad(f: Callable[..., Any], argnums: Argnums = 0) -> Callable[..., Any]:
     """The derivative of a function that works element by element: f'(x), of x's shape.
 
     It is the gradient of f's sum: where x was broadcast, the sum over what it was broadcast to. Of

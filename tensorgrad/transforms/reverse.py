@@ -45,6 +45,8 @@ def like(result: Tensor, source: Any) -> Any:
     """
     if source is None or isinstance(source, Tensor) or result.node is not None or result.level:
         return result
+    if base.known(type(source)) is base.known(type(result.data)) and result.device != "cpu":
+        return result.data
     array = result.numpy()
     if isinstance(source, float | int | complex) and not array.ndim:
         return array.item()
@@ -64,29 +66,56 @@ def below(x: Tensor) -> list[Node]:
     return [n for t in inside for n in (t.node, *below(t)) if n is not None]
 
 
+Argnums = int | str | Sequence[int | str]
+"""Which arguments a derivative is taken in: a position or a name, or several of them."""
+
+
 class Arguments:
     """The arguments of a call, some of them chosen: as leaves, and back in their containers."""
 
-    def __init__(self, args: Sequence[Any], argnums: Any, op: str) -> None:
-        chosen = (argnums,) if isinstance(argnums, int) else tuple(argnums)
-        for k in chosen:
-            if not -len(args) <= k < len(args):
-                raise GradientError(
-                    f"{op}: got argnums={argnums} for {len(args)} positional arguments, expected "
-                    "positions among them; try passing the argument by position"
-                )
-        self.args, self.single = args, isinstance(argnums, int)
-        self.chosen = [k % len(args) for k in chosen]
-        found = [flatten(args[k]) for k in self.chosen]
+    def __init__(
+        self, f: Callable[..., Any], args: Sequence[Any], kwargs: Any, argnums: Argnums, op: str
+    ) -> None:
+        self.args, self.kwargs, self.single = args, kwargs, isinstance(argnums, int | str)
+        numbers: Any = (argnums,) if self.single else tuple(argnums)  # type: ignore[arg-type]
+        self.chosen = [self._place(f, k, op) for k in numbers]
+        if len(set(self.chosen)) < len(numbers):
+            raise GradientError(
+                f"{op}: got argnums={argnums}, expected every argument once; try without the second"
+            )
+        found = [flatten(kwargs[k] if isinstance(k, str) else args[k]) for k in self.chosen]
         self.leaves = [x for leaves, _ in found for x in leaves]
         self.parts = [(len(leaves), rebuild) for leaves, rebuild in found]
 
-    def put(self, values: list[Any]) -> list[Any]:
-        """All arguments, with these values for the leaves of the chosen ones."""
-        replaced = list(self.args)
+    def _place(self, f: Callable[..., Any], k: int | str, op: str) -> int | str:
+        """Where an argument is: its position, or its name among those given by name."""
+        count = len(self.args)
+        if isinstance(k, str):
+            if k in self.kwargs:
+                return k
+            at = _position(f, k)
+            if 0 <= at < count:
+                return at
+            raise GradientError(
+                f"{op}: got argnums={k!r} in a call of {count} positional arguments and "
+                f"{sorted(self.kwargs)}, expected an argument of that name; try passing it"
+            )
+        if not -count <= k < count:
+            raise GradientError(
+                f"{op}: got argnums={k} for {count} positional arguments, expected a position "
+                "among them; try passing the argument by position, or argnums with its name"
+            )
+        return k % count
+
+    def call(self, f: Callable[..., Any], values: list[Any]) -> Any:
+        """f of all arguments, with these values for the leaves of the chosen ones."""
+        args, kwargs = list(self.args), dict(self.kwargs)
         for k, value in zip(self.chosen, self._rebuilt(values)):
-            replaced[k] = value
-        return replaced
+            if isinstance(k, str):
+                kwargs[k] = value
+            else:
+                args[k] = value
+        return f(*args, **kwargs)
 
     def shaped(self, flat: list[Any]) -> Any:
         """Flat results in the containers of the chosen; one alone if one number was asked."""
@@ -101,19 +130,31 @@ class Arguments:
         return results
 
 
+def _position(f: Callable[..., Any], name: str) -> int:
+    """The position of a parameter; -1 where it has none."""
+    import inspect  # late: arguments are mostly named by position
+
+    try:
+        found = list(inspect.signature(f).parameters.values())
+    except (TypeError, ValueError):  # a function of C without a signature
+        found = []
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return next((k for k, p in enumerate(found) if p.name == name and p.kind in kinds), -1)
+
+
 class Call:
     """One call of a function on aliases of some of its arguments."""
 
     def __init__(
-        self, f: Callable[..., Any], args: Sequence[Any], kwargs: Any, argnums: Any, op: str
+        self, f: Callable[..., Any], args: Sequence[Any], kwargs: Any, argnums: Argnums, op: str
     ) -> None:
         self.outer = _config.is_recording()
-        arguments = Arguments(args, argnums, op)
+        arguments = Arguments(f, args, kwargs, argnums, op)
         self.sources, self.shaped = arguments.leaves, arguments.shaped
         self.since = next_seq()
         with _config.setting(_config.recording, True):
             self.aliases = [alias(x, op) for x in self.sources]
-            self.result = f(*arguments.put(self.aliases), **kwargs)
+            self.result = arguments.call(f, self.aliases)
 
     @property
     def targets(self) -> list[Node]:
@@ -143,15 +184,15 @@ class Call:
 
 
 def value_and_grad(
-    f: Callable[..., Any], argnums: int | Sequence[int] = 0, has_aux: bool = False
+    f: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False
 ) -> Callable[..., Any]:
     """A function that returns (f(x), df/dx) for a scalar f.
 
-    `argnums` says which positional arguments (a number: one gradient, a sequence: a tuple of them);
-    each may be a nested container. With `has_aux` f returns (value, aux), and so ((value, aux),
-    gradient) comes back. NumPy arguments give NumPy results. The gradient of an argument that f
-    ignores is zeros. Raises `GradientError` if f's value is not one element, `DTypeError` for
-    arguments that are not floating point.
+    `argnums` says which arguments: a position, or the name of one, which may then be passed by
+    name; one gives one gradient, a sequence a tuple of them. Each may be a nested container. With
+    `has_aux` f returns (value, aux), and so ((value, aux), gradient) comes back. NumPy arguments
+    give NumPy results. The gradient of an argument that f ignores is zeros. Raises `GradientError`
+    if f's value is not one element, `DTypeError` for arguments that are not floating point.
 
     >>> import numpy as np
     >>> value_and_grad(lambda x: np.sum(x ** 2))(np.array([1.0, 2.0]))
@@ -208,6 +249,9 @@ def aux_of(value: Any, call: Call) -> Any:
 
 def _scalar(value: Any) -> Tensor:
     y = operand(value, (), "grad")
+    need(y.dtype.kind not in "biu", "grad", value=y,
+         want="a floating dtype from the function: what changes in steps has no gradient",
+         fix="dropping the astype(int)", error=GradientError)  # fmt: skip
     need(
         y.size == 1 and dtypes.is_float(y.dtype),
         "grad",
@@ -219,9 +263,7 @@ def _scalar(value: Any) -> Tensor:
     return y
 
 
-def grad(
-    f: Callable[..., Any], argnums: int | Sequence[int] = 0, has_aux: bool = False
-) -> Callable[..., Any]:
+def grad(f: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False) -> Callable[..., Any]:
     """The gradient of a scalar function, as a function; see `value_and_grad`.
 
     With `has_aux` it returns (gradient, aux).

@@ -17,6 +17,10 @@ from tensorgrad.transforms.tree import Rebuild, flatten
 Tensors = list[Tensor]
 
 
+class CapturedError(GradientError):
+    """A function met a value of a transform around it that is no argument of it."""
+
+
 class Rules(Protocol):
     """A function of a flat list of tensors, with its two derivatives."""
 
@@ -40,11 +44,25 @@ class Written:
         self, name: str, functions: Sequence[Callable[..., Any]], args: Any, options: Any
     ) -> None:
         self.name, self.functions, self.options = name, functions, options
-        self.parts = [flatten(a) for a in args]
-        self.leaves = [x for leaves, _ in self.parts for x in leaves]
-        self.moving = [k for k, x in enumerate(self.leaves) if _moves(x)]
+        found = [flatten(a) for a in args]
+        self.parts = [(len(leaves), rebuild) for leaves, rebuild in found]
+        self.leaves = [x for leaves, _ in found for x in leaves]
+        self.moving = [k for k, x in enumerate(self.leaves) if self.moves(x)]
         self.inputs = [operand(self.leaves[k]) for k in self.moving]
+        first = (*self.leaves, None)[0]
+        self.source = next((x for x in self.leaves if isinstance(x, Tensor)), first)
+        for k in self.moving:
+            self.leaves[k] = None
         self.shape: Rebuild | None = None
+
+    @staticmethod
+    def moves(leaf: Any) -> bool:
+        """True for what has a derivative: floating-point arrays, tensors and numbers."""
+        if isinstance(leaf, bool | int):
+            return False
+        return isinstance(leaf, float | complex) or (
+            hasattr(leaf, "shape") and hasattr(leaf, "dtype") and dtypes.is_inexact(leaf.dtype)
+        )
 
     def args(self, values: Sequence[Any], still: bool = True) -> tuple[Any, ...]:
         """The arguments with these values where they move; None elsewhere unless `still`."""
@@ -52,7 +70,7 @@ class Written:
         for k, x in zip(self.moving, values):
             filled[k] = x
         rest = iter(filled)
-        return tuple([rebuild([next(rest) for _ in leaves]) for leaves, rebuild in self.parts])
+        return tuple([rebuild([next(rest) for _ in range(n)]) for n, rebuild in self.parts])
 
     def results(self, value: Any) -> Tensors:
         found, self.shape = flatten(value)
@@ -60,6 +78,17 @@ class Written:
 
     def run(self, xs: Tensors) -> Tensors:
         return self.results(self.functions[0](*self.args(xs), **self.options))
+
+    def tangents(self, given: Any, outs: Tensors) -> list[Tensor | None]:
+        """What a forward-mode rule returned, for the results that move."""
+        moved = flatten(given)[0]
+        need(len(moved) == len(outs), self.name, tangents=len(moved), want=(
+             f"{len(outs)}, of the structure of the result"), fix="zeros for what does not move",
+             error=GradientError)  # fmt: skip
+        return [
+            _like(t, y, self.name) if dtypes.is_inexact(y.dtype) else None
+            for t, y in zip(moved, outs)
+        ]
 
 
 class WrittenVjp(Written):
@@ -77,7 +106,10 @@ class WrittenVjp(Written):
 
     def pull(self, xs: Tensors, residuals: list[Any], cts: Tensors) -> list[Tensor | None]:
         shape: Any = self.shape
-        given = self.functions[2](self.residuals(residuals), shape(cts))
+        return self.cotangents(self.functions[2](self.residuals(residuals), shape(cts)), xs)
+
+    def cotangents(self, given: Any, xs: Tensors) -> list[Tensor | None]:
+        """What a backward rule returned, for the arguments that move."""
         given = tuple(given) if isinstance(given, list) else given
         if not isinstance(given, tuple) or len(given) != len(self.parts):
             got = f"{len(given)} values" if isinstance(given, tuple) else type(given).__name__
@@ -86,13 +118,13 @@ class WrittenVjp(Written):
                 f"{len(self.parts)}, a cotangent (or None) per argument; try `return (ct_x,)`"
             )
         flat: list[Any] = []
-        for (leaves, _), ct in zip(self.parts, given):
-            found = [None] * len(leaves) if ct is None else flatten(ct)[0]
+        for (count, _), ct in zip(self.parts, given):
+            found = [None] * count if ct is None else flatten(ct)[0]
             need(
-                len(found) == len(leaves),
+                len(found) == count,
                 self.name,
                 cotangents=len(found),
-                want=f"{len(leaves)}, of the structure of the argument",
+                want=f"{count}, of the structure of the argument",
                 fix="None for the whole of it",
                 error=GradientError,
             )
@@ -133,14 +165,7 @@ class WrittenJvp(Written):
                 f"{self.name}: got {type(found).__name__} from the rule, expected (result, "
                 "tangent); try `return y, ct_y`"
             )
-        outs, moved = self.results(found[0]), flatten(found[1])[0]
-        need(len(moved) == len(outs), self.name, tangents=len(moved), want=(
-             f"{len(outs)}, of the structure of the result"), fix="zeros for what does not move",
-             error=GradientError)  # fmt: skip
-        return [
-            _like(t, y, self.name) if dtypes.is_inexact(y.dtype) else None
-            for t, y in zip(moved, outs)
-        ]
+        return self.tangents(found[1], self.results(found[0]))
 
     def pull(self, xs: Tensors, residuals: list[Any], cts: Tensors) -> list[Tensor | None]:
         """By transposition: the adjoint of the map from tangents."""
@@ -223,15 +248,6 @@ class Watched(Batched):
         return make(Watched(y.level, y.data.inner, self.forbidden, self.name), None, y.level)
 
 
-def _moves(leaf: Any) -> bool:
-    """True for what has a derivative: floating-point arrays, tensors and numbers."""
-    if isinstance(leaf, bool | int):
-        return False
-    return isinstance(leaf, float | complex) or (
-        hasattr(leaf, "shape") and hasattr(leaf, "dtype") and dtypes.is_inexact(leaf.dtype)
-    )
-
-
 def _like(value: Any, x: Tensor, op: str) -> Tensor:
     """A derivative that a rule returned, of the shape and dtype of its value."""
     g = operand(value, (x,), op)
@@ -243,7 +259,7 @@ def _like(value: Any, x: Tensor, op: str) -> Tensor:
 def refuse(captures: bool, name: str) -> None:
     """Raise if a function captured a value of a jvp or vmap around it."""
     if captures:
-        raise GradientError(
+        raise CapturedError(
             f"{name}: got a value of the jvp or vmap around it that is no argument of it, "
             "expected it among the arguments, where its rules see it; try passing it"
         )

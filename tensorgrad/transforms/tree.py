@@ -14,7 +14,14 @@ from tensorgrad.core.tensor import Tensor
 NAMESPACE = "tensorgrad"
 _LEAVES = (Tensor, np.ndarray, np.generic, float, int, complex, bool)
 
+_PLAIN = frozenset({Tensor, np.ndarray, float})
+"""The usual ones, which a look at the type finds."""
+
 Rebuild = Callable[[list[Any]], Any]
+
+
+def _only(leaves: list[Any]) -> Any:
+    return leaves[0]
 
 
 def flatten(tree: Any) -> tuple[list[Any], Rebuild]:
@@ -26,10 +33,15 @@ def flatten(tree: Any) -> tuple[list[Any], Rebuild]:
     >>> rebuild([20.0, 30.0, 10.0])
     {'w': 10.0, 'b': [20.0, 30.0]}
     """
-    if isinstance(tree, _LEAVES):
-        return [tree], lambda leaves: leaves[0]
-    if type(tree) in (tuple, list) and all(isinstance(x, _LEAVES) for x in tree):
-        return list(tree), type(tree)
+    kind = type(tree)
+    if kind in _PLAIN or isinstance(tree, _LEAVES):
+        return [tree], _only
+    if kind is tuple or kind is list:
+        for x in tree:
+            if type(x) not in _PLAIN and not isinstance(x, _LEAVES):
+                break
+        else:
+            return list(tree), kind
     import optree  # late: arrays, and tuples and lists of them, need none of it
 
     while True:

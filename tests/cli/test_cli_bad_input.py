@@ -211,6 +211,7 @@ def test_an_output_folder_that_is_not_writable(
 
 LIMITED = """
 import resource, sys
+sys.dont_write_bytecode = True  # Python would keep the first bytes of a module, and read them
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), int(sys.argv[1])))
 from tensorgrad.cli import main
 main(sys.argv[2:])

@@ -135,7 +135,7 @@ def test_constants_of_lone_leaves(rng: np.random.Generator) -> None:
 
 def test_no_warnings_and_no_flags(rng: np.random.Generator) -> None:
     x = input("x")
-    formula = Formula.trace("f", lambda x: call(BARE[0], 1 / x) * call("log", x), (x,))
+    formula = Formula.trace("f", lambda x: call(BARE[0], 1 / x) + call("log", x), (x,))
     run = pieces(formula, np.float64)
     assert run is not None
     with np.errstate(all="raise"):

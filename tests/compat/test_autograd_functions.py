@@ -12,6 +12,7 @@ import pytest
 import tensorgrad.compat.autograd as ag
 import tensorgrad.compat.autograd.numpy as np
 from tensorgrad import Tensor
+from tensorgrad.compat.autograd.extend import defvjp
 from tensorgrad.compat.autograd.misc.flatten import flatten, flatten_func
 from tensorgrad.compat.autograd.misc.optimizers import adam, rmsprop, sgd
 from tensorgrad.compat.autograd.test_util import check_grads, combo_check
@@ -323,3 +324,26 @@ NAMES = {
 def test_every_public_name_is_there(name: str) -> None:
     ours = importlib.import_module(f"tensorgrad.compat.autograd.{name}".rstrip("."))
     assert [n for n in NAMES[name].split() if not hasattr(ours, n)] == []
+
+
+def test_a_jacobian_is_one_pass(rng: onp.random.Generator) -> None:
+    """Of real and complex arguments, and through a rule that takes NumPy's arrays alone."""
+    runs: list[Any] = []
+
+    def f(x: Any) -> Any:
+        runs.append(1)
+        return np.stack([np.sum(x**2), np.real(x[0] * np.conj(x[1]) * 2j)])
+
+    x = rng.normal(size=3)
+    z = x + 1j * rng.normal(size=3)
+    for at in (x, z):
+        runs.clear()
+        found = ag.jacobian(lambda x: np.real(f(x)))(at)
+        assert len(runs) == 1
+        for k in range(2):
+            one = ag.grad(lambda x, k=k: np.real(f(x))[k])(at)
+            onp.testing.assert_allclose(found[k], one, atol=1e-12)
+    cube = ag.primitive(lambda x: onp.asarray(x) ** 3)
+    defvjp(cube, lambda ans, x: lambda g: 3 * onp.asarray(x) ** 2 * onp.asarray(g))
+    onp.testing.assert_allclose(ag.jacobian(cube)(x), onp.diag(3 * x**2))
+    assert ag.jacobian(lambda x: x * 2)(1.5) == 2.0

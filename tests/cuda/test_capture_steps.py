@@ -17,7 +17,7 @@ from tensorgrad import nn, optim
 WARM_UP, STEPS = 2, 6
 
 MAKERS: dict[str, Any] = {
-    "SGD": lambda p, **kw: optim.SGD(p, 0.05, 0.01, **kw),
+    "SGD": lambda p, **kw: optim.SGD(p, 0.05, weight_decay=0.01, **kw),
     "Momentum": lambda p, **kw: optim.Momentum(p, 0.05, 0.9, 0.1, 0.01, **kw),
     "NAG": lambda p, **kw: optim.NAG(p, 0.05, 0.9, 0.01, **kw),
     "Adam": lambda p, **kw: optim.Adam(p, 0.01, weight_decay=0.01, **kw),

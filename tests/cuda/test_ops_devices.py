@@ -87,8 +87,7 @@ def test_labels_out_of_range(gpu: Any, rng: np.random.Generator) -> None:
     for call in (lambda: tg.cross_entropy(x, wrong),
                  lambda: tg.cross_entropy(x, wrong, reduction="sum"),
                  lambda: tg.nll_loss(x, wrong), lambda: tg.one_hot(wrong, 3)):  # fmt: skip
-        with pytest.raises(IndexError, match=r"out of range in row 2, expected 0 <= label < 3|"
-                                             r"out of range in row 2, expected -3"):  # fmt: skip
+        with pytest.raises(IndexError, match=r"out of range in row 2, expected 0 <= label < 3"):
             call().numpy()
 
 
@@ -153,3 +152,46 @@ def test_negative_exponents_of_whole_numbers_are_refused() -> None:
         with pytest.raises(ValueError, match=r"power: got exponent out of range in row 1"):
             y.numpy()
         assert (x ** tg.tensor([2, 0, 1], device="cuda")).tolist() == [1, 1, 3]
+
+
+VIEWS = {
+    "broadcast": lambda x: tg.broadcast_to(x, (2, 3, 3)),
+    "of a broadcast": lambda x: tg.broadcast_to(x, (2, 3, 3))[0],
+    "turned": lambda x: tg.broadcast_to(x, (2, 3, 3))[1].T[:, ::-1],
+    "reshaped": lambda x: tg.broadcast_to(x, (2, 3, 3))[0].reshape(9),
+    "diagonal": lambda x: x.diagonal(),
+    "windows": lambda x: np.lib.stride_tricks.sliding_window_view(x, 2, 0),
+    "parts": lambda x: tg.split(tg.broadcast_to(x, (2, 3, 3))[0], 3)[0],
+    "copied": lambda x: tg.broadcast_to(x, (2, 3, 3)).reshape(18),
+    "row": lambda x: x[1],
+    "same shape": lambda x: x.T.reshape(3, 3)[::2],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", VIEWS)
+def test_views_of_what_nobody_may_write_are_refused_as_on_the_cpu(
+    name: str, gpu: Any, rng: np.random.Generator
+) -> None:
+    x, refusals = rng.standard_normal((3, 3)), []
+    for device in ("cpu", "cuda:0"):
+        refusals.append([])
+        for write in (lambda v: v.__setitem__(0, 1.0), lambda v: v.__iadd__(v[:1]),
+                      lambda v: v.fill(2.0), lambda v: v.sort()):  # fmt: skip
+            given = tg.tensor(x, device=device)
+            try:
+                write(VIEWS[name](given))
+            except ValueError as error:
+                refusals[-1].append(str(error))
+    assert refusals[0] == refusals[1]
+    assert len(refusals[0]) == (0 if name in ("copied", "row", "same shape") else 4)
+
+
+@pytest.mark.parametrize("name", ["of a broadcast", "diagonal", "windows", "row", "same shape"])
+def test_a_write_is_seen_through_any_view(name: str, gpu: Any, rng: np.random.Generator) -> None:
+    """A view that an operation saved belongs to the memory that it looks at."""
+    x = there(rng.standard_normal((3, 3)))
+    leaf = tg.tensor(1.5, device="cuda:0", requires_grad=True)
+    loss = (leaf * VIEWS[name](x)).sum()
+    x[1:] = 0.0
+    with pytest.raises(tg.InPlaceError, match="overwritten"):
+        loss.backward()

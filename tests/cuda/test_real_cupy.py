@@ -38,7 +38,7 @@ cupy.broadcast_to(c[:, :1], (2, 3, 4)) | cupy.flip(c, 1) | cupy.flip(c, (0, 2)) 
 cupy.flipud(c) | cupy.expand_dims(c, 1) | cupy.expand_dims(c, (0, 2)) | cupy.moveaxis(c, 0, -1)
 cupy.moveaxis(c, (0, 1), (2, 0)) | cupy.rollaxis(c, 2) | cupy.rot90(c) | cupy.swapaxes(c, 0, 1)
 cupy.permute_dims(c, (2, 0, 1)) | cupy.matrix_transpose(c) | cupy.transpose(c, (1, 0, 2))
-cupy.reshape(c, (4, 6)) | cupy.real(c) | cupy.ascontiguousarray(c)
+windows(c) | cupy.reshape(c, (4, 6)) | cupy.real(c) | cupy.ascontiguousarray(c)
 cupy.ascontiguousarray(c[0, 0, 0]) | cupy.squeeze(c[:1], 0) | b | b.T | b[0] | b.view('u2')
 b.view('f2') | b[::2].T | b.reshape(4, 3) | b.real | d | d.T[0] | d.view('f4')
 """
@@ -73,6 +73,13 @@ MESSAGES = re.compile(
 ARRAYS = {
     "c": "f4", "d": "c16", "i": "i8", "e": "f2", "m": "?", "z": "c8", "b": "bfloat16",
 }  # fmt: skip
+
+
+def windows(c: Any) -> Any:
+    """A view by strides, which keeps whose memory it is."""
+    found = c.view()
+    found._set_shape_and_strides((2, 3, 3, 2), (48, 16, 4, 4), True, True)
+    return found
 
 
 def _lines(text: str) -> list[str]:
@@ -177,7 +184,7 @@ def truth() -> dict[str, Any]:
 
     arrays = host_arrays()
     scope = {name: _over_host(cupy, array) for name, array in arrays.items()}
-    scope |= {"np": np, "cupy": cupy, "cupyx": cupyx, "h": arrays["c"]}
+    scope |= {"np": np, "cupy": cupy, "cupyx": cupyx, "h": arrays["c"], "windows": windows}
     methods = [n for n in dir(cupy.ndarray) if not n.startswith("__")]
     loops = {
         home: {n: getattr(o, n).types for n in dir(o) if isinstance(getattr(o, n), cupy.ufunc)}
@@ -241,7 +248,8 @@ def scope() -> Iterator[dict[str, Any]]:
 
         arrays = host_arrays()
         found = {name: cupy.asarray(array) for name, array in arrays.items()}
-        yield found | {"np": np, "cupy": cupy, "cupyx": cupyx, "h": arrays["c"]}
+        named = {"np": np, "cupy": cupy, "cupyx": cupyx, "h": arrays["c"], "windows": windows}
+        yield found | named
 
 
 @pytest.mark.parametrize(("kind", "text"), [("views", VIEWS), ("errors", ERRORS)])

@@ -29,6 +29,7 @@ while True:
 
 LIMITED = """
 import resource, sys, numpy as np
+sys.dont_write_bytecode = True  # Python would keep the first bytes of a module, and read them
 from tensorgrad.io import WriteError, save_file
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 try:

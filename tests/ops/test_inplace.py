@@ -74,24 +74,20 @@ def test_a_leaf_refuses_while_recording_and_takes_under_no_grad() -> None:
     assert x.requires_grad
 
 
-def test_a_recorded_tensor_refuses() -> None:
+def test_a_recorded_tensor_refuses_what_is_not_recorded() -> None:
     x = tg.Tensor(np.ones(3), requires_grad=True)
     y = x * 2.0
-    with pytest.raises(InPlaceError, match=r"got a tensor made by multiply, .* try `y|x = x"):
-        y += 1.0
-    with tg.no_grad(), pytest.raises(InPlaceError, match="made by multiply"):
+    with tg.no_grad(), pytest.raises(InPlaceError, match=r"made by multiply, .* under no_grad"):
         y[0] = 1.0
+    assert y.tolist() == [2.0, 2.0, 2.0]
 
 
-def test_a_recorded_value_is_not_cut_silently() -> None:
+def test_a_recorded_value_is_a_constant_under_no_grad() -> None:
     x, w = tg.Tensor(np.ones(3)), tg.Tensor(np.ones(3), requires_grad=True)
-    with pytest.raises(InPlaceError, match="whose gradient would be cut"):
-        x += w
-    with pytest.raises(InPlaceError, match="whose gradient would be cut"):
-        x[0] = w[0]
     with tg.no_grad():
         x += w
     assert x.tolist() == [2.0, 2.0, 2.0]
+    assert x.node is None
 
 
 def test_backward_names_both_lines_of_an_overwritten_value() -> None:

@@ -38,11 +38,14 @@ REFUSED = (
     }
     | {
         f"special.{name}": "CuPy has no such function"
-        for name in """erfi dawsn jv jve yv yve iv ive kv kve hyp2f1 hyp1f1 stdtrit spherical_jn
+        for name in """erfi dawsn jv jve yv yve iv ive kv kve hyp2f1 hyp1f1 spherical_jn
     spherical_yn spherical_in spherical_kn""".split()
     }
 )
 """Operations that a GPU refuses by name, and why."""
+
+UNBOUND = frozenset("lu_packed solve_factored inv_factored det_factored slogdet_factored".split())
+"""Primitives that are never bound on a GPU, where no factors are kept."""
 
 NAMES = [name for name in sorted(OPERATIONS) if place.chosen == "cpu" or name not in REFUSED]
 SMOOTH = [name for name in NAMES if OPERATIONS[name].orders]
@@ -243,7 +246,7 @@ WIDE = frozenset(
     """
     cov corrcoef bincount histogram histogram2d histogramdd
     interpolate.interpn interpolate.cubic_spline
-    float_power interp poly polyder polyfit polyint vander
+    float_power geomspace interp poly polyder polyfit polyint signal.stft vander
     """.split()
 )
 """Operations that give float64 at least, as NumPy's do."""
@@ -255,6 +258,10 @@ RAGGED = frozenset(
     """.split()
 )
 """Operations whose shape depends on the values of floats: they refuse a hidden batch."""
+
+
+WANDERING = frozenset(["logm"])
+"""SciPy's functions whose last bit depends on where their memory lies: one call in some 2,000."""
 
 
 class Spy:
@@ -283,7 +290,8 @@ class Spy:
         targets = tuple(base.asarray(np.empty(o.shape, o.dtype)) for o in outs)
         kernel(*arrays, **params, out=targets if len(targets) > 1 else targets[0])
         for target, out in zip(targets, outs):
-            np.testing.assert_array_equal(here(target), here(out), err_msg=primitive.name)
+            few = 8 * np.finfo(np.float64).eps if primitive.name in WANDERING else 0
+            np.testing.assert_allclose(here(target), here(out), few, few, err_msg=primitive.name)
 
     def check_spec(self, primitive: Any, arrays: Any, params: Any, outs: tuple[Any, ...]) -> None:
         found = primitive.spec(*(Spec(a.shape, a.dtype) for a in arrays), **params)
@@ -321,8 +329,9 @@ def test_every_primitive_writes_into_out_and_knows_its_shapes(
 ) -> None:
     run_all(NAMES, rng)
     left = {name for name in PRIMITIVES if name not in spy.seen and "_vjp" not in name}
-    refused = set() if place.chosen == "cpu" else {n.rpartition(".")[2] for n in REFUSED}
-    assert not left - refused
+    if place.chosen != "cpu":
+        left -= UNBOUND | {name.rpartition(".")[2] for name in REFUSED} | REFUSED.keys()
+    assert not left
 
 
 def run_all(names: list[str], rng: np.random.Generator) -> None:

@@ -362,29 +362,92 @@ def test_a_step_between_forward_and_backward_is_noticed(rng: np.random.Generator
 
 # -- state ---------------------------------------------------------------------------------------
 
-ALL = {
+ALL: dict[str, Any] = {
     "SGD": lambda p: optim.SGD(p, 0.01),
-    "Momentum": lambda p: optim.Momentum(p, 0.01),
+    "SGD nesterov": lambda p: optim.SGD(p, 0.01, momentum=0.9, nesterov=True),
+    "Momentum": lambda p: optim.Momentum(p, 0.01, dampening=0.5),
     "NAG": lambda p: optim.NAG(p, 0.01),
+    "ASGD": lambda p: optim.ASGD(p, lambd=0.1, t0=1),
+    "Adagrad": lambda p: optim.Adagrad(p, lr_decay=0.1, initial_accumulator_value=0.5),
+    "RMSprop": lambda p: optim.RMSprop(p, momentum=0.9, centered=True),
+    "Adadelta": lambda p: optim.Adadelta(p),
     "Adam": lambda p: optim.Adam(p, 0.01),
-    "AdamW": lambda p: optim.AdamW(p, 0.01),
+    "AdamW amsgrad": lambda p: optim.AdamW(p, 0.01, amsgrad=True),
+    "Adamax": lambda p: optim.Adamax(p),
+    "NAdam": lambda p: optim.NAdam(p),
+    "RAdam": lambda p: optim.RAdam(p, betas=(0.9, 0.8)),
+    "Rprop": lambda p: optim.Rprop(p),
+    "Lion": lambda p: optim.Lion(p),
+    "LARS": lambda p: optim.LARS(p),
+    "LAMB": lambda p: optim.LAMB(p),
+    "Adafactor": lambda p: optim.Adafactor(p),
+    "Muon": lambda p: optim.Muon([x for x in p if x.ndim == 2]),
 }
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
 @pytest.mark.parametrize("name", ALL)
-def test_resuming_bit_for_bit(name: str, rng: np.random.Generator) -> None:
-    net, x = network(), batch(rng)
+def test_resuming_bit_for_bit(name: str, dtype: str, rng: np.random.Generator) -> None:
+    net, x = network().to(dtype), batch(rng).astype(dtype)
     opt = ALL[name](net.parameters())
     learn(net, opt, x, 3)
-    model = {key: np.array(value.numpy()) for key, value in net.state_dict().items()}
+    model = {key: value.detach().to(device="cpu") * 1 for key, value in net.state_dict().items()}
     state = pickle.loads(pickle.dumps(opt.state_dict()))
     learn(net, opt, x, 3)
-    again = network()
+    again = network().to(dtype)
     again.load_state_dict(model)
     resumed = ALL[name](again.parameters())
     resumed.load_state_dict(state)
     learn(again, resumed, x, 3)
     assert_equal(weights(net), weights(again))
+    for number, one in opt.state_dict()["state"].items():
+        other = resumed.state_dict()["state"][number]
+        assert all(np.array_equal(np.asarray(one[k]), np.asarray(other[k])) for k in one)
+
+
+@pytest.mark.parametrize("name", ["SGD nesterov", "RMSprop", "AdamW amsgrad", "Adafactor", "LAMB"])
+def test_a_state_brings_its_settings(name: str, rng: np.random.Generator) -> None:
+    """Loaded into an optimizer of other settings, which keeps other states."""
+    net, x = network(), batch(rng)
+    opt = ALL[name](net.parameters())
+    learn(net, opt, x, 3)
+    twin = copy.deepcopy(net)
+    plain = type(opt)(twin.parameters())
+    learn(twin, plain, x)
+    twin.load_state_dict(net.state_dict())
+    plain.load_state_dict(opt.state_dict())
+    learn(net, opt, x, 2)
+    learn(twin, plain, x, 2)
+    assert_equal(weights(net), weights(twin))
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_cast_keeps_the_state(name: str, rng: np.random.Generator) -> None:
+    net, x = network(), batch(rng)
+    opt = ALL[name](net.parameters())
+    learn(net, opt, x, 2)
+    before = opt.state_dict()["state"][0]
+    net.to("float64")
+    opt.zero_grad()
+    opt.step()  # nothing to update, but the buckets are built anew
+    after = opt.state_dict()["state"][0]
+    assert after.keys() == before.keys()
+    for key in before.keys() - {"step"}:
+        assert after[key].dtype == "float64"
+        assert np.array_equal(after[key].numpy(), before[key].numpy())
+
+
+def test_momentum_that_comes_later(rng: np.random.Generator) -> None:
+    net, x = network(), batch(rng)
+    twin = copy.deepcopy(net)
+    a, b = optim.SGD(net.parameters(), 0.01), optim.SGD(twin.parameters(), 0.01)
+    learn(net, a, x, 2)
+    learn(twin, b, x, 2)
+    a.param_groups[0]["momentum"] = 0.9
+    late = optim.Momentum(twin.parameters(), 0.01, 0.9)
+    learn(net, a, x, 3)
+    learn(twin, late, x, 3)
+    assert_equal(weights(net), weights(twin))
 
 
 def test_state_dict_is_pytorchs_and_a_copy(rng: np.random.Generator) -> None:
@@ -521,18 +584,24 @@ def test_errors() -> None:
         (lambda p: optim.Adam(p, betas=(1.0, 0.9)), "0 <= beta1 < 1"),
         (lambda p: optim.Adam(p, betas=(0.9, -1)), "0 <= beta2 < 1"),
         (lambda p: optim.AdamW(p, eps=-1), "AdamW: got eps=-1"),
+        (lambda p: optim.SGD(p, nesterov=True), "SGD: got nesterov=True with momentum=0.0"),
+        (lambda p: optim.SGD(p, momentum=0.9, dampening=0.1, nesterov=True), "dampening=0.1"),
+        (lambda p: optim.ASGD(p, lambd=-1), "ASGD: got lambd=-1"),
+        (lambda p: optim.Adagrad(p, lr_decay=-1), "Adagrad: got lr_decay=-1"),
+        (lambda p: optim.RMSprop(p, alpha=-1), "RMSprop: got alpha=-1"),
+        (lambda p: optim.Adadelta(p, rho=1.5), "Adadelta: got rho=1.5, expected 0 <= rho < 1"),
+        (lambda p: optim.Adamax(p, betas=(0.9, 2)), "Adamax: got beta2=2"),
+        (lambda p: optim.NAdam(p, momentum_decay=-1), "NAdam: got momentum_decay=-1"),
+        (lambda p: optim.RAdam(p, lr=-1), "RAdam: got lr=-1"),
+        (lambda p: optim.Rprop(p, etas=(1.2, 0.5)), r"Rprop: got etas=\(1.2, 0.5\), expected 0 <"),
+        (lambda p: optim.Rprop(p, step_sizes=(2, 1)), r"step_sizes=\(2, 1\), expected the least"),
+        (lambda p: optim.Lion(p, betas=(-1, 0.9)), "Lion: got beta1=-1"),
+        (lambda p: optim.LARS(p, trust_coefficient=-1), "LARS: got trust_coefficient=-1"),
+        (lambda p: optim.LAMB(p, weight_decay=-1), "LAMB: got weight_decay=-1"),
+        (lambda p: optim.Adafactor(p, d=0.5), "Adafactor: got d=0.5, expected d >= 1"),
+        (lambda p: optim.Adafactor(p, beta2_decay=0.5), "beta2_decay=0.5, expected beta2_decay <="),
     ],
 )
 def test_bad_hyper_parameters(make: Any, text: str) -> None:
     with pytest.raises(ValueError, match=text):
         make([nn.Parameter([1.0])])
-
-
-def test_sgd_names_the_class_to_use() -> None:
-    w = [nn.Parameter([1.0])]
-    with pytest.raises(TypeError, match=r"try optim.Momentum\(params, lr, momentum=0.9\)"):
-        optim.SGD(w, 0.1, momentum=0.9)
-    with pytest.raises(TypeError, match=r"try optim.NAG"):
-        optim.SGD(w, 0.1, momentum=0.9, nesterov=True)
-    with pytest.raises(TypeError, match=r"try SGD\(params, lr\)"):
-        optim.SGD(w, 0.1, foreach=True)

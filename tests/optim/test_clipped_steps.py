@@ -15,11 +15,16 @@ from tensorgrad import nn, optim
 from tensorgrad.optim.norm import BLOCK, joint_norm
 
 MAKERS: dict[str, Any] = {
-    "SGD": lambda p, **kw: optim.SGD(p, 0.05, 0.01, **kw),
+    "SGD": lambda p, **kw: optim.SGD(p, 0.05, weight_decay=0.01, **kw),
     "Momentum": lambda p, **kw: optim.Momentum(p, 0.05, 0.9, 0.1, 0.01, **kw),
     "NAG": lambda p, **kw: optim.NAG(p, 0.05, 0.9, 0.01, **kw),
     "Adam": lambda p, **kw: optim.Adam(p, 0.01, weight_decay=0.01, **kw),
     "AdamW": lambda p, **kw: optim.AdamW(p, 0.01, **kw),
+    "ascent": lambda p, **kw: optim.NAG(p, 1e-3, maximize=True, **kw),
+    "RMSprop": lambda p, **kw: optim.RMSprop(p, 1e-3, eps=1e-2, momentum=0.5, **kw),
+    "LAMB": lambda p, **kw: optim.LAMB(p, 0.01, eps=1e-2, weight_decay=0.1, **kw),
+    "LARS ascent": lambda p, **kw: optim.LARS(p, 0.1, maximize=True, **kw),
+    "Adafactor": lambda p, **kw: optim.Adafactor(p, eps=(1e-2, 1e-3), **kw),
 }
 
 

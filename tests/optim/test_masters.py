@@ -11,6 +11,7 @@ import tensorgrad as tg
 from tensorgrad import nn, optim
 
 KINDS = ("float16", "bfloat16")
+KIND = [optim.SGD, optim.Adam, optim.AdamW, optim.NAdam, optim.Lion, optim.LAMB, optim.LARS]
 
 
 def pair(rng: np.random.Generator, dtype: str) -> tuple[nn.Parameter, nn.Parameter]:
@@ -26,7 +27,7 @@ def step(opt: Any, param: Any, gradient: Any) -> None:
 
 
 @pytest.mark.parametrize("dtype", KINDS)
-@pytest.mark.parametrize("kind", [optim.SGD, optim.Adam, optim.AdamW])
+@pytest.mark.parametrize("kind", KIND)
 def test_the_same_steps_as_in_float32_rounded_at_the_end(
     dtype: str, kind: Any, rng: np.random.Generator
 ) -> None:

@@ -52,6 +52,9 @@ def test_factors(schedule: Any, want: list[float]) -> None:
         lambda: optim.Piecewise([3, 1], [1, 1, 1]),
         lambda: optim.Piecewise([1], [1]),
         lambda: optim.WarmUp(optim.Constant(), -1),
+        lambda: optim.OneCycle(0),
+        lambda: optim.OneCycle(10, rise=1.0),
+        lambda: optim.OneCycle(10, div=0.5),
     ],
 )
 def test_bad_settings(make: Any) -> None:
@@ -90,3 +93,33 @@ def test_scheduler_resumes() -> None:
     b.step()
     assert a.get_last_lr() == b.get_last_lr()
     assert b.state_dict() == {"step_count": 5}
+
+
+@pytest.mark.parametrize(
+    ("pure", "make"),
+    [
+        (optim.Step(3, 0.5), lambda o: optim.StepLR(o, 3, 0.5)),
+        (optim.Exponential(0.9), lambda o: optim.ExponentialLR(o, 0.9)),
+        (optim.Polynomial(12, 2.0), lambda o: optim.PolynomialLR(o, 12, 2.0)),
+        (optim.Cosine(12), lambda o: optim.CosineAnnealingLR(o, 12)),
+        (
+            optim.Cosine(3, restarts=True, growth=2),
+            lambda o: optim.CosineAnnealingWarmRestarts(o, 3, 2),
+        ),
+        (optim.OneCycle(13), lambda o: optim.OneCycleLR(o, [2, 1], 13, cycle_momentum=False)),
+        (
+            optim.OneCycle(13, 0.5, 10, 100),
+            lambda o: optim.OneCycleLR(
+                o, [2, 1], 13, pct_start=0.5, div_factor=10, final_div_factor=100,
+                cycle_momentum=False),
+        ),
+        (optim.InverseTime(0.3), lambda o: optim.LambdaLR(o, optim.InverseTime(0.3))),
+    ],
+)  # fmt: skip
+def test_functions_of_the_step_are_the_objects(pure: Any, make: Any) -> None:
+    one, two = groups(), groups()
+    a, b = optim.Scheduler(one, pure), make(two)
+    for _ in range(12):
+        assert a.get_last_lr() == pytest.approx(b.get_last_lr(), rel=1e-12)
+        a.step()
+        b.step()

@@ -65,7 +65,7 @@ def test_refusals() -> None:
     x = np.ones((2, 3))
     with pytest.raises(tg.ShapeError, match=r"vmap: got batch sizes \[2, 3\], expected one size"):
         tg.vmap(np.add)(x, np.ones(3))
-    with pytest.raises(tg.ShapeError, match=r"vmap: got batch sizes \[\], expected one size"):
+    with pytest.raises(tg.ShapeError, match="vmap: got no argument with a batch"):
         tg.vmap(np.add, in_axes=None)(x, x)
     with pytest.raises(tg.ShapeError, match=r"vmap: got argument=.* axis=2, expected an axis"):
         tg.vmap(np.sin, in_axes=2)(x)

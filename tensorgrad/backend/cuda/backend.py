@@ -26,17 +26,20 @@ from tensorgrad.backend.cuda import (
     gradients,
     index,
     kernels,
+    launch,
     layers,
     losses,
     norm,
     numbers,
     products,
     pulls,
+    put,
     random,
     reduce,
 )
 from tensorgrad.backend.cuda.faults import faults
 from tensorgrad.backend.cuda.formula import ElementwiseKernel, bounds
+from tensorgrad.backend.cuda.launch import READ_ONLY
 from tensorgrad.expr import Formula
 
 Array = Any
@@ -44,6 +47,7 @@ KERNEL_MODULES = (
     kernels,
     reduce,
     index,
+    put,
     products,
     layers,
     losses,
@@ -54,6 +58,12 @@ KERNEL_MODULES = (
     gradients,
     copies,
 )
+
+VIEWS = {
+    **dict.fromkeys("broadcast_to diagonal windows".split(), True),
+    **dict.fromkeys("reshape transpose flip index real imag split unstack".split(), False),
+}
+"""Primitives that only look at their array otherwise, and whether nobody may write there."""
 
 _current: Callable[[], int] = cupy.cuda.runtime.getDevice
 
@@ -74,11 +84,13 @@ class CudaBackend:
         return self if number == self._number else backend(number)
 
     def kernel(self, name: str) -> Callable[..., Any]:
-        for module in KERNEL_MODULES:
-            found = getattr(module, name, None)
-            if found is not None:
-                return self._placed(name, found)
-        return self._placed(name, base.later("tensorgrad.backend.cuda.", name))
+        of = (getattr(module, name, None) for module in KERNEL_MODULES)
+        found = next((one for one in of if one is not None), None)
+        if found is None:
+            found = base.later("tensorgrad.backend.cuda.", name)
+        if name in VIEWS:
+            found = launch.viewing(found, VIEWS[name])
+        return self._placed(name, found)
 
     def pull(self, name: str) -> Callable[..., Any] | None:
         found = getattr(pulls, name, None)
@@ -100,6 +112,10 @@ class CudaBackend:
 
         def run(*given: Any, **params: Any) -> Any:
             poll()
+            if READ_ONLY and params.get("out") is not None:
+                outs = params["out"]
+                for one in outs if type(outs) is tuple else (outs,):
+                    launch.writable(one)
             number = own
             arrays = 0
             for x in given:
@@ -170,6 +186,9 @@ class CudaBackend:
 
     def quiet(self) -> Any:
         return nullcontext()
+
+    def quietly(self, kernel: Any, arrays: Any, params: Any) -> Any:
+        return kernel(*arrays, **params)
 
     def _here(self) -> Any:
         return nullcontext() if self._number is None else device.using(self._number)

@@ -11,7 +11,7 @@ import numpy as np
 
 from tensorgrad import dtypes
 from tensorgrad.backend.cuda.kernels import cast, written
-from tensorgrad.backend.numpy_calculus import ENDS, on
+from tensorgrad.backend.neighbours import Neighbours
 
 Array = Any
 
@@ -39,7 +39,9 @@ def exponent(x: Array, out: Array | None = None) -> Any:
 
 
 def spacing(x: Array, out: Array | None = None) -> Any:
+    """To the next number away from 0; of float16, as NumPy has it, to the next above."""
     away = cupy.where(x == 0, cupy.inf, cupy.copysign(cupy.inf, x)).astype(x.dtype)
+    away = cupy.full_like(x, cupy.inf) if x.dtype == np.float16 else away
     return written(cupy.nextafter(x, away) - x, out)
 
 
@@ -63,60 +65,9 @@ def bitwise_count(x: Array, out: Array | None = None) -> Any:
 # -- neighbours --------------------------------------------------------------------------------
 
 
-@wide
-def neighbours(x: Array, *, axis: int, sign: int, out: Array | None = None) -> Any:
-    later, earlier = x[on(axis, 1, None)], x[on(axis, None, -1)]
-    return cupy.add(later, earlier, out=out) if sign > 0 else cupy.subtract(later, earlier, out=out)
-
-
-@wide
-def spread(x: Array, *, axis: int, sign: int, out: Array | None = None) -> Any:
-    size = x.shape[axis]
-    if out is None:
-        out = cupy.empty((*x.shape[:axis], size + 1, *x.shape[axis + 1 :]), x.dtype)
-    inner, first = out[on(axis, 1, size)], out[on(axis, 0, 1)]
-    if not size:
-        out.fill(0)
-        return out
-    later, earlier = x[on(axis, 1, None)], x[on(axis, None, -1)]
-    if sign > 0:
-        cupy.add(earlier, later, inner)
-        cupy.copyto(first, x[on(axis, 0, 1)])
-    else:
-        cupy.subtract(earlier, later, inner)
-        cupy.negative(x[on(axis, 0, 1)], first)
-    cupy.copyto(out[on(axis, size, None)], x[on(axis, -1, None)])
-    return out
-
-
-@wide
-def slopes(x: Array, *, axis: int, edge: int, out: Array | None = None) -> Any:
-    if out is None:
-        out = cupy.empty(x.shape, x.dtype)
-    size, inner = x.shape[axis], out[on(axis, 1, -1)]
-    cupy.subtract(x[on(axis, 2, None)], x[on(axis, None, -2)], inner)
-    inner *= x.dtype.type(0.5)
-    for at, step in ((0, 1), (size - 1, -1)):
-        near = [x[on(axis, at + step * k, at + step * k + 1)] for k in range(edge + 1)]
-        total = sum(x.dtype.type(step * weight) * part for weight, part in zip(ENDS[edge], near))
-        cupy.copyto(out[on(axis, at, at + 1)], total)
-    return out
-
-
-@wide
-def unslopes(x: Array, *, axis: int, edge: int, out: Array | None = None) -> Any:
-    if out is None:
-        out = cupy.empty(x.shape, x.dtype)
-    size, inner = x.shape[axis], x[on(axis, 1, -1)]
-    out[on(axis, None, 2)] = 0
-    cupy.copyto(out[on(axis, 2, None)], inner)
-    out[on(axis, None, -2)] -= inner
-    out *= x.dtype.type(0.5)
-    for k, weight in enumerate(ENDS[edge]):
-        near, far = on(axis, k, k + 1), on(axis, size - 1 - k, size - k)
-        out[near] += x.dtype.type(weight) * x[on(axis, 0, 1)]
-        out[far] -= x.dtype.type(weight) * x[on(axis, size - 1, size)]
-    return out
+_LINES = Neighbours(cupy)
+neighbours, spread = wide(_LINES.neighbours), wide(_LINES.spread)
+slopes, unslopes = wide(_LINES.slopes), wide(_LINES.unslopes)
 
 
 @wide

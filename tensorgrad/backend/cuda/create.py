@@ -10,9 +10,10 @@ import numpy as np
 
 from tensorgrad import dtypes
 from tensorgrad.backend.cuda import device, launch, moves
-from tensorgrad.backend.cuda.faults import faults
+from tensorgrad.backend.cuda.faults import Fault, faults
 from tensorgrad.backend.cuda.index import check
 from tensorgrad.backend.cuda.kernels import bits, cast, full, moved, written
+from tensorgrad.backend.numpy_create import LABELS
 
 Array = Any
 
@@ -91,7 +92,7 @@ def known(array: Array) -> Any:
 
 def one_hot(x: Array, *, classes: int, dtype: Any, out: Array | None = None) -> Any:
     """1 at each label, 0 elsewhere, the classes on a new last axis; labels are range-checked."""
-    check("one_hot", x, classes)
+    check(Fault("one_hot", "label", classes, LABELS), x)
     return written(_cast(x[..., None] == cupy.arange(classes), dtype), out)
 
 

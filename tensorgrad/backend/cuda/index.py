@@ -136,11 +136,13 @@ def _last(op: str, places: Array, size: int, limit: int | None) -> Array:
     return last
 
 
-def check(op: str, labels: Array, count: int) -> None:
+def check(fault: Fault, numbers: Array) -> None:
     """Report whole numbers outside 0 .. count - 1, without waiting: a gather from a table."""
-    if labels.size:
-        places = cupy.where((labels < 0) | (labels >= count), OUTSIDE, labels).astype(np.int64)
-        rows(op, cupy.empty((count, 1), np.uint8), launch.contiguous(places).reshape(-1), count)
+    if numbers.size:
+        whole = numbers.astype(np.int64, copy=False)
+        places = cupy.where((whole < 0) | (whole >= fault.count), OUTSIDE, 0)
+        places = launch.contiguous(places).reshape(-1)
+        _gathered(cupy.empty((1, 1), np.uint8), places, faults().word(fault))
 
 
 def with_whole_powers(power: Callable[..., Any]) -> Callable[..., Any]:
@@ -206,8 +208,12 @@ def _grid(items: int, lanes: int, columns: int, vector: int) -> tuple[int, int]:
     return (launch.blocks(items * lanes, BLOCK, MOST_BLOCKS), min(max(groups, 1), 64))
 
 
+def _fault(op: str, size: int | None) -> Fault:
+    return Fault(op, "an index", size, "indices of the axis", signed=True)
+
+
 def _word(op: str, size: int | None) -> int:
-    return faults().word(Fault(op, "an index", size, "indices of the axis", signed=True))
+    return faults().word(_fault(op, size))
 
 
 def rows(op: str, table: Array, positions: Array, limit: int) -> Array:
@@ -279,7 +285,7 @@ def _add_whole(op: str, total: Array, updates: Array, positions: Array) -> Array
     """Whole numbers, whose sum has no order; CuPy adds unsigned words of 64 bits."""
     count, columns = total.shape
     places = cupy.where(positions < 0, positions + count, positions)
-    check(op, places, count)
+    check(_fault(op, count), places)
     places = cupy.where((places < 0) | (places >= count), count, places)
     wide = cupy.zeros((count + 1, columns), np.uint64)
     cupyx.scatter_add(wide, places, updates.astype(np.int64).view(np.uint64))

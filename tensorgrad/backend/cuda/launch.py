@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from functools import cache
 from typing import Any
+from weakref import WeakValueDictionary
 
 import cupy
 
@@ -47,11 +49,34 @@ def blocks(count: int, per_block: int, most: int = 2**20) -> int:
     return max(1, min(-(-count // per_block), most))
 
 
+READ_ONLY: WeakValueDictionary[int, Array] = WeakValueDictionary()
+"""By `id` the views that nobody may write to: CuPy has no flag for it, NumPy has."""
+
+
 def writable(x: Array) -> Array:
-    """x; raises ValueError, in NumPy's words, where elements share their memory: a broadcast."""
-    if x.size and any(n > 1 and not step for n, step in zip(x.shape, x.strides)):
+    """x; raises ValueError, in NumPy's words, for a read-only view and where elements are one."""
+    shared = x.size and any(n > 1 and not step for n, step in zip(x.shape, x.strides))
+    if shared or READ_ONLY.get(id(x)) is x:
         raise ValueError("assignment destination is read-only")
     return x
+
+
+def viewing(view: Callable[..., Any], always: bool) -> Callable[..., Any]:
+    """A primitive that looks at its array otherwise; of a read-only one the view is that too.
+
+    always: whatever the array, as NumPy's broadcasts, diagonals and windows are.
+    """
+
+    def run(x: Array, **params: Any) -> Any:
+        found = view(x, **params)
+        if always or READ_ONLY.get(id(x)) is x:
+            root = x if x.base is None else x.base
+            for one in found if type(found) is tuple else (found,):
+                if one is not x and one.base is root:
+                    READ_ONLY[id(one)] = one
+        return found
+
+    return run
 
 
 def address(x: Array | None) -> int:

@@ -13,31 +13,25 @@ from typing import Any
 import cupy
 
 from tensorgrad.backend.cuda import device, layers, losses, products, reduce
+from tensorgrad.backend.cuda.index import unindex as _unindex
 from tensorgrad.backend.cuda.layers import Product, sum_rows
-from tensorgrad.backend.cuda.products import MULTIPLY, WITH_BIAS, multiply
+from tensorgrad.backend.cuda.put import put_pull as put
+from tensorgrad.backend.cuda.products import ADD, MULTIPLY, WITH_BIAS, multiply
+from tensorgrad.backend.pull_frames import extremes, slices, sums
 
 Array = Any
 Into = Callable[[int], Any]
 Saved = Sequence[Array] | dict[int, Array]
 
 
-def sum(
-    ct: Array, wanted: Sequence[int], into: Into, saved: Saved, node: Any
-) -> Iterator[tuple[int, Array]]:
-    axis, keepdims = node.params["axis"], node.params["keepdims"]
-    shape = node.parents[0].shape
-    if not keepdims and ct.ndim:
-        ct = cupy.expand_dims(ct, axis)
-    yield 0, cupy.broadcast_to(ct, shape)
+def _add(held: Array, key: Any, ct: Array) -> None:
+    part = held[key]
+    ADD(part, ct, out=part)
 
 
-def _extreme(
-    ct: Array, wanted: Sequence[int], into: Into, saved: Saved, node: Any
-) -> list[tuple[int, Array]]:
-    return [(0, reduce.shared(ct, saved[0], saved[1], node.params["axis"]))]
-
-
-max = min = _extreme
+sum = sums(cupy)
+max = min = nanmax = nanmin = extremes(reduce.shared)
+index = slices(cupy.empty, _unindex, _add)
 
 
 def _conj(x: Array) -> Array:

@@ -13,12 +13,12 @@ import numpy as np
 from tensorgrad import dtypes, shapes
 from tensorgrad.backend.borders import Widths, borders, inside, on_diagonal, slid
 from tensorgrad.backend.cuda.kernels import bits, cast, written
+from tensorgrad.backend.several import several
 
 Array = Any
 
 
-def _all_written(parts: tuple[Array, ...], out: tuple[Array, ...] | None) -> Any:
-    return parts if out is None else tuple([written(x, to) for x, to in zip(parts, out)])
+_all_written = several(written)
 
 
 def split(x: Array, *, axis: int, ends: shapes.Shape, nout: int, out: Any = None) -> Any:
@@ -48,10 +48,12 @@ def undiagonal(ct: Array, *, offset: int, shape: shapes.Shape, out: Array | None
 
 
 def windows(x: Array, *, axis: int, size: int, out: Array | None = None) -> Any:
-    """A view by strides: CuPy's own function asks the device for the sizes, and waits."""
+    """A view by strides: CuPy's own functions forget whose memory it is (its `base`)."""
     count = x.shape[axis] - size + 1
     shape = (*x.shape[:axis], count, *x.shape[axis + 1 :], size)
-    return written(cupy.ndarray(shape, x.dtype, x.data, (*x.strides, x.strides[axis])), out)
+    found = x.view()
+    found._set_shape_and_strides(shape, (*x.strides, x.strides[axis]), True, True)
+    return written(found, out)
 
 
 def unwindows(ct: Array, *, axis: int, out: Array | None = None) -> Any:

@@ -12,9 +12,19 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
+
 import tensorgrad as tg
 from tensorgrad import GradientError, InPlaceError, NotDifferentiable
-from tensorgrad.compat.autograd.values import argument, conj, mapped, moving, settled, tensors
+from tensorgrad.compat.autograd.values import (
+    argument,
+    conj,
+    is_complex,
+    mapped,
+    moving,
+    settled,
+    tensors,
+)
 from tensorgrad.compat.autograd.vspaces import VSpace, vspace
 from tensorgrad.core.tape import INSIDE
 
@@ -98,11 +108,30 @@ def make_jvp(fun: Callable[[Any], Any], x: Any) -> Callable[[Any], tuple[Any, An
     return jvp
 
 
+def jacobian(fun: Callable[[Any], Any], x: Any) -> Any:
+    """The Jacobian of a real function of an array, all its rows in one backward pass.
+
+    Of a complex x a row is the conjugate of tensorgrad's gradient. Raises `TypeError` for an x
+    that is not floating point.
+    """
+    x = mapped(argument, x)
+    watched = _watched(fun)
+    if is_complex(x):
+        y, pull = tg.vjp(watched, x)
+        with translated():
+            basis = np.eye(y.size, dtype=vspace(y).dtype).reshape(y.size, *y.shape)
+            rows = tg.vmap(lambda ct: pull(ct)[0])(basis)
+        return settled(conj(rows.reshape(*y.shape, *np.shape(x))))
+    with translated():
+        return settled(tg.jacobian(watched, mode="reverse")(x))
+
+
 __all__ = [
     "NoDerivativeError",
     "TapeError",
     "VSpace",
     "WriteError",
+    "jacobian",
     "make_jvp",
     "make_vjp",
     "translated",

@@ -91,12 +91,17 @@ def deriv(fun: Function, x: Any) -> Any:
 
 @unary_to_nary
 def jacobian(fun: Function, x: Any) -> Any:
-    """The Jacobian, of the shape of the value followed by that of the argument, by rows.
+    """The Jacobian, of the shape of the value followed by that of the argument.
 
     Raises `TypeError` for containers, `ValueError` for complex values.
     """
-    vjp, y = core.make_vjp(fun, x)
-    rows, columns = vspace(y), vspace(x)
+    columns = vspace(x)
+    return core.jacobian(lambda x: _array_value(fun(x), columns), x)
+
+
+def _array_value(y: Any, columns: Any) -> Any:
+    """A value that has a Jacobian by an argument of the space `columns`."""
+    rows = vspace(y)
     if not hasattr(rows, "dtype") or not hasattr(columns, "dtype"):
         raise TypeError(
             f"jacobian: got {columns} and value {rows}, expected arrays; try misc.flatten"
@@ -106,9 +111,7 @@ def jacobian(fun: Function, x: Any) -> Any:
             "jacobian: got a function with complex values, expected real ones; try the jacobian "
             "of its real and of its imaginary part"
         )
-    shape = rows.shape + columns.shape
-    found = [vjp(unit) for unit in rows.standard_basis()]
-    return np.reshape(np.stack(found), shape) if found else np.zeros(shape, columns.dtype)
+    return y
 
 
 @unary_to_nary

@@ -21,6 +21,7 @@ from tensorgrad.core.levels import interpret
 from tensorgrad.core.primitive import Params, Primitive, Wanted, pick
 from tensorgrad.core.tape import Node, next_seq, user_place
 from tensorgrad.core.tensor import Tensor, make, rebuilt
+from tensorgrad.transforms.primitive import apart, recorded
 
 Function = Callable[..., Any]
 
@@ -132,8 +133,17 @@ class Operation(Primitive):
             rebuilt(y, pick(node, k, y) if dtypes.is_inexact(y.dtype) else None)
             for k, y in enumerate(saved[count:])
         ]
-        for k, found in self.pulled(given, inputs, outs, cts, wanted):
-            yield k, as_tensor(found)
+
+        def one(inputs: list[Any], outs: list[Any], cts: list[Any]) -> list[Any]:
+            every = [x for x in (*inputs, *outs, *cts) if x is not None]
+            if not recorded(every) and not any(x.level for x in every):
+                inputs, outs, cts = ([bare(x) for x in part] for part in (inputs, outs, cts))
+            pairs = dict(self.pulled(given, inputs, outs, cts, wanted))
+            return [as_tensor(pairs[k]) if k in pairs else None for k in wanted]
+
+        for k, found in zip(wanted, apart(one, inputs, outs, cts)):
+            if found is not None:
+                yield k, found
 
     def pull(
         self, node: Node, ct: Any, wanted: Wanted, into: Callable[[int], Any]

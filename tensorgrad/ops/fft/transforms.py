@@ -19,7 +19,7 @@ from tensorgrad.core.primitive import Primitive, Spec, operand
 from tensorgrad.core.registry import operation, primitive
 from tensorgrad.ops.complex import conj
 from tensorgrad.ops.join import pad_p
-from tensorgrad.ops.shape import astype
+from tensorgrad.ops.shape import astype, whole
 
 OTHER = {"backward": "forward", "forward": "backward", "ortho": "ortho"}
 """Where the factor 1/n stands in the adjoint."""
@@ -106,7 +106,7 @@ def _norm(op: str, norm: str | None) -> str:
 def _sized(op: str, a: Any, length: int | None, axis: int) -> Any:
     """`a` with an axis cut, or filled up with zeros at its end, to a length."""
     have = a.shape[axis]
-    length = have if length is None else int(length)
+    length = have if length is None else whole(op, length)
     need(length >= 1, op, a=a, n=length, want="at least one point", fix="n=8", error=ValueError)
     if length < have:
         return a[(*(slice(None),) * axis, slice(0, length))]
@@ -118,15 +118,26 @@ def _sized(op: str, a: Any, length: int | None, axis: int) -> Any:
 
 def _axes(op: str, a: Any, s: Any, axes: Any) -> tuple[list[int | None], tuple[int, ...]]:
     """The lengths and the axes that an n-dimensional transform is asked for."""
+    for name, given in (("s", s), ("axes", axes)):
+        need(given is None or not hasattr(given, "__index__"), op, **{name: given},
+             want="a sequence", fix=f"{name}=({given},)", error=TypeError)  # fmt: skip
     if axes is None:
         count = a.ndim if s is None else len(s)
         need(count <= a.ndim, op, a=a, s=s, want="no more lengths than axes", fix="axes=")
         axes = range(a.ndim - count, a.ndim)
     found = tuple([shapes.axis_index(k, a.ndim, op) for k in axes])
     asked = (None,) * len(found) if s is None else s
-    sizes = [None if n in (None, -1) else int(n) for n in asked]
+    sizes = [n if n is None else whole(op, n) for n in asked]
+    sizes = [a.shape[k] if n == -1 else n for n, k in zip(sizes, found)]
     need(len(sizes) == len(found), op, s=s, axes=axes, want="a length for each axis", fix="s=None")
     return sizes, found
+
+
+def _some(op: str, a: Any, s: Any, axes: Any) -> tuple[list[int | None], tuple[int, ...]]:
+    """`_axes`, of which there is one at least."""
+    sizes, where = _axes(op, a, s, axes)
+    need(bool(where), op, a=a, axes=axes, want="one axis at least", fix="axes=None")
+    return sizes, where
 
 
 def _many(op: str, a: Any, s: Any, axes: Any, norm: str | None, inverse: bool) -> Any:
@@ -157,12 +168,13 @@ def _whole(op: str, a: Any, n: int | None, axis: int, norm: str) -> Any:
     """The real array of a half spectrum."""
     a = operand(a)
     axis = shapes.axis_index(axis, a.ndim, op)
-    length = 2 * (a.shape[axis] - 1) if n is None else int(n)
+    length = 2 * (a.shape[axis] - 1) if n is None else whole(op, n)
     need(length >= 1, op, a=a, n=n, want="at least one point", fix="n=", error=ValueError)
-    a = _sized(op, a, length // 2 + 1, axis)
-    if a.dtype.kind != "c":
-        a = astype(a, _complex(a.dtype))
-    return real_inverse_p.bind(a, axis=axis, length=length, norm=norm, fold=1)
+    given, a = a.dtype, _sized(op, a, length // 2 + 1, axis)
+    if given.kind != "c":
+        a = astype(a, _complex(given))
+    found = real_inverse_p.bind(a, axis=axis, length=length, norm=norm, fold=1)
+    return astype(found, given) if dtypes.is_half(given) else found
 
 
 # -- samples -----------------------------------------------------------------------------------
@@ -309,7 +321,8 @@ def ifftn(a: Any, s: Any = None, axes: Any = None, norm: str | None = None) -> A
 def rfftn(a: Any, s: Any = None, axes: Any = None, norm: str | None = None) -> Any:
     """`fftn` of a real array: half of the coefficients along the last of the axes."""
     a, way = operand(a), _norm("fft.rfftn", norm)
-    sizes, where = _axes("fft.rfftn", a, s, axes)
+    sizes, where = _some("fft.rfftn", a, s, axes)
+    sizes = [a.shape[k] if n is None else n for n, k in zip(sizes, where)]
     found = _half("fft.rfftn", a, sizes[-1], where[-1], way)
     return _many("fft.rfftn", found, sizes[:-1], where[:-1], way, inverse=False)
 
@@ -318,6 +331,6 @@ def rfftn(a: Any, s: Any = None, axes: Any = None, norm: str | None = None) -> A
 def irfftn(a: Any, s: Any = None, axes: Any = None, norm: str | None = None) -> Any:
     """The inverse of `rfftn`."""
     a, way = operand(a), _norm("fft.irfftn", norm)
-    sizes, where = _axes("fft.irfftn", a, s, axes)
+    sizes, where = _some("fft.irfftn", a, s, axes)
     found = _many("fft.irfftn", a, sizes[:-1], where[:-1], way, inverse=True)
     return _whole("fft.irfftn", found, sizes[-1], where[-1], way)

@@ -56,6 +56,8 @@ def of_matrix(op: str, x: Any, ord: Any, over: tuple[int, int], keepdims: bool) 
         return vector(op, x, 2, over, keepdims)
     need(ord in NORMS, op, ord=ord, want="'fro', 'nuc', 1, -1, 2, -2, inf or -inf for a matrix",
          fix="vector_norm for other orders", error=ValueError)  # fmt: skip
+    if ord in (1, 2, INF) and not (x.shape[over[0]] and x.shape[over[1]]):
+        return vector(op, x, 2, over, keepdims)  # zeros
     x = x if dtypes.is_inexact(x.dtype) else astype(x, dtypes.float64)
     found = NORMS[ord](x if over == (x.ndim - 2, x.ndim - 1) else moveaxis(x, over, (-2, -1)))
     return expand_dims(found, tuple(sorted(over))) if keepdims else found
@@ -119,6 +121,7 @@ def vector_norm(x: Any, /, *, axis: Any = None, keepdims: bool = False, ord: Any
     ord 0 counts what is not 0, which has no gradient.
     """
     x = operand(x, (), "vector_norm")
+    ord = 2 if ord is None else ord
     return vector("vector_norm", x, ord, shapes.axes(axis, x.ndim, "vector_norm"), keepdims)
 
 
@@ -141,7 +144,7 @@ def cond(x: Any, p: Any = None) -> Any:
     Infinite for a singular matrix. Raises `numpy.linalg.LinAlgError` where there is no element.
     """
     x = matrices("cond", x, square=p not in (None, 2, -2))
-    if not x.size:
+    if not (x.shape[-1] and x.shape[-2]):
         raise np.linalg.LinAlgError(
             f"cond: got an array of shape {x.shape}, expected matrices with elements; "
             "try x.size first"
@@ -189,7 +192,7 @@ def matrix_rank(A: Any, tol: Any = None, hermitian: bool = False, *, rtol: Any =
     if tol is None:
         if rtol is None:
             rtol = max(a.shape[-2:]) * dtypes.eps(s.dtype)
-        tol = s.max(axis=-1, keepdims=True) * operand(rtol, (s,))[..., None]
+        tol = s.max(axis=-1, keepdims=True, initial=0) * operand(rtol, (s,))[..., None]
     else:
         tol = operand(tol, (s,))[..., None]
     return (s > tol).sum(axis=-1)

@@ -6,7 +6,6 @@ is the array standard's: it works on the last axes.
 
 from __future__ import annotations
 
-import operator
 from functools import lru_cache
 from itertools import pairwise
 from typing import Any
@@ -22,7 +21,7 @@ from tensorgrad.ops.create import eye, zeros
 from tensorgrad.ops.join import concatenate
 from tensorgrad.ops.linalg.solve import inv, squares
 from tensorgrad.ops.products import matmul
-from tensorgrad.ops.shape import astype, broadcast_to, reshape, several
+from tensorgrad.ops.shape import astype, broadcast_to, reshape, several, whole
 
 # -- powers and chains -------------------------------------------------------------------------
 
@@ -47,7 +46,7 @@ def matrix_power(a: Any, n: Any) -> Any:
     a = operand(a, (), "matrix_power")
     need(a.ndim >= 2 and a.shape[-1] == a.shape[-2], "matrix_power", a=a, want="square matrices",
          fix="a.mT @ a", error=ShapeError)  # fmt: skip
-    n = operator.index(n)
+    n = whole("matrix_power", n)
     if n == 0:
         return broadcast_to(eye(a.shape[-1], dtype=a.dtype, device=a.device), a.shape)
     if n < 0:

@@ -4,6 +4,22 @@ from tensorgrad.ops import protocols
 
 protocols.load("fft")
 
-from tensorgrad.ops.signal import convolution, filters, resampling, sections  # noqa: E402
+from tensorgrad.ops.signal import (  # noqa: E402
+    both_ways,
+    convolution,
+    filters,
+    frames,
+    polyphase,
+    resampling,
+    sections,
+)
 
-__all__ = ["convolution", "filters", "resampling", "sections"]
+__all__ = [
+    "both_ways",
+    "convolution",
+    "filters",
+    "frames",
+    "polyphase",
+    "resampling",
+    "sections",
+]

@@ -16,15 +16,20 @@ from tensorgrad._errors import ShapeError, need
 from tensorgrad.core.calls import operands
 from tensorgrad.core.primitive import Primitive, Spec
 from tensorgrad.core.registry import operation, primitive
-from tensorgrad.ops.axes import flip
+from tensorgrad.ops.axes import flip, moveaxis
 from tensorgrad.ops.complex import conj
 from tensorgrad.ops.fft.transforms import fftn, ifftn, irfftn, rfftn
-from tensorgrad.ops.shape import all_batched, astype
+from tensorgrad.ops.shape import all_batched, astype, expand_dims, reshape
+from tensorgrad.ops.signal.frames import added
+from tensorgrad.ops.signal.resampling import longer, on_last
 from tensorgrad.ops.slicing import index_p
 
 Full = tuple[bool, ...]
 
 MODES = ("full", "same", "valid")
+
+BLOCK = 8
+"""How many times as long as the shorter array a block of a long convolution is."""
 
 # -- place by place ----------------------------------------------------------------------------
 
@@ -80,6 +85,12 @@ def _pair(op: str, in1: Any, in2: Any, mode: str) -> tuple[Any, Any]:
     need(a.ndim == v.ndim, op, in1=a, in2=v, want="as many axes in both", fix="in2[None]",
          error=ShapeError)  # fmt: skip
     return a, v
+
+
+def _chosen(op: str, a: Any, axes: Any) -> shapes.Shape:
+    """The axes of a convolution in order; None means all."""
+    given = range(a.ndim) if axes is None else (axes,) if isinstance(axes, int) else axes
+    return tuple(sorted({shapes.axis_index(k, a.ndim, op) for k in given}))
 
 
 def _contained(op: str, a: Any, v: Any, axes: shapes.Shape) -> None:
@@ -237,8 +248,7 @@ def fftconvolve(in1: Any, in2: Any, mode: str = "full", axes: Any = None) -> Any
     a, v = _pair("fftconvolve", in1, in2, mode)
     if not a.ndim:
         return a * v
-    given = range(a.ndim) if axes is None else (axes,) if isinstance(axes, int) else axes
-    chosen = tuple(sorted({shapes.axis_index(k, a.ndim, "fftconvolve") for k in given}))
+    chosen = _chosen("fftconvolve", a, axes)
     need(bool(chosen), "fftconvolve", axes=axes, want="one axis at least", fix="axes=None",
          error=ValueError)  # fmt: skip
     if mode == "valid":
@@ -248,4 +258,53 @@ def fftconvolve(in1: Any, in2: Any, mode: str = "full", axes: Any = None) -> Any
     return _transformed("fftconvolve", a, v, mode, chosen)
 
 
-__all__ = ["convolve", "convolve_nd_p", "correlate", "fftconvolve", "lengths", "quick"]
+def _long(r: Any) -> Any:
+    for n, m, options in (
+        ((40,), (3,), {}), ((40,), (3,), {"mode": "same"}), ((40,), (4,), {"mode": "valid"}),
+        ((3,), (40,), {}), ((2, 40), (2, 3), {}), ((2, 40), (1, 3), {"axes": 1}),
+        ((40, 2), (3, 2), {"axes": 0, "mode": "same"}), ((4, 5), (2, 3), {}),
+    ):  # fmt: skip
+        yield (r.normal(*n), r.normal(*m)), options
+    yield (r.normal(40) + 1j * r.normal(40), r.normal(3)), {}
+    yield (r.normal(6, 80)[::3, ::-1], r.normal(2, 3)), {}
+
+
+@operation(oracle="scipy.signal.oaconvolve", samples=_long, namespace="signal")
+def oaconvolve(in1: Any, in2: Any, mode: str = "full", axes: Any = None) -> Any:
+    """`fftconvolve`, block by block along the axis on which one array is much the longer.
+
+    A block is eight times as long as the shorter array; the results overlap and are added.
+    """
+    a, v = _pair("oaconvolve", in1, in2, mode)
+    chosen = _chosen("oaconvolve", a, axes)
+    ratios = [max(a.shape[k], v.shape[k]) / max(min(a.shape[k], v.shape[k]), 1) for k in chosen]
+    if not (chosen and a.size and v.size) or max(ratios) < 2 * BLOCK:
+        return fftconvolve(a, v, mode, axes)
+    if mode == "valid":
+        _contained("oaconvolve", a, v, chosen)
+    axis = chosen[ratios.index(max(ratios))]
+    found = _in_blocks(*((a, v) if a.shape[axis] > v.shape[axis] else (v, a)), axis, chosen)
+    return _cut(found, a, v, chosen, mode)
+
+
+def _in_blocks(x: Any, kernel: Any, axis: int, axes: shapes.Shape) -> Any:
+    """The full convolution with a short kernel."""
+    size, short = x.shape[axis], kernel.shape[axis]
+    step = BLOCK * short
+    count = -(-size // step)
+    wide = longer(moveaxis(x, axis, -1), 0, count * step - size)
+    blocks = moveaxis(reshape(wide, (*wide.shape[:-1], count, step)), (-2, -1), (0, axis + 1))
+    found = fftconvolve(blocks, expand_dims(kernel, 0), "full", [k + 1 for k in axes])
+    whole = added(moveaxis(found, (0, axis + 1), (-2, -1)), step)
+    return moveaxis(on_last(whole, 0, size + short - 1), -1, axis)
+
+
+__all__ = [
+    "convolve",
+    "convolve_nd_p",
+    "correlate",
+    "fftconvolve",
+    "lengths",
+    "oaconvolve",
+    "quick",
+]

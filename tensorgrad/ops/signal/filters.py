@@ -112,7 +112,7 @@ def floating(op: str, values: tuple[Any, ...]) -> list[Any]:
     return [astype(x, dtype, copy=False) for x in found]
 
 
-def _coefficients(op: str, **given: Any) -> list[Any]:
+def coefficients(op: str, **given: Any) -> list[Any]:
     """The two polynomials of a filter as vectors."""
     found = []
     for name, x in given.items():
@@ -202,7 +202,7 @@ def lfilter(b: Any, a: Any, x: Any, axis: int = -1, zi: Any = None) -> Any:
         b, a, x = floating("lfilter", (b, a, x))
     else:
         b, a, x, zi = floating("lfilter", (b, a, x, zi))
-    b, a = _coefficients("lfilter", b=b, a=a)
+    b, a = coefficients("lfilter", b=b, a=a)
     axis = shapes.axis_index(axis, x.ndim, "lfilter")
     moved = moveaxis(x, axis, -1)
     if zi is None:

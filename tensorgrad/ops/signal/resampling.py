@@ -42,10 +42,10 @@ def get_window(window: Any, Nx: int, fftbins: bool = True) -> Any:
 
     `fftbins`: periodic, else symmetric.
     """
-    return make(base.on().asarray(_window(window, Nx, fftbins)))
+    return make(base.on().asarray(window_of(window, Nx, fftbins)))
 
 
-def _window(window: Any, count: int, periodic: bool = True) -> Any:
+def window_of(window: Any, count: int, periodic: bool = True) -> Any:
     import scipy.signal  # late: for import time
 
     try:
@@ -67,14 +67,15 @@ def _weights(window: Any, count: int, x: Any) -> Any:
     if callable(window):
         window = window(np.fft.fftfreq(count))
     elif isinstance(window, str | tuple | float):
-        window = np.fft.fftshift(_window(window, count))
+        window = np.fft.fftshift(window_of(window, count))
     found = operand(window, (x,), "resample", x)
     need(found.shape == (count,), "resample", window=found, x=x, want=f"{count} weights",
          fix="window=None", error=ShapeError)  # fmt: skip
     return astype(found, dtypes.result_type(found.dtype, dtypes.real(x.dtype)), copy=False)
 
 
-def _on_last(x: Any, start: int | None, stop: int | None) -> Any:
+def on_last(x: Any, start: int | None, stop: int | None) -> Any:
+    """x[..., start:stop]."""
     return index_p.bind(x, key=(*(slice(None),) * (x.ndim - 1), slice(start, stop)))
 
 
@@ -84,11 +85,11 @@ def _halves(x: Any, num: int, window: Any) -> Any:
     few = min(num, count)
     spectrum = rfft(x)
     if window is not None:
-        behind = _on_last(window, 1, None)
+        behind = on_last(window, 1, None)
         folded = (behind + flip(behind)) / 2
-        window = concatenate([_on_last(window, 0, 1), folded])
-        spectrum = spectrum * _on_last(window, 0, count // 2 + 1)
-    spectrum = _on_last(spectrum, 0, few // 2 + 1)
+        window = concatenate([on_last(window, 0, 1), folded])
+        spectrum = spectrum * on_last(window, 0, count // 2 + 1)
+    spectrum = on_last(spectrum, 0, few // 2 + 1)
     factors = np.full(few // 2 + 1, num / count)
     if few % 2 == 0 and num != count:  # the one place without a partner
         factors[-1] *= 2 if num < count else 0.5
@@ -104,26 +105,26 @@ def _whole(spectrum: Any, num: int) -> Any:
     if num == count:
         return spectrum
     low, high = (
-        _on_last(spectrum, 0, (few + 1) // 2),
-        _on_last(spectrum, count - (few - 1) // 2, None),
+        on_last(spectrum, 0, (few + 1) // 2),
+        on_last(spectrum, count - (few - 1) // 2, None),
     )
     gap = num - few
     if few % 2:
-        low = _gap(low, gap)
+        low = longer(low, 0, gap)
     else:
-        middle = _on_last(spectrum, few // 2, few // 2 + 1)
+        middle = on_last(spectrum, few // 2, few // 2 + 1)
         if gap:
-            low = concatenate([low, _gap(middle / 2, gap - 1), middle / 2], axis=-1)
+            low = concatenate([low, longer(middle / 2, 0, gap - 1), middle / 2], axis=-1)
         else:
-            other = _on_last(spectrum, count - few // 2, count - few // 2 + 1)
+            other = on_last(spectrum, count - few // 2, count - few // 2 + 1)
             low = concatenate([low, middle + other], axis=-1)
     return concatenate([low, high], axis=-1)
 
 
-def _gap(x: Any, count: int) -> Any:
-    """x with zeros behind."""
+def longer(x: Any, before: int, after: int) -> Any:
+    """x with zeros before and behind its last axis."""
     lead = ((0, 0),) * (x.ndim - 1)
-    return pad_p.bind(x, widths=(*lead, (0, count)), values=((0, 0),) * x.ndim)
+    return pad_p.bind(x, widths=(*lead, (before, after)), values=((0, 0),) * x.ndim)
 
 
 def _resamples(r: Any) -> Any:
@@ -205,7 +206,7 @@ def detrend(data: Any, axis: int = -1, type: str = "linear", bp: Any = 0) -> Any
     corners = sorted({0, size, *[int(k) for k in np.atleast_1d(bp)]})
     need(corners[0] == 0 and corners[-1] == size, "detrend", bp=bp, data=data,
          want=f"places from 0 to {size}", fix="bp=0", error=ValueError)  # fmt: skip
-    parts = [_straightened(_on_last(data, a, b)) for a, b in pairwise(corners)]
+    parts = [_straightened(on_last(data, a, b)) for a, b in pairwise(corners)]
     found = parts[0] if len(parts) == 1 else concatenate(parts, axis=-1) if parts else data
     return moveaxis(found, -1, axis)
 
@@ -219,4 +220,4 @@ def _straightened(x: Any) -> Any:
     return x - mean(x, axis=-1, keepdims=True) - sum(x * line, axis=-1, keepdims=True) * line
 
 
-__all__ = ["detrend", "get_window", "resample"]
+__all__ = ["detrend", "get_window", "longer", "on_last", "resample", "window_of"]

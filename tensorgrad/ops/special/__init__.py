@@ -6,6 +6,7 @@ from tensorgrad.ops.special import (
     errors,
     formulas,
     gammas,
+    hypergeometric,
     incomplete,
     integrals,
     student,
@@ -24,4 +25,14 @@ also(
 )
 also("special", psi="special.digamma", jn="special.jv")
 
-__all__ = ["bessel", "errors", "formulas", "gammas", "incomplete", "integrals", "student", "sums"]
+__all__ = [
+    "bessel",
+    "errors",
+    "formulas",
+    "gammas",
+    "hypergeometric",
+    "incomplete",
+    "integrals",
+    "student",
+    "sums",
+]

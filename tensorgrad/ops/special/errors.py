@@ -1,4 +1,8 @@
-"""The error functions, their inverses, and the normal distribution."""
+"""The error functions, their inverses, and the normal distribution.
+
+>>> erfinv([0.0, 0.5]), ndtr(0.0)
+(tensor([0.        , 0.47693628]), tensor(0.5))
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,17 @@
 """Functions that are formulas of elementary ones: their kernels and derivatives follow.
 
 Where a quotient cancels about 0 its series stands in, so derivatives keep their digits there too.
+
+>>> logit([0.5, 0.9])
+tensor([0.        , 2.19722458])
+>>> xlogy([0.0, 2.0], 3.0), rel_entr([1.0, 0.0], 2.0)
+(tensor([0.        , 2.19722458]), tensor([-0.69314718,  0.        ]))
+>>> huber(1.0, [0.5, 3.0])
+tensor([0.125, 2.5  ])
+>>> exprel([0.0, 1.0])
+tensor([1.        , 1.71828183])
+>>> boxcox(4.0, [0.0, 0.5])
+tensor([1.38629436, 2.        ])
 """
 
 from __future__ import annotations

@@ -1,4 +1,8 @@
-"""The gamma function and what is made of it, with derivatives of any order in every argument."""
+"""The gamma function and what is made of it, with derivatives of any order in every argument.
+
+>>> gammaln([1.0, 5.0]), digamma(1.0), beta(2.0, 3.0)
+(tensor([0.        , 3.17805383]), tensor(-0.57721566), tensor(0.08333333))
+"""
 
 from __future__ import annotations
 

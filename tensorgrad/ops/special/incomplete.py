@@ -2,6 +2,11 @@
 
 The derivatives in the parameters are integrals of their own (Moore 1982; Boik and Robison-Cox
 1998), here by quadrature: see `backend.incomplete`.
+
+>>> gammainc([0.5, 2.0], 1.0)
+tensor([0.84270079, 0.26424112])
+>>> betainc(2.0, 3.0, 0.5)
+tensor(0.6875)
 """
 
 from __future__ import annotations

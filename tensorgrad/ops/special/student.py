@@ -1,4 +1,8 @@
-"""Student's distribution function and its inverse, with gradients in the degrees of freedom."""
+"""Student's distribution function and its inverse, with gradients in the degrees of freedom.
+
+>>> stdtr(3.0, [0.0, 1.0])
+tensor([0.5       , 0.80449889])
+"""
 
 from __future__ import annotations
 

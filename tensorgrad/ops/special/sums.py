@@ -1,4 +1,10 @@
-"""Sums of exponentials over axes, with SciPy's signatures."""
+"""Sums of exponentials over axes, with SciPy's signatures.
+
+>>> logsumexp([1000.0, 1000.0])
+tensor(1000.69314718)
+>>> softmax([0.0, 0.0])
+tensor([0.5, 0.5])
+"""
 
 from __future__ import annotations
 

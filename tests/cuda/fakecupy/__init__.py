@@ -74,7 +74,7 @@ def _cuda() -> dict[str, types.ModuleType]:
             "CompileException": kernels.CompileException,
             "compile_using_nvrtc": kernels.compile_using_nvrtc,
         },
-        "nvrtc": {"getVersion": lambda: (machine().runtime // 1000, 0)},
+        "nvrtc": {"getVersion": lambda: (machine().runtime // 1000, 2)},
         "driver": {
             "CUDADriverError": kernels.CUDADriverError,
             "get_build_version": lambda: machine().runtime,

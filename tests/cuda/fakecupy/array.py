@@ -132,6 +132,11 @@ class ndarray:  # noqa: N801
         found.shape = shape
         self._a = found
 
+    def _set_shape_and_strides(
+        self, shape: Any, strides: Any, update_c_contiguity: bool, update_f_contiguity: bool
+    ) -> None:
+        self._a = over(self.data, self.dtype, tuple(shape), tuple(strides))
+
     dtype = property(lambda self: self._a.dtype)
     strides = property(lambda self: self._a.strides)
     ndim = property(lambda self: self._a.ndim)

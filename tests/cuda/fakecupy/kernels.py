@@ -12,6 +12,7 @@ import math
 import re
 import weakref
 import zlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -101,8 +102,14 @@ def compile_using_nvrtc(
     build(source, None, options, name_expressions)
     names = {e: f"_Z{zlib.crc32(e.encode())}" for e in name_expressions or ()}
     arch = "{}{}".format(*machine().capability) if arch is None else str(arch)
-    image = [source, list(options), names, arch]
-    return MAGIC + json.dumps(image).encode(), names or None
+    image = [source, list(options), names, arch, _headers(source, options)]
+    return MAGIC + zlib.compress(json.dumps(image).encode()), names or None
+
+
+def _headers(code: str, options: Iterable[str]) -> dict[str, str]:
+    """What a text may include: machine code outlives the folder that it was compiled in."""
+    folders = [Path(o[2:]) for o in options if o.startswith("-I")] if '#include "' in code else []
+    return {path.name: path.read_text() for f in folders for path in sorted(f.glob("*.cuh"))}
 
 
 def build(code: str | None, path: str | None, options: Any, names: Any) -> Any:
@@ -148,14 +155,17 @@ class Module:
         machine().check()
         try:
             assert cubin.startswith(MAGIC)
-            source, options, names, arch = json.loads(cubin[len(MAGIC) :])
-        except (AssertionError, ValueError):
+            image = json.loads(zlib.decompress(cubin[len(MAGIC) :]))
+            source, options, names, arch, headers = image
+        except (AssertionError, ValueError, zlib.error):
             raise CUDADriverError(200) from None
         major, minor = divmod(int(arch), 10)
         if major != machine().capability[0] or minor > machine().capability[1]:
             raise CUDADriverError(209)
         self._names = {symbol: expression for expression, symbol in names.items()}
-        self._built = build(source, None, tuple(options), names)
+        own = [o for o in options if not o.startswith("-I")]
+        own += [f"-I{host().kept(headers)}"] if headers else []
+        self._built = build(source, None, tuple(own), names)
 
     def load_file(self, filename: str) -> None:
         self.load(Path(filename).read_bytes())

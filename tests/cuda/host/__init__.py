@@ -16,7 +16,7 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -33,6 +33,7 @@ __all__ = [
     "cache_folder",
     "compiled",
     "exports",
+    "kept",
 ]
 
 HERE = Path(__file__).parent
@@ -201,6 +202,16 @@ def _header(flags: tuple[str, ...]) -> Path:
         _compile(
             [f for f in flags if not f.startswith("-Wl,")], None, folder / "cuda_host.h.gch", own
         )
+    return folder
+
+
+def kept(headers: Mapping[str, str]) -> Path:
+    """A folder with these headers."""
+    folder = cache_folder() / f"include-{_digest(*headers, *headers.values())}"
+    folder.mkdir(exist_ok=True)
+    for name, text in headers.items():
+        if not (folder / name).exists():
+            _replace(folder / name, text.encode())
     return folder
 
 

@@ -1,0 +1,111 @@
+"""The generated loops of convolutions: which tile of sums suits the processor, and how to call."""
+
+from __future__ import annotations
+
+import ctypes
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+
+from tensorgrad.codegen.compiler import compiler
+from tensorgrad.codegen.conv_text import Vectors, dots, taps
+from tensorgrad.codegen.kernels import KERNELS
+
+Tile = tuple[int, int]
+
+_CALL = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+"""The kind of function that gives up the interpreter's lock while it runs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Registers:
+    """What a processor has: bytes of a vector, whether it multiplies and adds in one, and tiles.
+
+    taps: (rows, vectors) by which a tile of sums fills the registers, one of them for few rows;
+    dots: (rows, offsets) alike.
+    """
+
+    bytes: int
+    fused: bool
+    taps: tuple[Tile, ...]
+    dots: tuple[Tile, ...]
+
+
+WIDE = Registers(64, True, ((8, 3), (4, 6), (1, 8)), ((6, 4), (1, 8)))
+NARROW = Registers(32, True, ((4, 3), (1, 6)), ((3, 4), (1, 4)))
+ARM = Registers(16, True, ((8, 3), (4, 6), (1, 8)), ((6, 4), (1, 4)))
+OLD = Registers(16, False, ((4, 2), (1, 6)), ((2, 4), (1, 4)))
+"""x86 with AVX-512, with AVX2, 64-bit ARM, and x86 with neither."""
+
+
+def registers() -> Registers:
+    """What this processor has."""
+    if platform.machine() in ("aarch64", "arm64"):
+        return ARM
+    has = import_module("llvmlite.binding").get_host_cpu_features()
+    if has.get("avx512f"):
+        return WIDE
+    return NARROW if has.get("avx2") and has.get("fma") else OLD
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """A generated loop: its tile of sums, in rows and in elements or offsets, and its call."""
+
+    rows: int
+    columns: int
+    call: Callable[[int], None]
+
+    def blocks(self, rows: int) -> int:
+        """Tiles that so many rows take."""
+        return -(-rows // self.rows)
+
+    def run(self, *words: int) -> None:
+        """The loop on the words that it names (see `conv_text`)."""
+        job = np.array(words, np.int64)
+        self.call(job.ctypes.data)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Loops:
+    """The loops for one dtype, by rows of a tile; `lanes` are the elements of a vector."""
+
+    lanes: int
+    taps: tuple[Loop, ...]
+    dots: tuple[Loop, ...]
+
+    def chosen(self, rows: int) -> tuple[Loop, Loop]:
+        """Of each kind the loop that wastes least on so many rows.
+
+        A load of the other factor counts as a row.
+        """
+
+        def cost(loop: Loop) -> int:
+            return loop.blocks(rows) * (loop.rows + 1)
+
+        return min(self.taps, key=cost), min(self.dots, key=cost)
+
+
+def loops(dtype: Any) -> Loops | None:
+    """The loops for float32 or float64; None where nothing can be generated."""
+    dtype = np.dtype(dtype)
+    return KERNELS.find(("conv", dtype), lambda: build(dtype, registers()))  # type: ignore[no-any-return]
+
+
+def build(dtype: np.dtype[Any], has: Registers) -> Loops:
+    """The loops for a dtype, as they are for a processor that has those registers."""
+    vectors = Vectors(has.bytes // dtype.itemsize, dtype.itemsize, has.fused)
+
+    def made(text: str) -> Callable[[int], None]:
+        return _CALL(compiler().address(text))
+
+    lanes = vectors.lanes
+    return Loops(
+        lanes,
+        tuple([Loop(r, w * lanes, made(taps(vectors, r, w))) for r, w in has.taps]),
+        tuple([Loop(r, min(m, lanes), made(dots(vectors, r, min(m, lanes)))) for r, m in has.dots]),
+    )
