@@ -8,6 +8,7 @@ are timed in turn, over several rounds. Memory-bound cases use arrays that no ca
 
 from __future__ import annotations
 
+import itertools
 import math
 import statistics
 import time
@@ -121,13 +122,21 @@ def measure(side: Side, count: int, into: Times, batches: int) -> None:
 
 
 def sampled(flat: Array) -> list[Array]:
-    """A flat array whole, or both its ends and a part that meets every place of a vector or row."""
-    if flat.shape[0] <= WHOLE:
+    """A flat array whole, or both its ends and parts that meet every place of a vector or row.
+
+    Of each half a part by a step of its own, two primes: no row of less than 47 x 53 elements has
+    both as a divisor.
+    """
+    size = flat.shape[0]
+    if size <= WHOLE:
         return [flat]
-    step = flat.shape[0] // WHOLE + 1
-    while any(step % prime == 0 for prime in (2, 3, 5, 7)):
-        step += 1
-    return [flat[:EDGE], flat[::step], flat[-EDGE:]]
+    low = _prime(max(size // WHOLE + 1, 47))
+    return [flat[:EDGE], flat[: size // 2 : low], flat[size // 2 :: _prime(low + 1)], flat[-EDGE:]]
+
+
+def _prime(least: int) -> int:
+    """The smallest prime that is not below `least`."""
+    return next(n for n in itertools.count(least) if all(n % k for k in range(2, n)))
 
 
 def error(mine: Sequence[Any], theirs: Sequence[Any]) -> float:

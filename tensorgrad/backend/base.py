@@ -104,6 +104,9 @@ _BACKENDS: dict[type, Backend] = {}
 _FOUND: dict[type, Backend | None] = {}
 """What was found for a type, which every result without axes asks for."""
 
+LIFTS: dict[tuple[type, type], Callable[[Any], Array]] = {}
+"""What makes an array of a scalar, by both types: of those that NumPy returns at every step."""
+
 
 def register(backend: Backend, kind: type | None = None) -> None:
     """Make a backend known by the type of its arrays, or by another one that it understands."""
@@ -164,8 +167,8 @@ def on(device: Any = None) -> Backend:
 
 
 LATER = """
-calculus conv convolve cumulative decompositions exchange fft interpolate linalg nan select
-signal sorting sparse special
+attention calculus conv convolve cumulative decompositions exchange fft interpolate linalg nan
+select signal sorting sparse special
 """.split()
 """Families whose kernels (numpy_fft, cuda/fft ...) are imported when one of them is asked for."""
 

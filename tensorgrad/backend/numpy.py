@@ -24,6 +24,7 @@ from tensorgrad.backend import (
     numpy_random,
     numpy_reduce,
 )
+from tensorgrad.backend.base import LIFTS
 from tensorgrad.backend.numpy_formula import ElementwiseKernel, single_ufunc
 from tensorgrad.backend.numpy_leaves import leaf
 from tensorgrad.backend.numpy_staged import ReduceKernel
@@ -47,6 +48,7 @@ COPYING = (numpy_kernels, numpy_index)
 
 
 _KNOWN = frozenset(np.dtype(name) for name in dtypes.NAMES if name != "bfloat16")
+LIFTS.update({(d.type, np.ndarray): np.asarray for d in _KNOWN})
 
 
 class NumpyBackend:

@@ -15,13 +15,18 @@ from typing import Any
 
 import numpy as np
 
-from tensorgrad.backend import formulas, memory, numpy_losses, numpy_products, numpy_reduce, outer
+from tensorgrad.backend import (
+    formulas,
+    memory,
+    numpy_losses,
+    numpy_products,
+    numpy_put,
+    numpy_reduce,
+    outer,
+)
 from tensorgrad.backend.blas import DOOR
 from tensorgrad.backend.numpy_formula import ElementwiseKernel
 from tensorgrad.backend.numpy_index import unindex as _unindex
-from tensorgrad.backend.numpy_put import gather_pull as gather
-from tensorgrad.backend.numpy_put import put_pull as put
-from tensorgrad.backend.numpy_put import scatter_pull as scatter
 from tensorgrad.backend.numpy_reduce import WIDE
 from tensorgrad.backend.numpy_running_pulls import cummax as cummax
 from tensorgrad.backend.numpy_running_pulls import cummin as cummin
@@ -43,6 +48,7 @@ def _add(held: Array, key: Any, ct: Array) -> None:
 sum = sums(np)
 max = min = nanmax = nanmin = extremes(numpy_reduce.shared)
 index = slices(memory.empty, _unindex, _add)
+gather, put, scatter = numpy_put.gather_pull, numpy_put.put_pull, numpy_put.scatter_pull
 
 
 def _conj(x: Array) -> Array:
@@ -173,3 +179,14 @@ def softmax_xent(
     ct: Array, wanted: Sequence[int], into: Any, saved: tuple[Any, ...], node: Any
 ) -> list[tuple[int, Array]]:
     return [(0, numpy_losses.softmax_xent_pull(ct, saved, node.params["axis"]))]
+
+
+def attention(
+    ct: Array, wanted: Sequence[int], into: Any, saved: tuple[Any, ...], node: Any
+) -> list[tuple[int, Array]]:
+    from tensorgrad.backend import numpy_attention  # late: for import time
+
+    return numpy_attention.attention_pull(ct, wanted, saved, node.params)  # type: ignore[no-any-return]
+
+
+attention_masked = attention

@@ -11,6 +11,7 @@ import numpy as np
 from tensorgrad import dtypes, shapes
 from tensorgrad.backend import memory, threads
 from tensorgrad.backend.numpy_formula import deliver, quiet
+from tensorgrad.backend.segments import segmented
 from tensorgrad.expr import COLUMN, ELEMENT, ROW, Formula, topo
 from tensorgrad.expr.evaluate import plan
 
@@ -71,11 +72,18 @@ class ReduceKernel:
                 self._ready.clear()
                 self._direct.clear()
             layout = Layout(self._formula, axis, shape, key[2:])
-            made = generated(layout, self._order)
-            if made is not None and made.direct is not None:
-                self._direct[axis, shape] = made.direct
-            run = self._ready[key] = made or interpreted(layout, self._order)
+            run = self._ready[key] = self._made(layout)
         return run
+
+    def _made(self, layout: Layout) -> Run:
+        if worth(layout, self._order):
+            parts = segmented(layout, lambda f: ReduceKernel(f, self._order), np.full)
+            if parts is not None:
+                return parts
+        made = generated(layout, self._order)
+        if made is not None and made.direct is not None:
+            self._direct[layout.axis, layout.shape] = made.direct
+        return made or interpreted(layout, self._order)
 
 
 class Layout:
@@ -141,11 +149,17 @@ def interpreted(layout: Layout, order: int) -> Run:
 # -- generated code ----------------------------------------------------------------------------
 
 
+def worth(layout: Layout, order: int) -> bool:
+    """Whether generated code pays: not for derivatives of high order on small arrays."""
+    return order <= GENERATED or layout.extent[0] * layout.extent[1] >= LARGE
+
+
 def generated(layout: Layout, order: int) -> Generated | None:
     """The formula as generated code, None where there is none."""
     rows, columns = layout.extent
-    small = order > GENERATED and rows * columns < LARGE
-    if small or not rows or not 0 < columns < COLUMNS or layout.computed.kind != "f":
+    if not worth(layout, order) or not rows or layout.computed.kind != "f":
+        return None
+    if not 0 < columns < COLUMNS:
         return None
     inputs = zip(layout.formula.inputs, layout.given)
     casts = [_cast(v.kind, d, layout.computed) for v, d in inputs]

@@ -52,7 +52,7 @@ class Arrays:
         _config.recording.reset(self._token)
 
     def add(self, a: Any, b: Any) -> Any:
-        return self.home(a).add(a, b)
+        return self.backend.add(a, b) if type(a) is self.kind else self.home(a).add(a, b)
 
     def conform(self, ct: Any, node: Node) -> Any:
         return self.home(ct).conform(ct, node.shape, node.dtype)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from tensorgrad import _config, dtypes
 from tensorgrad._errors import DeviceError, DTypeError, TensorgradError, describe
 from tensorgrad.backend import base
-from tensorgrad.core.family import link, link_above
+from tensorgrad.core.family import link, link_above, shares
 from tensorgrad.core.levels import interpret
 from tensorgrad.core.tape import INSIDE, ON_RECORD, ROOT, Array, Node, next_seq, recorded
 from tensorgrad.core.tensor import Tensor, make
@@ -130,6 +130,9 @@ def restore(value: Any, like: type) -> Array:
 
     An array of another device, the result of a transfer, is one already.
     """
+    lift = base.LIFTS.get((type(value), like))
+    if lift is not None:
+        return lift(value)
     return value if base.known(type(value)) else base.of_type(like).asarray(value)
 
 
@@ -315,7 +318,7 @@ def viewing(op: Primitive) -> Callable[..., Any]:
         if x.level:
             return _viewed(op, x, params)
         array = x.data
-        kind, owner = type(array), array.base
+        kind = type(array)
         try:
             v = kernels[kind](array, **params)
         except Exception as error:
@@ -324,8 +327,8 @@ def viewing(op: Primitive) -> Callable[..., Any]:
             outs = [make(v if type(v) is kind else restore(v, kind))]
         else:
             outs = [make(part if type(part) is kind else restore(part, kind)) for part in v]
-        base = outs[0].data.base if outs else None  # the same of all
-        if base is not None and (base is array or base is owner):
+        first = outs[0].data if outs else None  # of the others the same holds
+        if first is array or (first is not None and shares(first, array)):
             link(outs, x, op, params)
         if differentiable and x.node is not None:
             return op.attach((x,), outs, params)

@@ -14,7 +14,7 @@ from weakref import ref
 
 from tensorgrad import _config
 from tensorgrad.backend import base
-from tensorgrad.core.tape import Array, Leaf, Node
+from tensorgrad.core.tape import Array, Leaf, Node, storage
 
 Tensor = Any  # with the two slots `source` and `views`, which users are not shown
 Step = tuple[Any, dict[str, Any]]
@@ -88,9 +88,11 @@ def link_above(outs: Sequence[Tensor], x: Tensor, op: Any, params: Any) -> None:
 
 
 def shares(view: Array, array: Array) -> bool:
-    """Whether an array is a view of another, or of what that is a view of."""
+    """Whether an array is another one, a view of it, or of what that is a view of."""
     owner = view.base
-    return owner is not None and (owner is array or owner is array.base)
+    if owner is None or owner is array or owner is array.base:
+        return owner is not None or view is array
+    return storage(view) is storage(array)  # strides that NumPy was given lie under an object
 
 
 def shared(x: Tensor) -> list[Any] | None:

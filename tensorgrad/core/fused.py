@@ -54,6 +54,13 @@ def alias(x: Tensor) -> Tensor:
     return twin
 
 
+def _twin(x: Tensor, moving: bool) -> Tensor:
+    """What a function that is run again gets for an input; a constant for one that stands still."""
+    if not dtypes.is_inexact(x.dtype):
+        return x
+    return alias(x) if moving else make(x.data, None, x.level)
+
+
 def replay(
     run: Callable[[list[Tensor]], list[Tensor]],
     inputs: Sequence[Tensor],
@@ -67,14 +74,18 @@ def replay(
     """
     outer, since = _config.is_recording(), next_seq()
     with _config.setting(_config.recording, True):
-        twins = [alias(x) if dtypes.is_inexact(x.dtype) else x for x in inputs]
+        twins = [_twin(x, outer or k in wanted) for k, x in enumerate(inputs)]
         outs = run(twins)
     moved = [(y, ct) for y, ct in zip(outs, cts) if ct is not None]
     nodes = [*(t.node for t in twins), *captured]
+    asked = [nodes[k] for k in wanted]
+    # The walk ends at the twins, wanted or not: behind them lies what the inputs were made from,
+    # and a captured tensor among that gets its part by the inputs' own cotangents.
+    ends = [n for n in nodes[: len(twins)] if n is not None and n.parents and n not in asked]
     found = gradients(
         [y for y, _ in moved],
         [ct for _, ct in moved],
-        [nodes[k] for k in wanted],  # type: ignore[misc]
+        [*asked, *ends],  # type: ignore[list-item]
         create_graph=outer,
         free=not outer,
         since=since,

@@ -369,7 +369,9 @@ def reachable(roots: Iterable[Node | None], stop: Callable[[Node], bool]) -> lis
             continue
         seen[node.seq] = node
         if not stop(node):
-            stack.extend(parent for parent in node.parents if parent is not None)
+            for parent in node.parents:
+                if parent is not None and parent.seq not in seen:
+                    stack.append(parent)  # noqa: PERF401  (a generator for every node)
     return [seen[seq] for seq in sorted(seen)]
 
 

@@ -198,6 +198,8 @@ class Tensor:
 
     def _off_tape(self, op: str) -> Array:
         """The bare array, or an error that names the two ways to get it."""
+        if self.level:
+            self._read(op)  # raises where a batch is hidden, which says more
         if self.node is not None or self.level:
             raise GradientError(
                 f"{op}: got a tensor on the tape, where a gradient would be cut silently, "

@@ -50,6 +50,7 @@ conv3d = _LAYERS["conv3d"]
 conv_transpose1d = _LAYERS["conv_transpose1d"]
 conv_transpose2d = _LAYERS["conv_transpose2d"]
 conv_transpose3d = _LAYERS["conv_transpose3d"]
+scaled_dot_product_attention = _LAYERS["scaled_dot_product_attention"]
 
 
 def softmax(input: Any, dim: int | None = None) -> Any:

@@ -48,6 +48,8 @@ def _matmul_spec(x: Spec, y: Spec) -> Spec:
 def _matmul_left(ct: Any, out: Any, x: Any, y: Any) -> Any:
     y = conj(y)
     if y.ndim == 1:
+        if x.ndim == 2:
+            return contract_p.bind(ct, y, left=(0,), right=(1,), result=(0, 1))
         return ct * y if x.ndim == 1 else ct.reshape((*ct.shape, 1)) * y
     if x.ndim == 1:
         column = matmul(y, ct.reshape((*ct.shape, 1)))
@@ -60,6 +62,8 @@ def _matmul_right(ct: Any, out: Any, x: Any, y: Any) -> Any:
     if x.ndim == 1:
         if y.ndim == 1:
             return ct * x
+        if y.ndim == 2:
+            return contract_p.bind(x, ct, left=(0,), right=(1,), result=(0, 1))
         return ct.reshape((*ct.shape[:-1], 1, ct.shape[-1])) * x.reshape((-1, 1))
     if y.ndim == 1:
         column = matmul(turned(x), ct.reshape((*ct.shape, 1)))

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from tensorgrad import dtypes, shapes
+from tensorgrad._errors import need
 from tensorgrad.core.primitive import Primitive, Spec, operand
 from tensorgrad.core.registry import primitive
 from tensorgrad.ops.axes import transpose
@@ -74,7 +75,11 @@ def _put_rows(x: Any, value: Any, steps: Steps) -> Any:
         return transpose(inner, [axes.index(k) for k in range(len(axes))])
     if op.name == "flip":
         return op.batch((inner,), (True,), **params)
-    return of_parts.bind(inner, imag(x)) if op.name == "real" else of_parts.bind(real(x), inner)
+    if op.name in ("real", "imag"):
+        return of_parts.bind(*((inner, imag(x)) if op.name == "real" else (real(x), inner)))
+    need(op.name == "broadcast_to" and inner.shape == x.shape, "put", x=x, view=op.name,
+         want="no write to a read-only view", fix="x.copy() first", error=ValueError)  # fmt: skip
+    return inner
 
 
 put_p: Primitive = primitive(

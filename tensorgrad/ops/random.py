@@ -399,17 +399,27 @@ def dropout(
         dtypes.is_inexact(x.dtype), "dropout", x=x, want="a floating dtype", fix="x.astype(float)",
         error=DTypeError,
     )  # fmt: skip
-    batches = _batches(x)
+    key, counter = mask_counter((x,), x.size, generator)
+    return dropout_p.bind(x, counter, p=float(p), key=key, shape=x.shape)  # type: ignore[no-any-return]
+
+
+def mask_counter(
+    near: Sequence[Tensor], size: int, generator: Generator | None = None
+) -> tuple[Any, Tensor]:
+    """The key and the counter of a fresh mask of `size` elements, beside the tensors `near`.
+
+    There is a counter for each member of every batch that one of them is in.
+    """
+    found = {batch.level: batch for x in near for batch in _batches(x)}
+    batches = [found[level] for level in sorted(found)]
     lead = tuple(batch.inner.shape[0] for batch in batches)
     source = default_generator if generator is None else generator
-    step = blocks("bernoulli_keep", x.size)
-    home = base.of(x.value())
-    key, first = _taken(source, home, "bernoulli_keep", x.size, times=shapes.size(lead))
-    array = home.kernel("counters")(first, step, lead)
-    counter = make(array)
+    home = base.of(near[0].value())
+    key, first = _taken(source, home, "bernoulli_keep", size, times=shapes.size(lead))
+    counter = make(home.kernel("counters")(first, blocks("bernoulli_keep", size), lead))
     for batch in batches:
         counter = make(Batched(batch.level, counter), None, batch.level)
-    return dropout_p.bind(x, counter, p=float(p), key=key, shape=x.shape)  # type: ignore[no-any-return]
+    return key, counter
 
 
 def _batches(x: Tensor) -> list[Batched]:

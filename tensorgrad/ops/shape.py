@@ -78,8 +78,12 @@ def _sum_to_samples(r: Any) -> Any:
 
 @operation(methods="sum_to", oracle=_sum_to_oracle, samples=_sum_to_samples)
 def sum_to(a: Any, shape: Sizes) -> Any:
-    """Sum over the axes along which `shape` would be repeated to reach a's: broadcast_to's VJP."""
-    return sum_to_p.bind(operand(a), shape=sizes(shape))
+    """Sum over the axes along which `shape` would be repeated to reach a's: broadcast_to's VJP.
+
+    Of that shape already, a itself.
+    """
+    a, shape = operand(a), sizes(shape)
+    return a if a.shape == shape else sum_to_p.bind(a, shape=shape)
 
 
 def _broadcast_spec(x: Spec, *, shape: shapes.Shape) -> Spec:

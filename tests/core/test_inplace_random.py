@@ -1,4 +1,4 @@
-"""Random programs of views and writes against the same done by functions."""
+"""Writes in place against the same done by functions: random programs, and all transforms."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from draw import Draw
 from place import here
 
 import tensorgrad as tg
 from tensorgrad import InPlaceError
 from tensorgrad.backend import base
+from tensorgrad.core.registry import OPERATIONS
 from tensorgrad.core.tape import Writes, next_seq
+from tensorgrad.core.tensor import Tensor
 
 Array = np.ndarray[Any, Any]
 
@@ -252,3 +255,116 @@ def test_the_record_of_writes_is_exact(rng: np.random.Generator) -> None:
                 when = 0 if found is None else found[2]
                 truth = truth if truth > seq else 0
                 assert when == truth if exact else when >= truth
+
+
+# -- through the transforms --------------------------------------------------------------------
+
+
+def _writes(x: Any) -> Any:
+    y = tg.zeros(4)
+    y[0] = x[0]
+    v = y[1:3]
+    v += x[1] * x[0]
+    y[[3, 3]] = np.sin(x[:2])
+    v *= v
+    y = y * x.sum()
+    z = y.reshape((2, 2))
+    z[0] = z[1].copy() * x[2]
+    z.T[1] -= np.exp(x[0])
+    return np.sin(y).sum()
+
+
+def _functional(x: Any) -> Any:
+    y = np.stack([x[0], (x[1] * x[0]) ** 2, (x[1] * x[0]) ** 2, np.sin(x[1])]) * x.sum()
+    top = np.stack([y[2] * x[2], y[3] * x[2] - np.exp(x[0])])
+    return np.sin(np.concatenate([top, np.stack([y[2], y[3] - np.exp(x[0])])])).sum()
+
+
+TRANSFORMS: dict[str, Any] = {
+    "grad": lambda f, p, t, m: tg.grad(f)(p),
+    "hessian": lambda f, p, t, m: tg.hessian(f)(p),
+    "grad of grad": lambda f, p, t, m: tg.grad(lambda x: (tg.grad(f)(x) ** 2).sum())(p),
+    "jvp": lambda f, p, t, m: tg.jvp(f, (p,), (t,)),
+    "jvp of jvp": lambda f, p, t, m: tg.jvp(lambda x: tg.jvp(f, (x,), (t,))[1], (p,), (t,)),
+    "jvp of grad": lambda f, p, t, m: tg.jvp(tg.grad(f), (p,), (t,)),
+    "grad of jvp": lambda f, p, t, m: tg.grad(lambda x: tg.jvp(f, (x,), (tg.tensor(t),))[1])(p),
+    "vmap": lambda f, p, t, m: tg.vmap(f)(m),
+    "vmap of grad": lambda f, p, t, m: tg.vmap(tg.grad(f))(m),
+    "vmap of hessian": lambda f, p, t, m: tg.vmap(tg.hessian(f))(m),
+    "grad of vmap": lambda f, p, t, m: tg.grad(lambda x: tg.vmap(f)(x).sum())(m),
+    "jvp of vmap": lambda f, p, t, m: tg.jvp(tg.vmap(f), (m,), (m,)),
+    "checkpoint": lambda f, p, t, m: tg.grad(tg.checkpoint(f))(p),
+}
+
+
+@pytest.mark.parametrize("name", TRANSFORMS)
+def test_writes_inside_of_transforms(name: str, rng: np.random.Generator) -> None:
+    given = rng.uniform(0.5, 1.5, 3), rng.normal(size=3), rng.uniform(0.5, 1.5, (5, 3))
+    got, want = (TRANSFORMS[name](f, *given) for f in (_writes, _functional))
+    for a, b in zip(np.atleast_1d(got), np.atleast_1d(want), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9)
+
+
+def test_an_argument_of_a_transform_is_not_written(rng: np.random.Generator) -> None:
+    def f(x: Any) -> Any:
+        x[0] = 1.0
+        return (x * x).sum()
+
+    p = rng.normal(size=3)
+    with pytest.raises(InPlaceError, match="got a leaf that requires a gradient"):
+        tg.grad(f)(p)
+    with pytest.raises(InPlaceError, match="an argument of a transform"):
+        tg.grad(lambda x: tg.grad(f)(x * 1.0).sum())(p)
+    before = p.copy()
+    assert tg.jvp(f, (p,), (np.ones(3),))[1] == pytest.approx(2 * p[1:].sum())
+    np.testing.assert_allclose(tg.vmap(f)(p[:, None]), [1.0, 1.0, 1.0])
+    np.testing.assert_array_equal(p, before)
+
+
+def test_what_a_transform_wrote_to_outside_of_it_says_so(rng: np.random.Generator) -> None:
+    log = tg.zeros(3)
+
+    def f(x: Any) -> Any:
+        log[0] = x.sum()
+        return x.sum()
+
+    tg.vmap(f)(rng.normal(size=(2, 3)))
+    with pytest.raises(tg.GradientError, match="left the jvp or vmap"):
+        log + 1.0
+
+
+# -- no view without a family ------------------------------------------------------------------
+
+
+def tensors(value: Any) -> list[Tensor]:
+    if isinstance(value, tuple | list):
+        return [t for one in value for t in tensors(one)]
+    return [value] if isinstance(value, Tensor) else []
+
+
+@pytest.mark.cpu_only("asks NumPy whether arrays share memory")
+def test_a_result_that_shares_memory_is_of_the_family(
+    rng: np.random.Generator, request: pytest.FixtureRequest
+) -> None:
+    tg.ops.load()
+    names = sorted(OPERATIONS)
+    if not request.config.getoption("--full"):
+        names = [str(name) for name in rng.choice(names, 60, replace=False)]
+    for name in names:
+        for args, options in OPERATIONS[name].samples(Draw(rng)):
+            leaves = {
+                k: Tensor(a, requires_grad=True)
+                for k, a in enumerate(args)
+                if isinstance(a, np.ndarray) and a.dtype.kind in "fc"
+            }
+            try:
+                with np.errstate(all="ignore"):
+                    found = OPERATIONS[name].function(
+                        *(leaves.get(k, a) for k, a in enumerate(args)), **options
+                    )
+            except (tg.GradientError, TypeError, ValueError):
+                continue  # refused with a gradient
+            for out in tensors(found):
+                for x in leaves.values():
+                    if out is not x and np.shares_memory(out.value(), x.value()):
+                        assert getattr(out, "source", None) is not None, name

@@ -16,7 +16,7 @@ from ops_tools import gpus
 import tensorgrad as tg
 
 ROOT = Path(__file__).parent.parent.parent
-MOST = 25  # tests of the shared folders that stay on the CPU
+MOST = 30  # reasons, by file, why tests of the shared folders stay on the CPU
 
 
 def marked(path: Path) -> list[tuple[str, str]]:
@@ -29,12 +29,12 @@ def marked(path: Path) -> list[tuple[str, str]]:
 
 
 def test_few_tests_stay_on_the_cpu_and_each_says_why() -> None:
-    found = [
+    found = {
         one
-        for folder in place.SHARED
-        for path in sorted((place.TESTS / folder).glob("test_*.py"))
+        for folder in place.SHARED + place.RUNS
+        for path in (place.TESTS / folder).glob("test_*.py")
         for one in marked(path)
-    ]
+    }
     assert 0 < len(found) <= MOST, found
     assert all(len(reason.split()) > 3 for _, reason in found)
 

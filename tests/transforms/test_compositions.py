@@ -225,3 +225,25 @@ def ruled_jvp(w: Any) -> Function:
 
     f.defjvp(rule)
     return f
+
+
+@pytest.mark.parametrize("made", ["custom_vjp", "custom_jvp", "checkpoint"])
+def test_what_was_captured_may_be_behind_the_argument_too(
+    made: str, rng: np.random.Generator
+) -> None:
+    w = rng.uniform(0.5, 1.5, 2)
+
+    def through(w: Any) -> Any:
+        f = tg.checkpoint(lambda z: scalar("plain")(z, w))
+        found = {"custom_vjp": ruled_vjp, "custom_jvp": ruled_jvp}.get(made, lambda w: f)(w)
+        return found(w * w)
+
+    def plainly(w: Any) -> Any:
+        return scalar("plain")(w * w, w)
+
+    leaf = Tensor(w, requires_grad=True)
+    through(leaf).backward()
+    np.testing.assert_allclose(leaf.grad.numpy(), tg.grad(plainly)(w), rtol=1e-10)
+    np.testing.assert_allclose(tg.grad(through)(w), tg.grad(plainly)(w), rtol=1e-10)
+    np.testing.assert_allclose(tg.jacobian(tg.grad(through), mode="reverse")(w),
+                               tg.hessian(plainly)(w), rtol=1e-9, atol=1e-10)  # fmt: skip

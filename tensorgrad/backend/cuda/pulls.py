@@ -15,8 +15,8 @@ import cupy
 from tensorgrad.backend.cuda import device, layers, losses, products, reduce
 from tensorgrad.backend.cuda.index import unindex as _unindex
 from tensorgrad.backend.cuda.layers import Product, sum_rows
-from tensorgrad.backend.cuda.put import put_pull as put
 from tensorgrad.backend.cuda.products import ADD, MULTIPLY, WITH_BIAS, multiply
+from tensorgrad.backend.cuda.put import put_pull
 from tensorgrad.backend.pull_frames import extremes, slices, sums
 
 Array = Any
@@ -32,6 +32,7 @@ def _add(held: Array, key: Any, ct: Array) -> None:
 sum = sums(cupy)
 max = min = nanmax = nanmin = extremes(reduce.shared)
 index = slices(cupy.empty, _unindex, _add)
+put = put_pull
 
 
 def _conj(x: Array) -> Array:

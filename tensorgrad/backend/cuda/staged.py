@@ -14,6 +14,7 @@ from tensorgrad.backend.cuda import device, launch
 from tensorgrad.backend.cuda.faults import Fault, faults
 from tensorgrad.backend.cuda.interpret import Interpreter, whole
 from tensorgrad.backend.numpy_staged import Layout, side_by_side
+from tensorgrad.backend.segments import segmented
 from tensorgrad.codegen import cuda_rows
 from tensorgrad.expr import ELEMENT, Formula
 from tensorgrad.expr.graph import topo
@@ -41,7 +42,11 @@ class ReduceKernel:
             if len(self._ready) >= REMEMBERED:
                 self._ready.clear()
             layout = Layout(self.formula, axis, shape, key[2:])
-            run = self._ready[key] = _generated(layout) or _Interpreted(layout)
+            run = self._ready[key] = (
+                segmented(layout, ReduceKernel, cupy.full)
+                or _generated(layout)
+                or _Interpreted(layout)
+            )
         found = run(arrays)
         if out is not None:
             for o, value in zip(out if isinstance(out, tuple) else (out,), found):
