@@ -24,8 +24,11 @@ from tensorgrad.expr import input as variable
 
 Array = np.ndarray[Any, Any]
 
-QUERIES, KEYS = 128, 512
+QUERIES, KEYS = 256, 256
 """Rows and columns of a block of scores: 256 KiB in float32, with its cotangent half a MiB."""
+
+CAUSAL = 128
+"""Rows of a block where half of the scores are masked: less of it is computed for nothing."""
 
 INF = float("inf")
 
@@ -71,6 +74,7 @@ class _Problem:
         self.group = self.q.shape[1] // max(self.groups, 1)
         self.units = self.q.shape[0] * self.groups
         self.length, self.keys = self.q.shape[2], self.k.shape[2]
+        self.rows = CAUSAL if causal else QUERIES
 
     def unit(self, number: int) -> tuple[int, int]:
         """(batch, key head) of one of `units`, which threads share out."""
@@ -82,12 +86,12 @@ class _Problem:
 
     def queries(self, at: tuple[int, int], first: int) -> Array:
         """A block of queries times the scale."""
-        block = self.wide(self.q[at][first : first + QUERIES])
+        block = self.wide(self.q[at][first : first + self.rows])
         return np.asarray(np.multiply(block, self.dtype.type(self.scale)))
 
     def blocks(self, first: int) -> Any:
         """(first, stop) of the blocks of keys that a block of queries sees."""
-        stop = min(first + QUERIES, self.length, self.keys) if self.causal else self.keys
+        stop = min(first + self.rows, self.length, self.keys) if self.causal else self.keys
         return [(k, min(k + KEYS, stop)) for k in range(0, stop, KEYS)]
 
     def scores(
@@ -145,7 +149,7 @@ class _Problem:
 
 
 def _buffer(problem: _Problem) -> Array:
-    return np.empty(min(QUERIES, problem.length) * min(KEYS, problem.keys), problem.dtype)
+    return np.empty(min(problem.rows, problem.length) * min(KEYS, problem.keys), problem.dtype)
 
 
 # -- forward -----------------------------------------------------------------------------------
@@ -194,8 +198,8 @@ def _forward(problem: _Problem, out: Array | None) -> tuple[Array, Array, Array]
             n, g = problem.unit(number)
             keys, values = problem.wide(k[n, g]), problem.wide(v[n, g])
             for h in range(g * problem.group, (g + 1) * problem.group):
-                for i in range(0, problem.length, QUERIES):
-                    rows = (n, h, slice(i, i + QUERIES))
+                for i in range(0, problem.length, problem.rows):
+                    rows = (n, h, slice(i, i + problem.rows))
                     found[rows], logs[rows] = _attended(problem, (n, h), i, keys, values, buffer)
 
     threads.split(problem.units, 1, job)
@@ -278,8 +282,8 @@ def _backward(problem: _Problem, ct: Array, saved: tuple[Array, ...], masked: bo
             pull.dk.fill(0)
             pull.dv.fill(0)
             for h in range(g * problem.group, (g + 1) * problem.group):
-                for i in range(0, problem.length, QUERIES):
-                    rows = (n, h, slice(i, i + QUERIES))
+                for i in range(0, problem.length, problem.rows):
+                    rows = (n, h, slice(i, i + problem.rows))
                     given = problem.wide(ct[rows])
                     mean = np.einsum("ij,ij->i", given, problem.wide(out[rows]))
                     dq[rows] = pull.block((n, h), i, keys, values, given, mean, logs[rows])

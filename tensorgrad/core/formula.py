@@ -303,6 +303,14 @@ def _fitted(tangent: Tensor, out: Tensor) -> Any:
     return moved if moved.dtype == out.dtype else moved.astype(out.dtype)
 
 
+def inputs_of(fn: Callable[..., Any]) -> list[str]:
+    """The names of a function's arguments; a plain one's without the cost of a signature."""
+    code = getattr(fn, "__code__", None)
+    if code is None or hasattr(fn, "__wrapped__"):
+        return list(inspect.signature(fn).parameters)
+    return list(code.co_varnames[: code.co_argcount])
+
+
 class Elementwise(FormulaPrimitive):
     """A formula over elements: `fn` on numbers, arrays or formula variables is its definition."""
 
@@ -317,7 +325,7 @@ class Elementwise(FormulaPrimitive):
         differentiable: bool = True,
     ) -> Elementwise:
         """The primitive of a function; `kinds`: a letter per input, f real, i integer, b bool."""
-        names = list(inspect.signature(fn).parameters)
+        names = inputs_of(fn)
         kinds = kinds or "f" * len(names)
         self = cls(
             name,

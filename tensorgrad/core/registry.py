@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from tensorgrad.core.formula import Elementwise
+from tensorgrad.core.formula import Elementwise, inputs_of
 from tensorgrad.core.fused import Fused
 from tensorgrad.core.primitive import PRIMITIVES, Primitive
 
@@ -123,7 +123,7 @@ def elementwise(
 ) -> Callable[..., Any]:
     """Define an elementwise operation by its formula: kernels, derivatives and tests follow."""
     found = known(Elementwise.trace(name, fn, kinds, differentiable=orders > 0))
-    function = public(found, doc, inspect.signature(fn).parameters)
+    function = public(found, doc, inputs_of(fn))
     _enter(dotted(namespace, name), function, numpy, methods, oracle, samples, orders, family)
     return function
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 
-def _reduce(loss: Any, reduction: str) -> Any:
+def reduced(loss: Any, reduction: str) -> Any:
     reduce: Any = {"none": np.positive, "sum": np.sum, "mean": np.mean}[reduction]
     return reduce(loss)
 
@@ -44,7 +44,7 @@ def cross_entropy(
     loss = -(share * w * logp).sum(-1)
     if reduction == "mean" and counts is not None:
         return loss.sum() / counts.sum()
-    return _reduce(loss, reduction)
+    return reduced(loss, reduction)
 
 
 def nll_loss(
@@ -57,7 +57,7 @@ def nll_loss(
     own = w[picked] * keep
     taken = np.take_along_axis(np.moveaxis(x, axis, -1), picked[..., None], -1)[..., 0]
     loss = -taken * own
-    return loss.sum() / own.sum() if reduction == "mean" else _reduce(loss, reduction)
+    return loss.sum() / own.sum() if reduction == "mean" else reduced(loss, reduction)
 
 
 def multi_margin_loss(
@@ -72,20 +72,20 @@ def multi_margin_loss(
     w = np.ones(classes) if weight is None else weight
     own = np.take_along_axis(x, target[..., None], -1)
     hinge = np.maximum(0, margin - own + x) ** p * (1 - np.eye(classes)[target])
-    return _reduce(hinge.sum(-1) * w[target] / classes, reduction)
+    return reduced(hinge.sum(-1) * w[target] / classes, reduction)
 
 
 def mse_loss(x: Any, t: Any, reduction: str = "mean") -> Any:
-    return _reduce((x - t) ** 2, reduction)
+    return reduced((x - t) ** 2, reduction)
 
 
 def l1_loss(x: Any, t: Any, reduction: str = "mean") -> Any:
-    return _reduce(np.abs(x - t), reduction)
+    return reduced(np.abs(x - t), reduction)
 
 
 def huber_loss(x: Any, t: Any, reduction: str = "mean", delta: float = 1.0) -> Any:
     z = np.abs(x - t)
-    return _reduce(np.where(z <= delta, z * z / 2, delta * z - delta**2 / 2), reduction)
+    return reduced(np.where(z <= delta, z * z / 2, delta * z - delta**2 / 2), reduction)
 
 
 def smooth_l1_loss(x: Any, t: Any, reduction: str = "mean", beta: float = 1.0) -> Any:
@@ -95,7 +95,7 @@ def smooth_l1_loss(x: Any, t: Any, reduction: str = "mean", beta: float = 1.0) -
 def binary_cross_entropy(p: Any, t: Any, weight: Any = None, reduction: str = "mean") -> Any:
     with np.errstate(divide="ignore"):
         one, zero = np.maximum(np.log(p), -100), np.maximum(np.log(1 - p), -100)
-    return _reduce(-(t * one + (1 - t) * zero) * (1 if weight is None else weight), reduction)
+    return reduced(-(t * one + (1 - t) * zero) * (1 if weight is None else weight), reduction)
 
 
 def binary_with_logits(
@@ -103,17 +103,17 @@ def binary_with_logits(
 ) -> Any:
     positive = 1 if pos_weight is None else pos_weight
     loss = positive * t * np.logaddexp(0, -x) + (1 - t) * np.logaddexp(0, x)
-    return _reduce(loss * (1 if weight is None else weight), reduction)
+    return reduced(loss * (1 if weight is None else weight), reduction)
 
 
 def hinge_embedding_loss(x: Any, t: Any, margin: float = 1.0, reduction: str = "mean") -> Any:
-    return _reduce(np.where(t == 1, x, np.maximum(0, margin - x)), reduction)
+    return reduced(np.where(t == 1, x, np.maximum(0, margin - x)), reduction)
 
 
 # -- samples -----------------------------------------------------------------------------------
 
 
-def _reduction(k: int, x: Any) -> str:
+def turn(k: int, x: Any) -> str:
     """The k-th reduction in turn; a sum where there is nothing to average."""
     return ("mean", "sum", "none")[k % 3] if x.size else "sum"
 
@@ -131,7 +131,7 @@ def _class_inputs(r: Any) -> Any:
 
 def cross_entropy_samples(r: Any) -> Any:
     for k, (x, labels) in enumerate(_class_inputs(r)):
-        yield (x, labels), {"reduction": _reduction(k, x)}
+        yield (x, labels), {"reduction": turn(k, x)}
     x, labels = r.normal(5, 4), r.integers(0, 4, 5)
     weight = r.uniform(0.5, 2, 4)
     labels[1] = 2
@@ -150,7 +150,7 @@ def cross_entropy_samples(r: Any) -> Any:
 
 def nll_samples(r: Any) -> Any:
     for k, (x, labels) in enumerate(_class_inputs(r)):
-        yield (x, labels), {"reduction": _reduction(k, x)}
+        yield (x, labels), {"reduction": turn(k, x)}
     x, labels = r.normal(5, 4), r.integers(0, 4, 5)
     yield (x, np.where(np.arange(5) == 0, -1, labels), r.uniform(0.5, 2, 4)), {"ignore_index": -1}
 
@@ -158,7 +158,7 @@ def nll_samples(r: Any) -> Any:
 def margin_samples(r: Any) -> Any:
     for k, shape in enumerate(((4,), (3, 4), (1, 3), (3, 1), (5, 2), (2, 6), (0, 3), (6, 3))):
         x, labels = r.apart(*shape, gap=0.37), r.integers(0, shape[-1], *shape[:-1])
-        yield (x, labels), {"p": 1 + k % 2, "reduction": _reduction(k, x)}
+        yield (x, labels), {"p": 1 + k % 2, "reduction": turn(k, x)}
     x, labels = r.apart(3, 4, gap=0.37), r.integers(0, 4, 3)
     yield (x, labels), {"margin": 0.55, "weight": r.uniform(0.5, 2, 4)}
     yield (r.apart(4, 3, gap=0.37).T, labels), {}
@@ -173,20 +173,20 @@ def pairs(**options: tuple[float, ...]) -> Callable[[Any], Any]:
             # Whole and half steps would meet delta; these differences are 0.3 + k / 4 and more.
             z = (r.integers(0, 8, *t.shape) / 4 + 0.3) * np.where(r.bools(*t.shape), 1, -1)
             more = {name: values[k % len(values)]} if values else {}
-            yield (np.asarray(t + z), t), {"reduction": _reduction(k, t), **more}
+            yield (np.asarray(t + z), t), {"reduction": turn(k, t), **more}
 
     return samples
 
 
 def probabilities(r: Any) -> Any:
     for k, p in enumerate(r.layouts(lambda *s: r.uniform(0.05, 0.95, *s))):
-        yield (p, r.uniform(0, 1, *p.shape)), {"reduction": _reduction(k, p)}
+        yield (p, r.uniform(0, 1, *p.shape)), {"reduction": turn(k, p)}
     yield (r.uniform(0.1, 0.9, 3, 4), r.uniform(0, 1, 3, 4), r.uniform(0.5, 2, 4)), {}
 
 
 def logits(r: Any) -> Any:
     for k, x in enumerate(r.layouts(r.normal)):
-        yield (x, r.uniform(0, 1, *x.shape)), {"reduction": _reduction(k, x)}
+        yield (x, r.uniform(0, 1, *x.shape)), {"reduction": turn(k, x)}
     x, t = r.normal(3, 4), r.uniform(0, 1, 3, 4)
     yield (x, t, r.uniform(0.5, 2, 4)), {}
     yield (x, t), {"pos_weight": r.uniform(0.5, 2, 4)}
@@ -196,4 +196,4 @@ def logits(r: Any) -> Any:
 def signs(r: Any) -> Any:
     for k, x in enumerate(r.layouts(lambda *s: r.apart(*s, gap=0.37))):
         t = 2 * r.integers(0, 2, *x.shape) - 1
-        yield (x, t), {"reduction": _reduction(k, x), "margin": (1.02, 0.55)[k % 2]}
+        yield (x, t), {"reduction": turn(k, x), "margin": (1.02, 0.55)[k % 2]}

@@ -73,11 +73,11 @@ _logits_p = _loss(
 )
 _embedding_p = _loss(
     "hinge_embedding_loss",
-    lambda x, t, margin: where(t == 1, x, where(margin - x > 0, margin - x, 0)),
+    lambda x, t, margin: where(t == 1, x, where(margin - x < 0, 0, margin - x)),
 )
 
 
-def _matched(op: str, input: Any, target: Any, reduction: str) -> tuple[Any, Any]:
+def matched(op: str, input: Any, target: Any, reduction: str) -> tuple[Any, Any]:
     """Input and target as tensors of one shape; broadcasting here is nearly always a mistake.
 
     Integer and bool targets take the dtype of a floating input.
@@ -104,7 +104,7 @@ def mse_loss(input: Any, target: Any, reduction: str = "mean") -> Tensor:
     >>> mse_loss([1.0, 2.0], [1.0, 4.0])
     tensor(2.)
     """
-    x, t = _matched("mse_loss", input, target, reduction)
+    x, t = matched("mse_loss", input, target, reduction)
     return reduced(_mse_p.bind(x, t), reduction)  # type: ignore[no-any-return]
 
 
@@ -117,7 +117,7 @@ def l1_loss(input: Any, target: Any, reduction: str = "mean") -> Tensor:
     >>> l1_loss([1.0, 2.0], [1.0, 4.0])
     tensor(1.)
     """
-    x, t = _matched("l1_loss", input, target, reduction)
+    x, t = matched("l1_loss", input, target, reduction)
     return reduced(_l1_p.bind(x, t), reduction)  # type: ignore[no-any-return]
 
 
@@ -132,7 +132,7 @@ def huber_loss(input: Any, target: Any, reduction: str = "mean", delta: float = 
     tensor([0.5, 2.5])
     """
     need(delta > 0, "huber_loss", delta=delta, want="delta > 0", fix="delta=1.0")
-    x, t = _matched("huber_loss", input, target, reduction)
+    x, t = matched("huber_loss", input, target, reduction)
     return reduced(_huber_p.bind(x, t, float(delta)), reduction)  # type: ignore[no-any-return]
 
 
@@ -143,7 +143,7 @@ def smooth_l1_loss(input: Any, target: Any, reduction: str = "mean", beta: float
     Girshick, "Fast R-CNN", 2015. Raises `ShapeError` where the shapes differ.
     """
     need(beta >= 0, "smooth_l1_loss", beta=beta, want="beta >= 0", fix="beta=1.0")
-    x, t = _matched("smooth_l1_loss", input, target, reduction)
+    x, t = matched("smooth_l1_loss", input, target, reduction)
     loss = _smooth_p.bind(x, t, float(beta)) if beta else _l1_p.bind(x, t)
     return reduced(loss, reduction)  # type: ignore[no-any-return]
 
@@ -173,7 +173,7 @@ def binary_cross_entropy(
     >>> binary_cross_entropy([0.5], [1.0])
     tensor(0.69314718)
     """
-    p, t = _matched("binary_cross_entropy", input, target, reduction)
+    p, t = matched("binary_cross_entropy", input, target, reduction)
     loss = _weighted("binary_cross_entropy", _binary_p.bind(p, t), weight)
     return reduced(loss, reduction)  # type: ignore[no-any-return]
 
@@ -195,7 +195,7 @@ def binary_cross_entropy_with_logits(
     tensor(0.69314718)
     """
     op = "binary_cross_entropy_with_logits"
-    x, t = _matched(op, input, target, reduction)
+    x, t = matched(op, input, target, reduction)
     positive = operand(1.0 if pos_weight is None else pos_weight, (x,), op)
     fits = shapes.broadcast(positive.shape, x.shape, op=op) == x.shape
     need(
@@ -214,5 +214,5 @@ def hinge_embedding_loss(
 
     Raises `ShapeError` where the shapes differ.
     """
-    x, t = _matched("hinge_embedding_loss", input, target, reduction)
+    x, t = matched("hinge_embedding_loss", input, target, reduction)
     return reduced(_embedding_p.bind(x, t, float(margin)), reduction)  # type: ignore[no-any-return]

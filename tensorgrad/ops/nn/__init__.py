@@ -1,5 +1,5 @@
 """Operations of networks alone: they stand in `tg.nn.functional`."""
 
-from tensorgrad.ops.nn import attention, conv
+from tensorgrad.ops.nn import activations, attention, conv, losses
 
-__all__ = ["attention", "conv"]
+__all__ = ["activations", "attention", "conv", "losses"]
