@@ -30,6 +30,7 @@ from tensorgrad._errors import (
     TensorgradError,
 )
 from tensorgrad.backend.threads import get_num_threads, set_num_threads
+from tensorgrad.core.autocast import autocast, get_autocast_dtype, is_autocast_enabled
 from tensorgrad.core.registry import OPERATIONS
 from tensorgrad.core.tensor import Tensor
 from tensorgrad.dtypes import (
@@ -102,7 +103,7 @@ from tensorgrad.transforms import (
 __version__ = "0.1.0"
 
 PACKAGES = (
-    *("cli", "cuda", "data", "examples", "io", "nn", "optim", "testing", "train"),
+    *("cli", "cuda", "data", "examples", "io", "models", "nn", "optim", "testing", "train"),
     *ops.NAMESPACES,
 )
 """Imported when first used, so that `import tensorgrad` stays cheap."""
@@ -143,6 +144,7 @@ __all__ = [
     "TensorgradError",
     "__array_api_version__",
     "__array_namespace_info__",
+    "autocast",
     "bernoulli",
     "bool",
     "broadcast_shapes",
@@ -166,6 +168,7 @@ __all__ = [
     "from_dlpack",
     "from_numpy",
     "fuse",
+    "get_autocast_dtype",
     "get_float32_matmul_precision",
     "get_num_threads",
     "ggnvp",
@@ -179,6 +182,7 @@ __all__ = [
     "int32",
     "int64",
     "integers",
+    "is_autocast_enabled",
     "isdtype",
     "jacobian",
     "jvp",

@@ -32,6 +32,7 @@ def pytest_configure(config: pytest.Config) -> None:
     for marker in MARKERS:
         config.addinivalue_line("markers", marker)
     place.choose(config.getoption("--backend"))
+    os.environ.pop("PYTEST_ADDOPTS", None)  # of this run, not of those that tests start
 
 
 @pytest.hookimpl(wrapper=True)

@@ -256,6 +256,8 @@ def wrong_calls(name: str, rng: np.random.Generator) -> Iterator[Call]:
         return
     args, options = tensors(found[0]), found[1]
     for nonsense in ("abc", None, np.array([object()])):
+        if nonsense is None and name == "broadcast_arrays":  # NumPy and matplotlib pass it
+            continue
         yield partial(function, nonsense, *args[1:], **options)
     both = len(args) > 1 and isinstance(args[0], Tensor) and isinstance(args[1], Tensor)
     if both and name not in ANY_SHAPES:

@@ -14,7 +14,7 @@ ROOT = Path(tensorgrad.__file__).parent
 FLOORS = {
     "_errors": 0, "_config": 0, "dtypes": 0, "shapes": 0,
     "expr": 1, "codegen": 2, "backend": 3, "core": 4, "ops": 5,
-    "transforms": 6, "testing": 6, "io": 6, "cuda": 6, "nn": 7, "optim": 7, "data": 7,
+    "transforms": 6, "testing": 6, "io": 6, "cuda": 6, "nn": 7, "optim": 7, "data": 7, "models": 7,
     "emath": 6, "fft": 6, "interpolate": 6, "linalg": 6, "signal": 6, "special": 6, "stats": 6,
     "train": 8, "cli": 8, "examples": 8, "compat": 8, "__main__": 8,
 }  # fmt: skip

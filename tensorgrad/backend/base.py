@@ -167,8 +167,8 @@ def on(device: Any = None) -> Backend:
 
 
 LATER = """
-attention calculus conv convolve cumulative decompositions exchange fft interpolate linalg nan
-select signal sorting sparse special
+attention calculus conv convolve ctc cumulative decompositions exchange fft group_norm
+interpolate linalg nan pool recurrent select signal sorting sparse special
 """.split()
 """Families whose kernels (numpy_fft, cuda/fft ...) are imported when one of them is asked for."""
 

@@ -7,7 +7,7 @@ softmax", 2018; Dao et al., "FlashAttention", 2022). Backward computes the score
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, lru_cache
 from math import ceil
 from typing import Any
 
@@ -27,8 +27,11 @@ Array = np.ndarray[Any, Any]
 QUERIES, KEYS = 256, 256
 """Rows and columns of a block of scores: 256 KiB in float32, with its cotangent half a MiB."""
 
-CAUSAL = 128
-"""Rows of a block where half of the scores are masked: less of it is computed for nothing."""
+CAUSAL, LONG = 128, 1024
+"""Rows of a block where half of the scores are masked, up to a length: less is done for nothing."""
+
+TOGETHER = 2**16
+"""Scores up to which several heads are done by one call."""
 
 INF = float("inf")
 
@@ -64,7 +67,8 @@ class _Problem:
         key: int = 0,
     ) -> None:  # fmt: skip
         self.q, self.k, self.v, *others = arrays
-        self.mask, counter = others if others else (None, None)
+        self.mask: Array | None = others[0] if others else None
+        counter = others[1] if others else None
         self.scale, self.causal, self.p, self.key = scale, causal, p, key
         self.counter = 0 if counter is None or not p else int(counter.reshape(()))
         self.dtype = dtypes.compute(self.q.dtype)
@@ -74,11 +78,25 @@ class _Problem:
         self.group = self.q.shape[1] // max(self.groups, 1)
         self.units = self.q.shape[0] * self.groups
         self.length, self.keys = self.q.shape[2], self.k.shape[2]
-        self.rows = CAUSAL if causal else QUERIES
+        self.rows = CAUSAL if causal and self.length <= LONG else QUERIES
+        size = self.length * self.keys
+        self.few = min(TOGETHER // size, self.groups) if size > 0 and self.group == 1 else 0
+        if self.few < 2 or self.length > self.rows or self.keys > KEYS:
+            self.few = 0  # heads one by one
+        self.parts = self.q.shape[0] * -(-self.groups // self.few) if self.few else 0
 
     def unit(self, number: int) -> tuple[int, int]:
         """(batch, key head) of one of `units`, which threads share out."""
-        return divmod(number, self.groups)
+        return number // self.groups, number % self.groups
+
+    def heads(self, part: int) -> tuple[int, slice]:
+        """(batch, heads) of one of `parts`, whose heads are done together."""
+        n, k = divmod(part, -(-self.groups // self.few))
+        return n, slice(k * self.few, min((k + 1) * self.few, self.groups))
+
+    def several(self, n: int, h: int) -> _Several:
+        """The heads of a part as arrays of three axes."""
+        return _Several(self, n, slice(h, min(h + self.few, self.groups)))
 
     def wide(self, x: Array) -> Array:
         """An array in the dtype that is computed in."""
@@ -114,8 +132,7 @@ class _Problem:
 
     def corner(self, rows: int, left: int, right: int) -> Array:
         """0 where a key is not behind its query and -inf where it is."""
-        behind = np.arange(left, right) > np.arange(rows)[:, None]
-        return self.added(~behind)
+        return _corner(rows, left, right, self.dtype)
 
     def added(self, mask: Array) -> Array:
         """A mask as what is added to the scores."""
@@ -145,7 +162,44 @@ class _Problem:
         row = (at[0] * self.q.shape[1] + at[1]) * self.length + first
         counter = (self.counter + row * words) % 2**64
         keep = philox.bernoulli_keep(self.key, counter, self.p, (rows, 4 * words))
-        return keep * self.dtype.type(1 / (1 - self.p) if self.p < 1 else 1)
+        return np.asarray(keep * self.dtype.type(1 / (1 - self.p) if self.p < 1 else 1))
+
+
+@lru_cache(maxsize=16)
+def _corner(rows: int, left: int, right: int, dtype: Any) -> Array:
+    behind = np.arange(left, right) > np.arange(rows)[:, None]
+    return np.asarray(np.where(behind, dtype.type(-INF), dtype.type(0)))
+
+
+class _Several:
+    """Heads so short that what they cost is the calls: whole, side by side."""
+
+    def __init__(self, problem: _Problem, n: int, heads: slice) -> None:
+        self.problem, self.at, count = problem, (n, heads), heads.stop - heads.start
+        q, self.k, self.v = (problem.wide(x[self.at]) for x in (problem.q, problem.k, problem.v))
+        self.q = q * problem.dtype.type(problem.scale)
+        keep = problem.kept((n, heads.start), 0, count * problem.length)
+        if keep is not None:
+            keep = keep.reshape(count, problem.length, -1)[..., : problem.keys]
+        self.keep = keep
+
+    def part(self) -> tuple[slice, slice]:
+        """The mask's batch and heads."""
+        assert self.problem.mask is not None
+        n, heads = self.at
+        batches, rows = self.problem.mask.shape[:2]
+        return (slice(n, n + 1) if batches > 1 else slice(None),
+                heads if rows > 1 else slice(None))  # fmt: skip
+
+    def scores(self) -> Array:
+        """Scores of every query with every key; -inf where masked."""
+        problem = self.problem
+        s = np.matmul(self.q, self.k.swapaxes(1, 2))
+        if problem.mask is not None:
+            np.add(s, problem.added(problem.mask[self.part()][0]), out=s)
+        if problem.causal:
+            np.add(s, problem.corner(problem.length, 0, problem.keys), out=s)
+        return np.asarray(s)
 
 
 def _buffer(problem: _Problem) -> Array:
@@ -170,7 +224,8 @@ def _attended(
 ) -> tuple[Array, Array]:
     """The result of a block of queries, and log Σ exp of its scores (inf for none)."""
     q = problem.queries(at, first)
-    keep, found = problem.kept(at, first, len(q)), None
+    keep = problem.kept(at, first, len(q))
+    found: tuple[Array, ...] | None = None
     for span in problem.blocks(first):
         s = problem.scores(at, first, span, q, k, buffer)
         share, total, top = _kernels()[0](s, axis=(1,), shape=s.shape)
@@ -180,17 +235,35 @@ def _attended(
         found = part if found is None else _merged(found, part)
     if found is None:
         return np.zeros((len(q), v.shape[1]), q.dtype), np.full(len(q), INF, q.dtype)
-    acc, total, top = found
+    return _divided(*found)
+
+
+def _divided(acc: Array, total: Array, top: Array) -> tuple[Array, Array]:
+    """Σ shares v / Σ shares and log Σ exp; 0 and inf of rows that see no key."""
     none = total == 0
     total = np.where(none, total.dtype.type(1), total)
-    np.divide(acc, total[:, None], out=acc)
+    np.divide(acc, total[..., None], out=acc)
     return acc, np.where(none, total.dtype.type(INF), top + np.log(total))
+
+
+def _together(problem: _Problem, n: int, h: int) -> tuple[Array, Array]:
+    """The results of several heads of a batch from h on, and log Σ exp of their scores."""
+    several = problem.several(n, h)
+    s = several.scores()
+    share, total, top = _kernels()[0](s, axis=(2,), shape=s.shape)
+    if several.keep is not None:
+        np.multiply(share, several.keep, out=share)
+    return _divided(np.matmul(share, several.v), total, top)
 
 
 def _forward(problem: _Problem, out: Array | None) -> tuple[Array, Array, Array]:
     q, k, v = problem.q, problem.k, problem.v
     found = np.empty_like(q, shape=(*q.shape[:3], v.shape[3]), subok=False)
     logs = np.empty(q.shape[:3], problem.dtype)
+
+    def together(start: int, stop: int) -> None:
+        for at in map(problem.heads, range(start, stop)):
+            found[at], logs[at] = _together(problem, at[0], at[1].start)
 
     def job(start: int, stop: int) -> None:
         buffer = _buffer(problem)
@@ -202,7 +275,10 @@ def _forward(problem: _Problem, out: Array | None) -> tuple[Array, Array, Array]
                     rows = (n, h, slice(i, i + problem.rows))
                     found[rows], logs[rows] = _attended(problem, (n, h), i, keys, values, buffer)
 
-    threads.split(problem.units, 1, job)
+    if problem.few:
+        threads.split(problem.parts, 1, together)
+    else:
+        threads.split(problem.units, 1, job)
     found = written(found, out)
     return found, found, logs
 
@@ -266,6 +342,28 @@ class _Pull:
         return dq
 
 
+def _pulled_together(
+    problem: _Problem, at: tuple[int, slice], ct: Array, mean: Array, logs: Array,
+    dmask: Array | None,
+) -> tuple[Array, Array, Array]:  # fmt: skip
+    """The cotangents of q, k and v of several heads; adds to dmask."""
+    several = problem.several(at[0], at[1].start)
+    s = several.scores()
+    ds = np.asarray(np.matmul(ct, several.v.swapaxes(1, 2)))
+    if several.keep is not None:
+        np.multiply(ds, several.keep, out=ds)
+    _kernels()[1](s, logs[..., None], ds, mean[..., None], out=(s, ds))
+    if several.keep is not None:
+        np.multiply(s, several.keep, out=s)
+    if dmask is not None:
+        part = dmask[several.part()]
+        axes = tuple([x for x, n in enumerate(part.shape) if n == 1])
+        part += ds[None].sum(axis=axes, keepdims=True)
+    dq = np.matmul(ds, several.k)
+    dq *= problem.dtype.type(problem.scale)
+    return dq, np.matmul(ds.swapaxes(1, 2), several.q), np.matmul(s.swapaxes(1, 2), ct)
+
+
 def _backward(problem: _Problem, ct: Array, saved: tuple[Array, ...], masked: bool) -> Any:
     out, logs = saved
     q, k, v = problem.q, problem.k, problem.v
@@ -273,6 +371,13 @@ def _backward(problem: _Problem, ct: Array, saved: tuple[Array, ...], masked: bo
     dmask = None
     if masked and problem.mask is not None:
         dmask = np.zeros(problem.mask.shape, problem.dtype)
+
+    def together(start: int, stop: int) -> None:
+        for at in map(problem.heads, range(start, stop)):
+            given = problem.wide(ct[at])
+            mean = np.einsum("hij,hij->hi", given, problem.wide(out[at]))
+            found = _pulled_together(problem, at, given, mean, logs[at], dmask)
+            dq[at], dk[at], dv[at] = found
 
     def job(start: int, stop: int) -> None:
         pull = _Pull(problem, dmask)
@@ -289,10 +394,11 @@ def _backward(problem: _Problem, ct: Array, saved: tuple[Array, ...], masked: bo
                     dq[rows] = pull.block((n, h), i, keys, values, given, mean, logs[rows])
             dk[n, g], dv[n, g] = pull.dk, pull.dv
 
+    count, work = (problem.parts, together) if problem.few else (problem.units, job)
     if dmask is None:
-        threads.split(problem.units, 1, job)
-    elif problem.units:
-        job(0, problem.units)  # heads add to one mask
+        threads.split(count, 1, work)
+    elif count:
+        work(0, count)  # heads add to one mask
     return dq, dk, dv, dmask
 
 

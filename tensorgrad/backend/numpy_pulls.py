@@ -190,3 +190,39 @@ def attention(
 
 
 attention_masked = attention
+
+
+def group_norm(
+    ct: Array, wanted: Sequence[int], into: Any, saved: tuple[Any, ...], node: Any
+) -> list[tuple[int, Array]]:
+    from tensorgrad.backend import numpy_group_norm  # late: for import time
+
+    return numpy_group_norm.group_norm_pull(ct, wanted, saved, node.params)  # type: ignore[no-any-return]
+
+
+def lstm(
+    ct: Array, wanted: Sequence[int], into: Into, saved: Any, node: Any
+) -> Iterable[tuple[int, Array]]:
+    from tensorgrad.backend import numpy_recurrent  # late: for import time
+
+    return numpy_recurrent.pull(ct, wanted, into, saved, node)
+
+
+gru = rnn_tanh = rnn_relu = lstm
+
+
+def mean_counted(
+    ct: Array, wanted: Sequence[int], into: Any, saved: Any, node: Any
+) -> list[tuple[int, Array]]:
+    count = np.count_nonzero(saved[1] != saved[2])
+    if not count:
+        return [(0, np.full(node.parents[0].shape, np.nan, ct.dtype))]
+    return [(0, np.broadcast_to(np.asarray(ct / ct.dtype.type(count)), node.parents[0].shape))]
+
+
+def ctc(
+    ct: Array, wanted: Sequence[int], into: Any, saved: tuple[Any, ...], node: Any
+) -> list[tuple[int, Array]]:
+    from tensorgrad.backend import numpy_ctc  # late: for import time
+
+    return numpy_ctc.pull(ct, wanted, saved, node.params)  # type: ignore[no-any-return]

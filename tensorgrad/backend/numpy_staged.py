@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from itertools import groupby
 from typing import Any
 
@@ -11,7 +12,6 @@ import numpy as np
 from tensorgrad import dtypes, shapes
 from tensorgrad.backend import memory, threads
 from tensorgrad.backend.numpy_formula import deliver, quiet
-from tensorgrad.backend.segments import segmented
 from tensorgrad.expr import COLUMN, ELEMENT, ROW, Formula, topo
 from tensorgrad.expr.evaluate import plan
 
@@ -36,8 +36,9 @@ class ReduceKernel:
     arrays that lie otherwise in memory are copied. NumPy interprets the rest.
     """
 
-    def __init__(self, formula: Formula, order: int = 0) -> None:
-        self._formula, self._order = formula, order
+    def __init__(self, formula: Formula, order: int = 0, result: Any = None) -> None:
+        """`result`: the dtype of the outputs where it is not what the inputs promote to."""
+        self._formula, self._order, self._result = formula, order, result
         self._ready: dict[Any, Run] = {}
         self._direct: dict[Any, Direct] = {}
 
@@ -71,15 +72,17 @@ class ReduceKernel:
             if len(self._ready) > 256:
                 self._ready.clear()
                 self._direct.clear()
-            layout = Layout(self._formula, axis, shape, key[2:])
+            layout = Layout(self._formula, axis, shape, key[2:], self._result)
             run = self._ready[key] = self._made(layout)
         return run
 
     def _made(self, layout: Layout) -> Run:
-        if worth(layout, self._order):
-            parts = segmented(layout, lambda f: ReduceKernel(f, self._order), np.full)
+        if worth(layout, self._order) and inner_axes(layout.axis, layout.shape):
+            from tensorgrad.backend.segments import segmented  # late: for import time
+
+            parts = segmented(layout, lambda f, d: ReduceKernel(f, self._order, d), _number)
             if parts is not None:
-                return parts
+                return _widened(parts, layout)
         made = generated(layout, self._order)
         if made is not None and made.direct is not None:
             self._direct[layout.axis, layout.shape] = made.direct
@@ -90,12 +93,18 @@ class Layout:
     """How a staged formula lies in arrays of one shape and dtypes: casts, views, sizes."""
 
     def __init__(
-        self, formula: Formula, axis: tuple[int, ...], shape: tuple[int, ...], given: Any
+        self,
+        formula: Formula,
+        axis: tuple[int, ...],
+        shape: tuple[int, ...],
+        given: Any,
+        result: Any = None,
     ) -> None:
         floats = [d for d, v in zip(given, formula.inputs) if v.kind == "f"]
         self.formula, self.axis, self.shape, self.given = formula, axis, shape, given
-        self.result = dtypes.inexact(dtypes.result_type(*floats))
-        self.computed = dtypes.compute(self.result)
+        promoted = dtypes.inexact(dtypes.result_type(*floats))
+        self.result = promoted if result is None else result
+        self.computed = dtypes.compute(promoted)
         kept = tuple(k for k in range(len(shape)) if k not in axis)
         self.order = kept + axis
         self.straight = self.order == tuple(range(len(shape)))
@@ -107,6 +116,22 @@ class Layout:
         """The shape of an array with that index set, its rows first."""
         found = {ELEMENT: self.kept + self.reduced, ROW: self.kept, COLUMN: self.reduced}
         return found.get(index, ())
+
+
+@lru_cache(maxsize=256)
+def _number(value: int, dtype: Any) -> Array:
+    return np.asarray(value, dtype)
+
+
+def _widened(run: Run, layout: Layout) -> Run:
+    """`run` on 16-bit floats that are cast once, instead of in each of its stages."""
+    if layout.result == layout.computed:
+        return run
+
+    def cast(arrays: Sequence[Array]) -> Sequence[Array]:
+        return run([a.astype(layout.computed, copy=False) for a in arrays])
+
+    return cast
 
 
 # -- the interpreter ---------------------------------------------------------------------------
@@ -193,6 +218,16 @@ def side_by_side(axis: tuple[int, ...], shape: tuple[int, ...]) -> int:
     if order not in ([True, False], [False, True, False]):
         return 0
     return shapes.size(shape[max(k for k in long if k in axis) + 1 :])
+
+
+def inner_axes(axis: shapes.Shape, shape: shapes.Shape) -> shapes.Shape:
+    """The reduced axes behind the last kept one where others lie in front of the first, else ()."""
+    long = [k for k in range(len(shape)) if shape[k] > 1]
+    order = [kind for kind, _ in groupby(long, lambda k: k in axis)]
+    if order != [True, False, True]:
+        return ()
+    last = max(k for k in long if k not in axis)
+    return tuple([k for k in axis if k > last])
 
 
 class Generated:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import lru_cache
 from itertools import product
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 Shape = tuple[int, ...]
 
@@ -23,11 +23,11 @@ def count(size: int, kernel: int, stride: int, padding: int, dilation: int, ceil
 
 
 class Tap(NamedTuple):
-    """An element of all windows: its number, which windows have it, and where it is in them."""
+    """An element of all windows: its number; as indices, which have it and where it is in them."""
 
     number: int
-    windows: tuple[slice, ...]
-    elements: tuple[slice, ...]
+    windows: Any
+    elements: Any
     whole: bool
 
 
@@ -55,8 +55,38 @@ def axis_taps(
     return tuple(_axis(size, windows, kernel, stride, padding, dilation))
 
 
+class Pass(NamedTuple):
+    """One axis of windows taken together, the others as they are.
+
+    shape: the spatial axes from this one on of what it gives. parts: for each element k the indices
+    of the windows that have it, and of what it is. whole: whether all have the first two.
+    """
+
+    shape: Shape
+    parts: tuple[tuple[Any, Any], ...]
+    whole: bool
+
+
 @lru_cache(512)
-def taps(
+def axis_passes(
+    lead: int, size: Shape, windows: Shape, kernel: Shape, stride: Shape, padding: Shape,
+    dilation: Shape,
+) -> tuple[Pass, ...]:  # fmt: skip
+    """The axes behind `lead` others, one by one: the slices of the first are whole rows."""
+
+    def one(axis: int, *options: int) -> Pass:
+        parts = axis_taps(*options)
+        before = (slice(None),) * (lead + axis)
+        indices = tuple([((*before, q), (*before, s)) for q, s, _ in parts])
+        whole = all(whole for *_, whole in parts[:2])
+        return Pass((windows[axis], *size[axis + 1 :]), indices, whole)
+
+    each = zip(size, windows, kernel, stride, padding, dilation)
+    return tuple([one(axis, *options) for axis, options in enumerate(each)])
+
+
+@lru_cache(512)
+def window_taps(
     size: Shape, windows: Shape, kernel: Shape, stride: Shape, padding: Shape, dilation: Shape
 ) -> tuple[Tap, ...]:
     """Every element of the windows of several axes, the last axis first in number."""
@@ -66,8 +96,8 @@ def taps(
         for number, parts in enumerate(product(*axes)):
             yield Tap(
                 number,
-                tuple([one[0] for one in parts]),
-                tuple([one[1] for one in parts]),
+                (..., *[one[0] for one in parts]),
+                (..., *[one[1] for one in parts]),
                 all(one[2] for one in parts),
             )
 
@@ -85,10 +115,13 @@ def lengths(
     return tuple([min(at + kernel, size) - max(at, 0) for at in starts])
 
 
-def disjoint(size: Shape, windows: Shape, kernel: Shape, stride: Shape, padding: Shape) -> bool:
+def disjoint(
+    size: Shape, windows: Shape, kernel: Shape, stride: Shape, padding: Shape, dilation: Shape
+) -> bool:
     """Whether the windows, side by side, are all of the axes."""
     return (
         kernel == stride
+        and all(d == 1 for d in dilation)
         and not any(padding)
         and all(n == q * k for n, q, k in zip(size, windows, kernel))
     )

@@ -71,9 +71,7 @@ def _lstm_pull(
     return di, df, dg, dh * t * o * (1 - o), dc * f
 
 
-def _gru(
-    n: Any, r: Any, z: Any, pr: Any, pz: Any, pn: Any, bias: Any, h: Any
-) -> tuple[Any, ...]:
+def _gru(n: Any, r: Any, z: Any, pr: Any, pz: Any, pn: Any, bias: Any, h: Any) -> tuple[Any, ...]:
     r, z, q = _sigmoid(r + pr), _sigmoid(z + pz), pn + bias
     n = call("tanh", n + r * q)
     return n, r, z, q, n + z * (h - n)
@@ -228,7 +226,7 @@ LSTM_SLOTS = (0, 1, 2, 3)
 def lstm(tools: Tools, inputs: Sequence[Array], reverse: bool) -> tuple[Array, Array]:
     """(h and c of every step, the four gates of every step)."""
     x, h, c, w_ih, w_hh, b_ih, b_hh = inputs
-    steps, rows, units = *x.shape[:2], h.shape[-1]
+    (steps, rows, _), units = x.shape, h.shape[-1]
     out = tools.empty((2, steps, rows, units), x.dtype)
     gates = tools.empty((4, steps, rows, units), x.dtype)
     part = tools.empty((4, rows, units), x.dtype)
@@ -257,7 +255,8 @@ def lstm_pull(
         old = c if before is None else cs[before]
         own, late = cts[t]
         run(own, *parts, late, dc, *each[t], old, cs[t], out=(*made[t], dc))
-        multiply(slices[t])
+        if before is not None or 1 in wanted:
+            multiply(slices[t])
     if 1 in wanted:
         yield 1, _total(tools, parts)
     if 2 in wanted:
@@ -276,7 +275,7 @@ GRU_IN, GRU_OUT = (1, 2, 0), (1, 2, 3)
 def gru(tools: Tools, inputs: Sequence[Array], reverse: bool) -> tuple[Array, Array]:
     """(h of every step, n, r, z and q of every step)."""
     x, h, w_ih, w_hh, b_ih, b_hh = inputs
-    steps, rows, units = *x.shape[:2], h.shape[-1]
+    (steps, rows, _), units = x.shape, h.shape[-1]
     out = tools.empty((steps, rows, units), x.dtype)
     gates = tools.empty((4, steps, rows, units), x.dtype)
     part, late = (tools.empty(shape, x.dtype) for shape in ((3, rows, units), (rows, units)))
@@ -308,7 +307,8 @@ def gru_pull(
     for t, before in zip(order[::-1], [*order[-2::-1], None]):
         old = h if before is None else hs[before]
         run(cts[t], *parts, kept, *each[t], old, out=(*made[t], kept))
-        multiply(slices[t])
+        if before is not None or 1 in wanted:
+            multiply(slices[t])
     if 1 in wanted:
         yield 1, _total(tools, (*parts, kept))
     before = _before(tools, out, h, reverse) if 3 in wanted else None
@@ -322,7 +322,7 @@ def gru_pull(
 def rnn(tools: Tools, formula: Formula, inputs: Sequence[Array], reverse: bool) -> Array:
     """h of every step."""
     x, h, w_ih, w_hh, b_ih, b_hh = inputs
-    steps, rows, units = *x.shape[:2], h.shape[-1]
+    (steps, rows, _), units = x.shape, h.shape[-1]
     out = tools.empty((steps, rows, units), x.dtype)
     part = tools.empty((1, rows, units), x.dtype)
     _project(tools, x, w_ih, tools.add(b_ih, b_hh), out[None], (0,))
@@ -344,11 +344,36 @@ def rnn_pull(
     part = tools.zeros((1, *h.shape), x.dtype)
     multiply, p = tools.each(w_hh[None], part), part[0]
     run, cts, hs, made = tools.kernel(formula, 1), list(ct), list(out), list(moved[0])
-    for t in _order(len(x), not reverse):
+    order = _order(len(x), not reverse)
+    for t in order:
         run(cts[t], p, hs[t], out=made[t])
-        multiply(made[t])
+        if t != order[-1] or 1 in wanted:
+            multiply(made[t])
     if 1 in wanted:
         yield 1, p
     before = _before(tools, out, h, reverse) if 3 in wanted else None
     problem = Problem(moved, (0,), (0,), x, before, 2)
     yield from _finished(tools, problem, w_ih, wanted, into)
+
+
+# -- backward of any ---------------------------------------------------------------------------
+
+_PLAIN = {"rnn_tanh": TANH_PULL, "rnn_relu": RELU_PULL}
+
+
+def _nowhere(k: int) -> None:
+    """For weights that are met twice in one layer: neither may write where the other does."""
+
+
+def pull(
+    tools: Tools, node: Any, ct: Array, wanted: Wanted, into: Into, saved: Sequence[Array]
+) -> Iterable[tuple[int, Array]]:
+    """The cotangents of a node's inputs, as its backend's `pull` gives them."""
+    name, reverse, parents = node.primitive.name, node.params["reverse"], node.parents
+    if parents[-4] is parents[-3]:
+        into = _nowhere
+    if name == "lstm":
+        return lstm_pull(tools, ct, wanted, into, saved, reverse)
+    if name == "gru":
+        return gru_pull(tools, ct, wanted, into, saved, reverse)
+    return rnn_pull(tools, _PLAIN[name](), ct, wanted, into, saved, reverse)

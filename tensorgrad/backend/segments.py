@@ -9,20 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tensorgrad import shapes
+from tensorgrad.backend.numpy_staged import Layout, inner_axes
 from tensorgrad.expr import COLUMN, ELEMENT, ROW, SCALAR, Expr, Formula, rmax, rsum, topo
 from tensorgrad.expr import input as variable
 from tensorgrad.expr.formula import substitute
 
-if TYPE_CHECKING:
-    from tensorgrad.backend.numpy_staged import Layout
-
 Array = Any
 Source = tuple[str, int]
-"""What a stage reads: ("in", k) the formula's input, ("found", k) a reduction, ("n", 0) the size."""
+"""What a stage reads: ("in", k) an input, ("found", k) a reduction, ("n", 0) the columns."""
 
 _ALIASES, _FOLDS = ("bc", "stop"), ("rsum", "rmax")
 _REFUSED = frozenset({"iota", "at", "isum", "nrows"})
@@ -87,8 +84,9 @@ def _root(e: Expr) -> Expr:
 def _stages(formula: Formula) -> Stages | None:
     """The formula as stages, None where it is none of those that can be cut."""
     nodes = topo(formula.outputs)
-    if any(e.op in _REFUSED for e in nodes) or any(o.index not in (ELEMENT, ROW) or o.kind != "f"
-                                                   for o in formula.outputs):  # fmt: skip
+    if any(e.op in _REFUSED for e in nodes):
+        return None
+    if any(o.index not in (ELEMENT, ROW) or o.kind != "f" for o in formula.outputs):
         return None
     if any(v.index == COLUMN or v.kind != "f" for v in formula.inputs):
         return None
@@ -101,28 +99,19 @@ def _fold(op: str) -> Formula:
     return Formula.trace(f"segments_{op}", function, [variable("x", "f", ELEMENT)])
 
 
-def inner_axes(axis: shapes.Shape, shape: shapes.Shape) -> shapes.Shape:
-    """The reduced axes behind the last kept one where others lie in front of the first, else ()."""
-    long = [k for k in range(len(shape)) if shape[k] > 1]
-    order = [kind for kind, _ in groupby(long, lambda k: k in axis)]
-    if order != [True, False, True]:
-        return ()
-    last = max(k for k in long if k not in axis)
-    return tuple([k for k in axis if k > last])
-
-
 def segmented(
-    layout: Layout, kernel: Callable[[Formula], Any], full: Callable[..., Array]
+    layout: Layout, kernel: Callable[[Formula, Any], Any], number: Callable[[int, Any], Array]
 ) -> Segmented | None:
     """What runs a formula on a view (outer, kept, inner), None for other views and formulas.
 
-    kernel: makes what runs a formula over rows; full: makes an array of one value.
+    kernel: makes what runs a formula over rows, of the dtype of its results; number: a 0-d array
+        that nobody writes to, of a value and dtype, where the arrays are.
     """
     inner = inner_axes(layout.axis, layout.shape)
     if not inner or not all(layout.extent) or layout.computed.kind != "f":
         return None
     stages = _stages(layout.formula)
-    return None if stages is None else Segmented(layout, stages, inner, kernel, full)
+    return None if stages is None else Segmented(layout, stages, inner, kernel, number)
 
 
 class Segmented:
@@ -132,7 +121,7 @@ class Segmented:
     direct = None
 
     def __init__(
-        self, layout: Layout, stages: Stages, inner: shapes.Shape, kernel: Any, full: Any
+        self, layout: Layout, stages: Stages, inner: shapes.Shape, kernel: Any, number: Any
     ) -> None:
         self._layout, self._stages = layout, stages
         self._rows, columns = layout.extent
@@ -140,25 +129,25 @@ class Segmented:
         self._outer = columns // length
         self._view: dict[str, Any] = {"axis": inner, "shape": layout.shape}
         self._lead = tuple([n for k, n in enumerate(layout.shape) if k not in inner])
-        self._passes = [kernel(stage.formula) for stage in stages.passes]
-        self._last = None if stages.last is None else kernel(stages.last.formula)
+        wide = layout.computed  # what is found for a segment is not rounded to 16 bits
+        self._passes = [kernel(stage.formula, wide) for stage in stages.passes]
+        self._last: Any = stages.last and kernel(stages.last.formula, layout.result)
         self._alone = stages.last is not None and not any(
             o.index == ELEMENT for o in stages.last.formula.outputs
         )
-        self._folds = {op: kernel(_fold(op)) for op in set(stages.folds)}
-        self._size = full((), columns, layout.computed)
+        self._folds = {op: kernel(_fold(op), wide) for op in set(stages.folds)}
+        self._number, self._columns = number, columns
 
     def __call__(self, arrays: Sequence[Array]) -> list[Array]:
         layout, stages = self._layout, self._stages
-        given = [a if a.dtype == layout.computed else a.astype(layout.computed) for a in arrays]
         found: list[Array] = []
         for stage, run in zip(stages.passes, self._passes):
-            partial = run(*self._values(stage, given, found), **self._view)
+            partial = run(*self._values(stage, arrays, found), **self._view)
             for part in partial if isinstance(partial, tuple) else (partial,):
                 found.append(self._folded(part, stages.folds[len(found)]))
         outs: Any = ()
         if stages.last is not None:
-            outs = self._rest(stages.last, given, found)
+            outs = self._rest(stages.last, arrays, found)
         results = []
         for (kind, k), o in zip(stages.results, layout.formula.outputs):
             value = found[k] if kind == "found" else outs[k]
@@ -173,7 +162,10 @@ class Segmented:
         """What a stage reads; a value of a row once for each of its segments."""
         values = []
         for (kind, k), v in zip(stage.sources, stage.formula.inputs):
-            value = self._size if kind == "n" else given[k] if kind == "in" else found[k]
+            if kind == "n":
+                value = self._number(self._columns, self._layout.computed)
+            else:
+                value = given[k] if kind == "in" else found[k]
             if v.index == ROW:
                 value = value.reshape((1, self._rows))
                 value = value.repeat(self._outer, 0).reshape(self._lead) if spread else value[0]

@@ -39,12 +39,16 @@ def command(target: str, file: str, order: int, elements: int, full: bool, seed:
     names, arguments = _arguments(function, target, file)
     seed = int.from_bytes(os.urandom(4), "little") if seed is None else seed
     rng = np.random.default_rng(seed)
-    problem = Problem(function, arguments, rng)
+    problem = Problem(function, arguments, rng, names)
     if not problem.where:
         raise click.UsageError(
             f"--input: got no floating-point array in {file}, expected what is differentiated"
         )
-    problem.names = names
+    if not problem.weights:
+        raise click.UsageError(
+            f"MODULE:FUNCTION: got no floating-point result of {target}, expected one to "
+            "differentiate"
+        )
     limit = None if full else elements
     found = [
         one
@@ -90,18 +94,23 @@ def _function(target: str) -> Callable[..., Any]:
 def _arguments(function: Callable[..., Any], target: str, file: str) -> tuple[list[str], list[Any]]:
     """The arrays of a file in the order of a function's parameters, floats in double precision."""
     arrays = _read(file)
-    taken = inspect.signature(function).parameters.values()
+    taken = inspect.signature(getattr(function, "forward", function)).parameters.values()
     plain = [p for p in taken if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     names = [p.name for p in plain]
-    if set(arrays) == {f"arr_{k}" for k in range(len(arrays))} and not set(arrays) <= set(names):
-        arrays = dict(zip(names, (arrays[f"arr_{k}"] for k in range(len(arrays)))))
+    placed = [f"arr_{k}" for k in range(len(arrays))]
+    if set(arrays) == set(placed) and not set(arrays) <= set(names):
+        rest = next((p.name for p in taken if p.kind == p.VAR_POSITIONAL), None)
+        if rest is not None:  # *xs: x[0], x[1] ... by position
+            names += [f"{rest}[{k}]" for k in range(len(arrays) - len(names))]
+        if len(arrays) <= len(names):
+            arrays = dict(zip(names, (arrays[name] for name in placed)))
     missing = [p.name for p in plain if p.default is p.empty and p.name not in arrays]
     unknown = sorted(set(arrays) - set(names))
     used = [name for name in names if name in arrays]
     if missing or unknown or used != names[: len(used)]:
         raise click.UsageError(
-            f"--input: got {', '.join(arrays)} in {file}, expected the first parameters of "
-            f"{target}: {', '.join(names)}"
+            f"--input: got {', '.join(arrays) or 'no arrays'} in {file}, expected the first "
+            f"parameters of {target}: {', '.join(names) or 'none by name'}"
         )
     return used, [arrays[name] for name in used]
 

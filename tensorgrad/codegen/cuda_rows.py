@@ -91,15 +91,16 @@ def rows(
     inner: int = 0,
     shared: int = SHARED,
     tiling: Tiling | None = None,
+    result: str = "",
 ) -> Source:
     """The kernels of a reduce formula for inputs of the dtypes `given` and `shape` rows, columns.
 
     In memory, "trailing" rows lie one after the other, (rows, columns); of "leading" ones `inner`
     (by default all) lie side by side: (rows / inner, columns, inner). Values with a row are
     (rows,), with a column (columns,). Real outputs have the floating dtype that the real inputs
-    promote to; half and bfloat16 are computed in float32. `shared` bounds the bytes of shared
-    memory; above `SHARED` the launcher must ask the device for them. `tiling` overrides the choice
-    of threads.
+    promote to, or `result`; half and bfloat16 are computed in float32. `shared` bounds the bytes of
+    shared memory; above `SHARED` the launcher must ask the device for them. `tiling` overrides the
+    choice of threads.
 
     Raises ValueError where `supports` is false, for an empty shape, and for rows that are too long.
     """
@@ -111,7 +112,7 @@ def rows(
             f"{', '.join(given)}, expected from 1 to {COLUMNS} columns, and a formula and dtypes "
             "that supports() accepts; try the array library's own functions"
         )
-    stored, computed = _types(formula, given)
+    stored, computed = _types(formula, given, result)
     chosen = tiling or _choose(formula, stored, computed, layout, shape, shared)
     if columns % chosen.vector or chosen.leading != (layout == "leading"):
         raise ValueError(
@@ -123,14 +124,15 @@ def rows(
 
 
 def _types(
-    formula: Formula, given: Sequence[str]
+    formula: Formula, given: Sequence[str], result: str
 ) -> tuple[tuple[np.dtype[Any], ...], np.dtype[Any]]:
     """The dtypes of the operands, and the one that is computed in."""
     found = [dtypes.dtype(name) for name in given]
     real = [d for d, e in zip(found, formula.inputs, strict=True) if e.kind == "f"]
-    result = dtypes.inexact(dtypes.result_type(*real))
-    outs = [result if o.kind == "f" else dtypes.bool_ for o in formula.outputs]
-    return (*found, *outs), dtypes.compute(result)
+    promoted = dtypes.inexact(dtypes.result_type(*real))
+    stored = dtypes.dtype(result) if result else promoted
+    outs = [stored if o.kind == "f" else dtypes.bool_ for o in formula.outputs]
+    return (*found, *outs), dtypes.compute(promoted)
 
 
 def _choose(

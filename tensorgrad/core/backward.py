@@ -14,6 +14,7 @@ from typing import Any
 from tensorgrad import _config, dtypes
 from tensorgrad._errors import GradientError, need
 from tensorgrad.backend import base
+from tensorgrad.core.autocast import swap
 from tensorgrad.core.calls import beside
 from tensorgrad.core.hooks import replaced
 from tensorgrad.core.primitive import PRIMITIVES, operand
@@ -35,21 +36,29 @@ Pending = dict[int, tuple[Any, Any]]
 """By number: a node, and its cotangent so far (a list for several outputs)."""
 
 
-class Arrays:
+class _Mode:
+    """A context without warnings and casts, in which arithmetic is recorded or not."""
+
+    _record = False
+    _quiet: Any
+
+    def __enter__(self) -> None:
+        self._token, self._casts = _config.recording.set(self._record), swap(None)
+        self._quiet.__enter__()
+
+    def __exit__(self, *exc: object) -> None:
+        self._quiet.__exit__(*exc)
+        swap(self._casts)
+        _config.recording.reset(self._token)
+
+
+class Arrays(_Mode):
     """Cotangents as bare arrays of one backend; a context in which nothing is recorded."""
 
     def __init__(self, like: Array) -> None:
         backend = self.backend = base.of(like)
         self.kind: Any = type(like)
         self._quiet = backend.quiet()
-
-    def __enter__(self) -> None:
-        self._token = _config.recording.set(False)
-        self._quiet.__enter__()
-
-    def __exit__(self, *exc: object) -> None:
-        self._quiet.__exit__(*exc)
-        _config.recording.reset(self._token)
 
     def add(self, a: Any, b: Any) -> Any:
         return self.backend.add(a, b) if type(a) is self.kind else self.home(a).add(a, b)
@@ -62,7 +71,7 @@ class Arrays:
         return self.backend if type(array) is self.kind else base.known(type(array)) or self.backend
 
 
-class Tensors:
+class Tensors(_Mode):
     """Cotangents as tensors; a context in which what is done with them is recorded if asked."""
 
     kind: Any = Tensor
@@ -70,14 +79,6 @@ class Tensors:
     def __init__(self, like: Tensor, create_graph: bool) -> None:
         self._record = create_graph
         self._quiet = base.of(like.value()).quiet()
-
-    def __enter__(self) -> None:
-        self._token = _config.recording.set(self._record)
-        self._quiet.__enter__()
-
-    def __exit__(self, *exc: object) -> None:
-        self._quiet.__exit__(*exc)
-        _config.recording.reset(self._token)
 
     def add(self, a: Any, b: Any) -> Any:
         return a + b
@@ -386,6 +387,15 @@ def accumulate_tensor(node: Node, value: Tensor) -> None:
     leaf.grad = PRIMITIVES["copy"].bind(value) if leaf.grad is None else leaf.grad + value
 
 
+def _whole(nodes: Sequence[Node], wanted: set[int]) -> None:
+    """Raise at a freed node that may have led to one of the numbers, and not give a zero."""
+    oldest = min(wanted, default=0)
+    for node in nodes:
+        freed = node.primitive is not None and not node.parents
+        if freed and node.seq > oldest and node.seq not in wanted:
+            _check(node)
+
+
 def gradients(
     outputs: Sequence[Tensor],
     cotangents: Sequence[Tensor],
@@ -409,6 +419,7 @@ def gradients(
     needed: set[int] | None = None  # all of them, where nothing but targets is a source
     if not all(n.parents or n.seq in wanted for n in nodes):
         needed = set()
+        _whole(nodes, wanted)
         for node in nodes:
             if node.seq in wanted or any(p is not None and p.seq in needed for p in node.parents):
                 needed.add(node.seq)

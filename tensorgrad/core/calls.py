@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from tensorgrad import _config, dtypes
 from tensorgrad._errors import DeviceError, DTypeError, TensorgradError, describe
 from tensorgrad.backend import base
+from tensorgrad.core.autocast import CASTS, cast
 from tensorgrad.core.family import link, link_above, shares
 from tensorgrad.core.levels import interpret
 from tensorgrad.core.tape import INSIDE, ON_RECORD, ROOT, Array, Node, next_seq, recorded
@@ -189,6 +190,8 @@ def path(op, kernels, keepers, differentiable):
             if {is_expr}:
                 return inline(op, {x})
             {x}, = operands(({x},), op.name)
+        if casts:
+            {x}, = cast(op, ({x},))
         if {level}:
             return {interpreted}
         {a} = {data}
@@ -263,7 +266,8 @@ def _written(arity: int, fused: bool) -> Any:
         mask=" + ".join(f"({1 << k} if p{k} is not None else 0)" for k in each),
     )
     names: dict[str, Any] = {
-        **{f.__name__: f for f in (inline, operands, interpret, explain, restore, recorded)},
+        **{f.__name__: f for f in (inline, operands, cast, interpret, explain, restore, recorded)},
+        "casts": CASTS,
         "Tensor": Tensor,
         "Node": Node,
         "Expr": Expr,
@@ -290,6 +294,8 @@ def general(op: Primitive) -> Callable[..., Any]:
                     return inline(op, *inputs, **params)
                 tensors = operands(inputs, op.name)
                 break
+        if CASTS:
+            tensors = cast(op, tensors)
         for x in tensors:
             if x.level:
                 return interpret(op, tensors, params)

@@ -71,11 +71,12 @@ class Hooked:
             if given is None:
                 continue
             fits = isinstance(given, tuple | list) and len(given) == len(inputs) and all(
-                (g is None) == (old is None) and (g is None or g.shape == old.shape)
+                (g is None) == (old is None)
+                and (g is None or (g.shape, g.dtype) == (old.shape, old.dtype))
                 for g, old in zip(given, inputs)
             )  # fmt: skip
             need(fits, "register_node_hook", returned=given, error=GradientError,
-                 want="None, or a cotangent of the same shape for each that it got",
+                 want="None, or a cotangent of the same shape and dtype for each that it got",
                  fix="returning the tuple that it got")  # fmt: skip
             inputs = list(given)
         return [(k, inputs[k]) for k, _ in pairs]
@@ -88,10 +89,10 @@ def replaced(hooks: Hooks, value: Tensor, shape: tuple[int, ...]) -> Tensor:
         if given is None:
             continue
         need(
-            isinstance(given, type(value)) and given.shape == shape,
+            isinstance(given, type(value)) and (given.shape, given.dtype) == (shape, value.dtype),
             "register_hook",
             returned=given,
-            want=f"None or a tensor of shape {shape}",
+            want=f"None or a tensor of shape {shape} and {value.dtype}",
             fix="returning the gradient itself",
             error=GradientError,
         )
@@ -99,11 +100,27 @@ def replaced(hooks: Hooks, value: Tensor, shape: tuple[int, ...]) -> Tensor:
     return value
 
 
-def add(hooks: dict[int, Any], hook: Any) -> Callable[[], None]:
-    """Put a hook into a table; the function that takes it out again."""
-    number = _number()
-    hooks[number] = hook
-    return lambda: (hooks.pop(number, None), None)[1]
+class Removable:
+    """Takes a hook out: by `remove()`, by a call, or at the end of a `with` block."""
+
+    __slots__ = ("_hooks", "_number")
+
+    def __init__(self, hooks: dict[int, Any], hook: Any) -> None:
+        self._hooks, self._number = hooks, _number()
+        hooks[self._number] = hook
+
+    def remove(self) -> None:
+        """Take the hook out; a second call does nothing."""
+        self._hooks.pop(self._number, None)
+
+    def __call__(self) -> None:
+        self.remove()
+
+    def __enter__(self) -> Removable:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.remove()
 
 
 def table(node: Any, make: Make) -> Hooks:

@@ -9,6 +9,7 @@ from typing import Any
 from tensorgrad import _config, dtypes
 from tensorgrad._errors import NotDifferentiable
 from tensorgrad.backend import base
+from tensorgrad.core.autocast import POLICY
 from tensorgrad.core.calls import Params, Spec, call_path, operand
 from tensorgrad.core.steps import Steps, Term
 from tensorgrad.core.tape import ON_RECORD, PICKS, Array, Node, next_seq, recorded, user_place
@@ -60,6 +61,7 @@ class Primitive:
         and of the output.
     view: whether the results may be views of the input, the only one; for several outputs a
         function (params, k) -> (operation, params) that gives output k alone.
+    autocast: "low", "high" or nothing, by name: what mixed precision casts the inputs to.
     A rule for one that has several outputs receives tuples of cotangents (None: zero) and outputs.
     """
 
@@ -87,6 +89,7 @@ class Primitive:
         self.reads = tuple(tuple(one) for one in reads)
         self.differentiable = vjp is not None
         self.view = view
+        self.autocast = POLICY.get(name, "")
         self.kernels = Kernels(lambda backend: watched(self, self.find_kernel(backend)))
         self.pulls = Kernels(lambda backend: backend.pull(name))
         self.keepers = Keepers(self.keeper)

@@ -15,7 +15,7 @@ from tensorgrad._errors import DTypeError, GradientError, need
 from tensorgrad.backend import base
 from tensorgrad.core import hooks
 from tensorgrad.core.family import Views, made_leaf
-from tensorgrad.core.hooks import add
+from tensorgrad.core.hooks import Removable
 from tensorgrad.core.tape import Array, Leaf, Node, leaf
 
 
@@ -143,25 +143,26 @@ class Tensor:
             )
         node.grad = value
 
-    def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> Callable[[], None]:
+    def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> Removable:
         """Call `hook(gradient)` in backward; a tensor that it returns replaces the gradient.
 
         On a leaf before the gradient is accumulated, on a recorded value when its gradient is
-        complete. Returns a function that removes the hook. Raises `GradientError` off the tape.
+        complete. Returns a handle whose `remove()` takes the hook out. Raises `GradientError`
+        off the tape.
         """
         node = self._hookable("register_hook")
         if type(node) is not Leaf:
-            return add(hooks.table(node, make), hook)
+            return Removable(hooks.table(node, make), hook)
         if node.hooks is None:
             node.hooks = {}
-        return add(node.hooks, hook)
+        return Removable(node.hooks, hook)
 
-    def register_node_hook(self, hook: hooks.StepHook) -> Callable[[], None]:
+    def register_node_hook(self, hook: hooks.StepHook) -> Removable:
         """Call `hook(input gradients, output gradients)` after backward's step through a value.
 
         Tuples with one tensor (or None) for each input and output of the operation that made this
-        value; a tuple that the hook returns replaces the input gradients. Returns a function that
-        removes the hook. Raises `GradientError` for what no recorded operation made.
+        value; a tuple that the hook returns replaces the input gradients. Returns a handle
+        with `remove()`. Raises `GradientError` for what no recorded operation made.
         """
         node = self._hookable("register_node_hook")
         if type(node) is Leaf:
@@ -169,7 +170,7 @@ class Tensor:
                 "register_node_hook: got a leaf, expected a tensor that a recorded operation made; "
                 "try register_hook"
             )
-        return add(hooks.of_node(node, make).after, hook)
+        return Removable(hooks.of_node(node, make).after, hook)
 
     def _hookable(self, op: str) -> Node:
         if self.node is None or self.level:

@@ -47,6 +47,8 @@ class _Members(Module):
         self.add_module(self._at(index), module)
 
     def __delitem__(self, index: int | slice) -> None:
+        if not isinstance(index, slice):
+            self._at(index)
         members = self._members()
         del members[index]
         self._refill(members)
@@ -67,6 +69,21 @@ class _Members(Module):
         members = self._members()
         members.insert(index, module)
         self._refill(members)
+
+    def pop(self, index: int = -1) -> Module:
+        """Take a module out and return it; those behind it move up."""
+        module: Module = self.__dict__[self._at(index)]
+        del self[index]
+        return module
+
+    def __iadd__(self, other: Iterable[Module]) -> Self:
+        return self.extend(list(other))
+
+    def __add__(self, other: Iterable[Module]) -> Self:
+        """A new container of the members of both."""
+        found = type(self)()
+        found += [*self, *other]
+        return found
 
 
 class Sequential(_Members):
@@ -90,6 +107,12 @@ class Sequential(_Members):
             names = self._names()[index]
             return type(self)(OrderedDict((name, self.__dict__[name]) for name in names))
         return self.__dict__[self._at(index)]
+
+    def __mul__(self, count: int) -> Sequential:
+        """The members that often, one after the other; they share their parameters."""
+        return Sequential(*(list(self) * count))
+
+    __rmul__ = __mul__
 
     def forward(self, input: Any) -> Any:
         waiting: Any = None  # a Linear, until it is known what comes next
@@ -152,7 +175,9 @@ class ModuleList(_Members):
 class ModuleDict(Module):
     """A dictionary whose modules are registered."""
 
-    def __init__(self, modules: Mapping[str, Module] | None = None) -> None:
+    def __init__(
+        self, modules: Mapping[str, Module] | Iterable[tuple[str, Module]] | None = None
+    ) -> None:
         super().__init__()
         self.update(modules or {})
 
@@ -165,6 +190,7 @@ class ModuleDict(Module):
         self.add_module(key, module)
 
     def __delitem__(self, key: str) -> None:
+        self[key]
         delattr(self, key)
 
     def __len__(self) -> int:
@@ -176,9 +202,9 @@ class ModuleDict(Module):
     def __contains__(self, key: object) -> bool:
         return key in list(self.keys())
 
-    def update(self, modules: Mapping[str, Module]) -> None:
+    def update(self, modules: Mapping[str, Module] | Iterable[tuple[str, Module]]) -> None:
         """Add modules by name, or replace those of the same names."""
-        for name, module in modules.items():
+        for name, module in modules.items() if isinstance(modules, Mapping) else modules:
             self.add_module(name, module)
 
     def keys(self) -> Iterator[str]:
@@ -198,3 +224,8 @@ class ModuleDict(Module):
         module = self[key]
         del self[key]
         return module
+
+    def clear(self) -> None:
+        """Take all modules out."""
+        for key in list(self):
+            del self[key]

@@ -11,15 +11,16 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Self
 
 import tensorgrad as tg
-from tensorgrad.nn import state
-from tensorgrad.nn.hooks import Call, Forward, Hook, Hooks, RemovableHandle
+from tensorgrad.nn import state, tree
+from tensorgrad.nn.hookable import Hookable
+from tensorgrad.nn.hooks import Call
 from tensorgrad.nn.parameter import Parameter, drop_gradient
 
 PARAMETER, BUFFER, MODULE = "parameter", "buffer", "module"
 _TYPES: dict[str, type] = {PARAMETER: Parameter, BUFFER: tg.Tensor, MODULE: object}
 
 
-class Module:
+class Module(Hookable):
     """Base of every layer and network: `__init__` makes the parts, `forward` uses them.
 
     >>> class Net(Module):
@@ -35,7 +36,6 @@ class Module:
     training: bool
     _kinds: dict[str, str]  # the registered attributes, in the order of their assignment
     _transient: set[str]  # buffers that the state_dict leaves out
-    _hooks: Hooks | None  # None until the first one is registered
 
     def __init__(self) -> None:
         put = self.__dict__
@@ -59,84 +59,6 @@ class Module:
                 return Call(self, args, kwargs).run(self._hooks)
             return self.forward(*args, **kwargs)
         return self.forward(*args)
-
-    # -- hooks ---------------------------------------------------------------------------------
-
-    def _tables(self) -> Hooks:
-        if self._hooks is None:
-            self.__dict__["_hooks"] = Hooks()
-        return self._hooks  # type: ignore[return-value]
-
-    def register_forward_pre_hook(
-        self, hook: Hook, *, prepend: bool = False, with_kwargs: bool = False
-    ) -> RemovableHandle:
-        """Call `hook(module, args)` before `forward`; what it returns replaces the arguments.
-
-        With `with_kwargs` it is called as `hook(module, args, kwargs)` and returns None or both.
-        `prepend` puts it before the hooks that are there.
-        """
-        return RemovableHandle(self._tables().before, Forward(hook, with_kwargs), prepend)
-
-    def register_forward_hook(
-        self,
-        hook: Hook,
-        *,
-        prepend: bool = False,
-        with_kwargs: bool = False,
-        always_call: bool = False,
-    ) -> RemovableHandle:
-        """Call `hook(module, args, output)` after `forward`; its result replaces the output.
-
-        With `with_kwargs` it is called as `hook(module, args, kwargs, output)`; with `always_call`
-        also when `forward` raised, with None for the output.
-        """
-        entry = Forward(hook, with_kwargs, always_call)
-        return RemovableHandle(self._tables().after, entry, prepend)
-
-    def register_full_backward_hook(self, hook: Hook, prepend: bool = False) -> RemovableHandle:
-        """Call `hook(module, grad_input, grad_output)` when the gradients of the inputs are known.
-
-        Tuples with an entry for each positional argument and each output, None for what is no
-        floating tensor, and for an output that no gradient reached. A tuple that it returns
-        replaces `grad_input` in what follows. Where no input requires a gradient it is called with
-        Nones when those of the outputs are known. In forward mode and inside `vmap` no hook is
-        called.
-        """
-        return RemovableHandle(self._tables().backward, hook, prepend)
-
-    def register_full_backward_pre_hook(self, hook: Hook, prepend: bool = False) -> RemovableHandle:
-        """Call `hook(module, grad_output)` before backward goes through the module.
-
-        A tuple that it returns replaces `grad_output`.
-        """
-        return RemovableHandle(self._tables().backward_before, hook, prepend)
-
-    def register_state_dict_pre_hook(self, hook: Hook) -> RemovableHandle:
-        """Call `hook(module, prefix, keep_vars)` before `state_dict` reads this module."""
-        return RemovableHandle(self._tables().saving, hook)
-
-    def register_state_dict_post_hook(self, hook: Hook) -> RemovableHandle:
-        """Call `hook(module, state_dict, prefix, local_metadata)` after `state_dict` read it.
-
-        It changes the dict in place: what is under `prefix` is this module's. The metadata are
-        an empty dict.
-        """
-        return RemovableHandle(self._tables().saved, hook)
-
-    def register_load_state_dict_pre_hook(self, hook: Hook) -> RemovableHandle:
-        """Call the hook before `load_state_dict` reads what is under this module's name.
-
-        As `hook(module, state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys,
-        error_msgs)`; it may change the dict, which is a copy, and add to the lists.
-        """
-        return RemovableHandle(self._tables().loading, hook)
-
-    def register_load_state_dict_post_hook(self, hook: Hook) -> RemovableHandle:
-        """Call `hook(module, incompatible_keys)` after the module was loaded, parts first.
-
-        It may change the lists `missing_keys` and `unexpected_keys`, which `strict` then judges.
-        """
-        return RemovableHandle(self._tables().loaded, hook)
 
     # -- registration --------------------------------------------------------------------------
 
@@ -189,6 +111,8 @@ class Module:
         """Register a part under a name."""
         self._register(name, module, MODULE, Module)
 
+    register_module = add_module
+
     def _register(self, name: str, value: Any, kind: str, wanted: type) -> None:
         what = f"register {kind} {name!r}"
         if not isinstance(name, str) or not name or "." in name:
@@ -224,42 +148,77 @@ class Module:
         return (module for _, module in self.named_children())
 
     def named_modules(
-        self, memo: set[int] | None = None, prefix: str = ""
+        self, memo: set[int] | None = None, prefix: str = "", remove_duplicate: bool = True
     ) -> Iterator[tuple[str, Module]]:
-        """This module (named "") and every part of it, depth first, each once."""
+        """This module (named by the prefix) and every part of it, depth first, a shared one once.
+
+        Without `remove_duplicate` a shared one comes under each of its names.
+        """
         memo = set() if memo is None else memo
         if id(self) in memo:
             return
-        memo.add(id(self))
+        if remove_duplicate:
+            memo.add(id(self))
         yield prefix, self
         for name, module in self._own(MODULE):
-            yield from module.named_modules(memo, f"{prefix}.{name}" if prefix else name)
+            below = f"{prefix}.{name}" if prefix else name
+            yield from module.named_modules(memo, below, remove_duplicate)
 
     def modules(self) -> Iterator[Module]:
         """This module and every part of it, each once."""
         return (module for _, module in self.named_modules())
 
-    def _named(self, kind: str, recurse: bool) -> Iterator[tuple[str, Any]]:
-        modules = self.named_modules() if recurse else iter([("", self)])
-        for prefix, module in modules:
-            for name, value in module._own(kind):
-                yield f"{prefix}.{name}" if prefix else name, value
+    def _named(
+        self, kind: str, prefix: str, recurse: bool, once: bool
+    ) -> Iterator[tuple[str, Any]]:
+        walked = self.named_modules(None, prefix, once) if recurse else iter([(prefix, self)])
+        found = (
+            (f"{above}.{name}" if above else name, value)
+            for above, module in walked
+            for name, value in module._own(kind)
+        )
+        return _once(found) if once else found
 
-    def named_parameters(self, recurse: bool = True) -> Iterator[tuple[str, Parameter]]:
-        """Every parameter with its dotted name; a tied one once, under its first name."""
-        return _once(self._named(PARAMETER, recurse))
+    def named_parameters(
+        self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Parameter]]:
+        """Every parameter with its dotted name; a tied one once, under its first name.
+
+        `prefix` goes in front of all names; without `recurse` those of this module alone; without
+        `remove_duplicate` a tied one under each of its names.
+        """
+        return self._named(PARAMETER, prefix, recurse, remove_duplicate)
 
     def parameters(self, recurse: bool = True) -> Iterator[Parameter]:
         """Every parameter, a tied one once."""
-        return (value for _, value in self.named_parameters(recurse))
+        return (value for _, value in self.named_parameters("", recurse))
 
-    def named_buffers(self, recurse: bool = True) -> Iterator[tuple[str, tg.Tensor]]:
-        """Every buffer with its dotted name, a shared one once."""
-        return _once(self._named(BUFFER, recurse))
+    def named_buffers(
+        self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, tg.Tensor]]:
+        """Every buffer with its dotted name, as `named_parameters` has them."""
+        return self._named(BUFFER, prefix, recurse, remove_duplicate)
 
     def buffers(self, recurse: bool = True) -> Iterator[tg.Tensor]:
         """Every buffer, a shared one once."""
-        return (value for _, value in self.named_buffers(recurse))
+        return (value for _, value in self.named_buffers("", recurse))
+
+    def get_submodule(self, target: str) -> Module:
+        """The part of a dotted name, "" for the module itself; raises `AttributeError`."""
+        return tree.part(self, target)
+
+    def get_parameter(self, target: str) -> Parameter:
+        """The parameter of a dotted name; raises `AttributeError`."""
+        return tree.held(self, target, PARAMETER)  # type: ignore[no-any-return]
+
+    def get_buffer(self, target: str) -> tg.Tensor:
+        """The buffer of a dotted name; raises `AttributeError`."""
+        return tree.held(self, target, BUFFER)  # type: ignore[no-any-return]
+
+    def set_submodule(self, target: str, module: Module) -> None:
+        """Put a module in the place of a dotted name, whose owner must be there."""
+        above, _, name = target.rpartition(".")
+        self.get_submodule(above).add_module(name, module)
 
     # -- modes ---------------------------------------------------------------------------------
 
@@ -305,25 +264,57 @@ class Module:
                 object.__setattr__(module, name, state.moved(buffer, where, what))
         return self
 
+    def cpu(self) -> Self:
+        """Move to the CPU."""
+        return self.to("cpu")
+
+    def cuda(self, device: int | str | None = None) -> Self:
+        """Move to a GPU: the current one, or that of a number or a name."""
+        return self.to("cuda" if device is None else f"cuda:{device}".replace("cuda:cuda", "cuda"))
+
+    def float(self) -> Self:
+        """Cast to float32 what is floating."""
+        return self.to("float32")
+
+    def double(self) -> Self:
+        """Cast to float64 what is floating."""
+        return self.to("float64")
+
+    def half(self) -> Self:
+        """Cast to float16 what is floating."""
+        return self.to("float16")
+
+    def bfloat16(self) -> Self:
+        """Cast to bfloat16 what is floating."""
+        return self.to("bfloat16")
+
     # -- state ---------------------------------------------------------------------------------
 
-    def state_dict(self, prefix: str = "") -> dict[str, tg.Tensor]:
-        """Every parameter and persistent buffer by dotted name, off the tape.
+    def state_dict(
+        self,
+        *,
+        destination: dict[str, tg.Tensor] | None = None,
+        prefix: str = "",
+        keep_vars: bool = False,
+    ) -> dict[str, tg.Tensor]:
+        """Every parameter and persistent buffer by dotted name, off the tape unless `keep_vars`.
 
         They share memory with the module, so that saving costs no copy: copy what must not change
-        with the next step. A tied parameter appears under each of its names.
+        with the next step. A tied parameter appears under each of its names. `destination` is a
+        dict to add them to.
         """
-        found: dict[str, tg.Tensor] = {}
-        self._save(found, prefix)
+        found: dict[str, tg.Tensor] = {} if destination is None else destination
+        self._save(found, prefix, keep_vars)
         return found
 
-    def _save(self, found: dict[str, tg.Tensor], prefix: str) -> None:
+    def _save(self, found: dict[str, tg.Tensor], prefix: str, keep_vars: bool) -> None:
         hooks = self._hooks
         for hook in list(hooks.saving.values()) if hooks is not None else ():
-            hook(self, prefix, False)
-        found.update(self._state(prefix))
+            hook(self, prefix, keep_vars)
+        for name, value in self._state(prefix):
+            found[name] = value if keep_vars else value.detach()
         for name, module in self._own(MODULE):
-            module._save(found, f"{prefix}{name}.")
+            module._save(found, f"{prefix}{name}.", keep_vars)
         for hook in list(hooks.saved.values()) if hooks is not None else ():
             if hook(self, found, prefix, {}) is not None:
                 raise TypeError(
@@ -334,26 +325,24 @@ class Module:
         """The module's own state, without that of its parts."""
         for name, value in (*self._own(PARAMETER), *self._own(BUFFER)):
             if name not in self._transient:
-                yield prefix + name, value.detach()
-
-    def _held(self, prefix: str = "") -> Iterator[tuple[str, tg.Tensor]]:
-        """All state by name, as no hook has seen it."""
-        yield from self._state(prefix)
-        for name, module in self._own(MODULE):
-            yield from module._held(f"{prefix}{name}.")
+                yield prefix + name, value
 
     def _parts(self) -> Iterator[tuple[str, Module]]:
         return self._own(MODULE)
 
-    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> state.Report:
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> state.Report:
         """Copy tensors or arrays into the parameters and buffers of the same names.
 
-        Nothing is written unless all fits: a shape or kind of number that does not is an error,
-        and, when `strict`, a name that is missing or unexpected; the error lists them together.
-        (With a post-hook names are judged last, since it may settle them.) Returns the missing and
-        unexpected names.
+        They may be of another device or precision, and of any library with DLPack. Nothing is
+        written unless all fits: a shape or kind of number that does not is an error, and, when
+        `strict`, a name that is missing or unexpected; the error lists them together. (With a
+        post-hook names are judged last, since it may settle them.) With `assign` what is given
+        takes the place of what was there, with its dtype and device: make the optimizer after that.
+        Returns the missing and unexpected names.
         """
-        return state.load(self, state_dict, strict)
+        return state.load(self, state_dict, strict, assign)
 
     # -- text ----------------------------------------------------------------------------------
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
 
 import tensorgrad as tg
 from tensorgrad.nn.hooks import Loading, loaded
+from tensorgrad.nn.parameter import Parameter
 
 if TYPE_CHECKING:
     from tensorgrad.nn.module import Module
@@ -19,35 +22,75 @@ class Report(NamedTuple):
     unexpected_keys: list[str]
 
 
-def load(module: Module, given: Mapping[str, Any], strict: bool) -> Report:
-    """Copy `given` into the state of a module, or raise one error that lists all that is wrong."""
-    held, hooked = (
-        dict(module._held()),
-        [m._hooks for m in module.modules() if m._hooks is not None],
-    )
+class Slot(NamedTuple):
+    """One entry of a state: the attribute of a module, and what it holds."""
+
+    owner: Module
+    name: str
+    value: tg.Tensor
+
+
+def slots(module: Module, prefix: str = "") -> Iterator[tuple[str, Slot]]:
+    """All state by dotted name, as no hook has seen it."""
+    for name, value in module._state(""):
+        yield prefix + name, Slot(module, name, value)
+    for name, part in module._parts():
+        yield from slots(part, f"{prefix}{name}.")
+
+
+def load(module: Module, given: Mapping[str, Any], strict: bool, assign: bool) -> Report:
+    """Put `given` into the state of a module, or raise one error that lists all that is wrong."""
+    held = dict(slots(module))
+    hooked = [m._hooks for m in module.modules() if m._hooks is not None]
     hooks = Loading(strict)
     if any(h.loading for h in hooked):
         given = hooks.prepared(module, given, "")
+    given = {name: _native(value) for name, value in given.items()}
     report = Report(
         [n for n in held if n not in given] + hooks.missing,
         [n for n in given if n not in held] + hooks.unexpected,
     )
     misfits = [
-        f"{name} (got {_shown(given[name])}, expected {_shown(target)})"
-        for name, target in held.items()
-        if name in given and not _fits(given[name], target)
+        f"{name} (got {_shown(given[name])}, expected {_shown(slot.value)})"
+        for name, slot in held.items()
+        if name in given and not _fits(given[name], slot.value)
     ]
     faults = {"misshapen": misfits, "refused": hooks.errors}
     owner, settled = type(module).__name__, any(h.loaded for h in hooked)
     _judge(owner, report, faults, strict and not settled)
-    with tg.no_grad():
-        for name, target in held.items():
-            if name in given:
-                target[...] = given[name]
+    pairs = [(slot, given[name]) for name, slot in held.items() if name in given]
+    (_assign if assign else _copy)(pairs)
     if settled:
         loaded(module, report)
         _judge(owner, report, {}, strict)
     return report
+
+
+def _native(value: Any) -> Any:
+    """A tensor or a NumPy array, sharing memory with an array of another library."""
+    if isinstance(value, tg.Tensor | np.ndarray) or not hasattr(value, "__dlpack__"):
+        return value
+    return tg.from_dlpack(value.detach() if hasattr(value, "detach") else value)
+
+
+def _copy(pairs: list[tuple[Slot, Any]]) -> None:
+    with tg.no_grad():
+        for slot, value in pairs:
+            target = slot.value.detach()
+            found = value.detach() if isinstance(value, tg.Tensor) else tg.asarray(value)
+            target[...] = found if found.device == target.device else found.to(target.device)
+
+
+def _assign(pairs: list[tuple[Slot, Any]]) -> None:
+    """Put values in the places of those that are there; tied parameters stay tied."""
+    new: dict[int, tg.Tensor] = {}
+    for slot, value in pairs:
+        tensor = tg.asarray(value)
+        if isinstance(slot.value, Parameter):
+            if not isinstance(tensor, Parameter):
+                tensor = Parameter(tensor, slot.value.requires_grad)
+            tensor = new.setdefault(id(slot.value), tensor)
+        setattr(slot.owner, slot.name, tensor)
 
 
 def _judge(owner: str, report: Report, faults: dict[str, list[str]], strict: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from tensorgrad import dtypes, shapes
 from tensorgrad._errors import DTypeError, need
 from tensorgrad.backend import base
-from tensorgrad.core.formula import Reduce
+from tensorgrad.core.formula import Elementwise, Reduce
 from tensorgrad.core.primitive import Spec, operand
 from tensorgrad.core.registry import fused, known, operation, primitive
 from tensorgrad.core.tensor import Tensor, make
@@ -73,6 +74,11 @@ def _nll(x: Any, label: Any, ignore: Any, weight: Any) -> Any:
     return where(skip, 0, -(own * at(x, picked))), where(skip, 0, own)
 
 
+def _nll_plain(x: Any, label: Any, ignore: Any) -> Any:
+    skip = equal(label, ignore)
+    return where(skip, 0, -at(x, where(skip, 0, label)))
+
+
 def _hinges(x: Any, label: Any, margin: Any) -> Any:
     """max(0, margin - x_y + x_c), 0 for the label itself."""
     z = margin - at(x, label) + x
@@ -107,6 +113,7 @@ _cross_entropy_soft_p = known(
     )
 )
 _nll_p = known(Reduce.trace("nll_loss", _nll, {**_HARD, "weight": _WEIGHT}, 2))
+_nll_plain_p = known(Reduce.trace("nll_loss_plain", _nll_plain, _HARD))
 _MARGIN = {"input": _LOGITS, "target": _LABEL, "margin": _NUMBER, "weight": _WEIGHT}
 _margin_p = {
     1: known(Reduce.trace("multi_margin_1", _margin, _MARGIN)),
@@ -231,9 +238,17 @@ def _ones(count: int, x: Tensor) -> Tensor:
     return operand(1.0, near=x).astype(dtypes.inexact(x.dtype)).broadcast_to((count,))
 
 
+_share_p = known(
+    Elementwise.trace("class_mean", lambda total, count: where(count == 0, math.nan, total / count))
+)
+"""A mean that is NaN, without a warning, where nothing counts."""
+
+
 def _averaged(loss: Any, weights: Any, reduction: str) -> Any:
     """Reduced, the mean weighted by what each row counted."""
-    return loss.sum() / weights.sum() if reduction == "mean" else reduced(loss, reduction)
+    if reduction != "mean":
+        return reduced(loss, reduction)
+    return _share_p.bind(loss.sum(), weights.sum())
 
 
 @operation(oracle=cases.cross_entropy, samples=cases.cross_entropy_samples)
@@ -317,10 +332,15 @@ def nll_loss(
     check_reduction("nll_loss", reduction)
     x = operand(input, (), "nll_loss")
     target, axis, classes = _classes("nll_loss", x, target)
+    view: Any = {"axis": (axis,), "shape": x.shape}
+    ignore = _constant(ignore_index, x)
+    if weight is None:
+        loss = _nll_plain_p.bind(x, target, ignore, **view)
+        if reduction == "mean":
+            return _mean_counted_p.bind(loss, target, ignore)  # type: ignore[no-any-return]
+        return reduced(loss, reduction)  # type: ignore[no-any-return]
     weight = _class_weight("nll_loss", x, weight, classes)
-    loss, own = _nll_p.bind(
-        x, target, _constant(ignore_index, x), weight, axis=(axis,), shape=x.shape
-    )
+    loss, own = _nll_p.bind(x, target, ignore, weight, **view)
     return _averaged(loss, own, reduction)  # type: ignore[no-any-return]
 
 

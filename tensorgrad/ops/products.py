@@ -149,7 +149,9 @@ operation(
 
 
 def _paired(op: str, a: Any, b: Any) -> tuple[Any, Any]:
-    return operand(a, (b,), op), operand(b, (a,), op)
+    """Both as tensors on one device; a Python number has a dtype of its own, as NumPy has it."""
+    near = a if isinstance(a, Tensor) else b if isinstance(b, Tensor) else None
+    return operand(a, (), op, near), operand(b, (), op, near)
 
 
 def _pairs(*cases: tuple[tuple[int, ...], tuple[int, ...]]) -> Any:

@@ -150,10 +150,10 @@ def broadcast_to(array: Any, shape: Sizes) -> Any:
     samples=lambda r: r.pairs(),
 )
 def broadcast_arrays(*args: Any) -> Any:
-    """The arrays repeated to the shape they have in common; read-only views."""
-    found = [operand(a) for a in args]
-    shape = shapes.broadcast(*[a.shape for a in found], op="broadcast_arrays")
-    return tuple([broadcast_to_p.bind(a, shape=shape) for a in found])
+    """The arrays repeated to the shape they have in common; read-only views (None: an object)."""
+    found = [a if a is None else operand(a) for a in args]
+    shape = shapes.broadcast(*[a.shape for a in found if a is not None], op="broadcast_arrays")
+    return tuple([np.full(shape, a) if a is None else broadcast_to(a, shape) for a in found])
 
 
 def all_batched(inputs: Sequence[Any], batched: Sequence[bool]) -> list[Any]:

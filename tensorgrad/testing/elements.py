@@ -11,7 +11,7 @@ import numpy as np
 from tensorgrad import _config
 from tensorgrad.core.tensor import Tensor
 from tensorgrad.testing.byhand import STEP, Array, as_array
-from tensorgrad.testing.problem import REVERSE, Point, Problem
+from tensorgrad.testing.problem import REVERSE, Point, Problem, floats
 from tensorgrad.transforms.forward import jvp
 
 TOLERANCE = 1e-6
@@ -153,7 +153,7 @@ def _by_reverse(
     if many:
         outs: list[Any] = []
         found = problem.f(*put)
-        for out, w in zip(_tensors(found), problem.weights):
+        for out, w in zip(floats(found), problem.weights):
             flat = out.reshape((-1,))
             outs += [*flat.real, *flat.imag] if w.dtype.kind == "c" else list(flat)
     else:
@@ -175,7 +175,7 @@ def _by_forward(
         point = problem.replaced(put, moved)
         if not many:
             return problem.graph(point, order - 1, "forward")
-        return _tensors(problem.f(*point))
+        return floats(problem.f(*point))
 
     def along(k: int, i: int, axis: complex) -> Array:
         tangents = []
@@ -201,11 +201,6 @@ def _table(
     turned = problem.fixed[k].dtype.kind == "c"
     columns = [along(k, int(i), 1.0) + (1j * along(k, int(i), 1j) if turned else 0.0) for i in at]
     return np.stack(columns, axis=1) if columns else np.zeros((1, 0))
-
-
-def _tensors(out: Any) -> list[Any]:
-    outs = out if isinstance(out, tuple | list) else (out,)
-    return [o for o in outs if o.dtype.kind in "fc"]
 
 
 # -- by steps ------------------------------------------------------------------------------------

@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 
 from tensorgrad import _config, dtypes
+from tensorgrad._errors import DTypeError
 from tensorgrad.core.backward import gradients, seed
 from tensorgrad.core.tensor import Tensor
 from tensorgrad.testing.byhand import Array, as_array, parameter_names
 from tensorgrad.transforms.forward import jvp
+from tensorgrad.transforms.tree import flatten, paths
 
 Point = list[Any]
 REVERSE, FORWARD = "reverse", "forward"
@@ -20,20 +22,22 @@ REVERSE, FORWARD = "reverse", "forward"
 class Problem:
     """f at `arguments`: which of them move, along which directions, and weights of the results.
 
-    The scalar that is differentiated is <weights, f> = Re sum conj(w) f over all results of
-    floating point; its derivatives are along `directions` of all floating arguments together.
+    Arguments and results may be nested containers; below, an argument is one leaf of them. What
+    moves are arrays, tensors and numbers of floating point. The scalar that is differentiated is
+    <weights, f> = Re sum conj(w) f over all results of floating point; its derivatives are along
+    `directions` of all floating arguments together.
     """
 
     def __init__(
-        self, f: Callable[..., Any], arguments: Sequence[Any], rng: np.random.Generator
+        self,
+        f: Callable[..., Any],
+        arguments: Sequence[Any],
+        rng: np.random.Generator,
+        names: Sequence[str] | None = None,
     ) -> None:
-        self.f = f
-        self.names = parameter_names(f, len(arguments))
-        self.where = [
-            k
-            for k, a in enumerate(arguments)
-            if isinstance(a, np.ndarray | Tensor) and dtypes.is_inexact(a.dtype)
-        ]
+        names = parameter_names(f, len(arguments)) if names is None else names
+        self.f, arguments, self.names = _opened(f, arguments, names)
+        self.where = [k for k, a in enumerate(arguments) if _moves(a)]
         self.homes = {
             k: (a if isinstance(a, Tensor) else Tensor(a)).device
             for k, a in enumerate(arguments)
@@ -42,6 +46,15 @@ class Problem:
         self.fixed = [as_array(a) if k in self.where else a for k, a in enumerate(arguments)]
         self.directions = {k: _direction(rng, self.fixed[k]) for k in self.where}
         self.weights = [_direction(rng, o.data) for o in self.values(self.fixed)]
+
+    def need(self, op: str) -> None:
+        """Raise `DTypeError` where there is nothing to check."""
+        for what, found in (("argument", self.where), ("result", self.weights)):
+            if not found:
+                raise DTypeError(
+                    f"{op}: got a function without {what}s of floating point, of which there is "
+                    f"no derivative, expected at least one; try x.astype(float)"
+                )
 
     def at(self, step: complex) -> Point:
         """The arguments, moved along their directions."""
@@ -53,11 +66,11 @@ class Problem:
     def values(self, point: Point) -> list[Tensor]:
         """The results of floating point, off the tape."""
         with _config.no_grad():
-            return _floats(self.f(*self._put(point)))
+            return floats(self.f(*self._put(point)))
 
     def scalar(self, point: Point) -> Any:
         """<weights, f> as a tensor; complex where a complex step is taken."""
-        return _contract(_floats(self.f(*point)), self.weights)
+        return _contract(floats(self.f(*point)), self.weights)
 
     def _put(self, point: Point) -> Point:
         return [Tensor(a).to(self.homes[k]) if k in self.homes else a for k, a in enumerate(point)]
@@ -130,10 +143,33 @@ def _gradients(value: Any, leaves: list[Tensor]) -> list[Tensor | None]:
     return gradients([value], [seed(value)], nodes, create_graph=True, free=False)
 
 
-def _floats(out: Any) -> list[Tensor]:
-    outs = out if isinstance(out, tuple | list) else (out,)
-    made = [o if isinstance(o, Tensor) else Tensor(o) for o in outs]
+def floats(out: Any) -> list[Tensor]:
+    """The results of floating point among all leaves of what a function returned."""
+    made = [o if isinstance(o, Tensor) else Tensor(o) for o in flatten(out)[0]]
     return [o for o in made if dtypes.is_inexact(o.dtype)]
+
+
+def _moves(a: Any) -> bool:
+    """Whether a derivative is taken in an argument."""
+    if isinstance(a, np.ndarray | np.generic | Tensor):
+        return dtypes.is_inexact(a.dtype)
+    return isinstance(a, float | complex)
+
+
+def _opened(
+    f: Callable[..., Any], arguments: Sequence[Any], names: Sequence[str]
+) -> tuple[Callable[..., Any], list[Any], list[str]]:
+    """f as a function of the leaves of its arguments; these, and their names: `x`, `p['w'][0]`."""
+    parts = [flatten(a) for a in arguments]
+    if all(len(leaves) == 1 and leaves[0] is a for (leaves, _), a in zip(parts, arguments)):
+        return f, list(arguments), list(names)
+
+    def opened(*given: Any) -> Any:
+        rest = iter(given)
+        return f(*[rebuild([next(rest) for _ in leaves]) for leaves, rebuild in parts])
+
+    leaves = [x for found, _ in parts for x in found]
+    return opened, leaves, [n for a, name in zip(arguments, names) for n in paths(a, name)]
 
 
 def _contract(outs: list[Tensor], weights: list[Array]) -> Any:

@@ -156,12 +156,25 @@ def _forward_text(op: Primitive, out: Array, arrays: Sequence[Array]) -> str:
         "tracing that input back"
         if given
         else f"inputs where {op.name} is finite; an element that a `where` leaves out needs "
-        f"a safe input first: where(ok, {op.name}(where(ok, x, 1)), 0)"
+        f"a safe input first: {_safe(op.name, len(arrays))}"
     )
     return (
         f"{op.name}: got {_what(out)} at {place(*user_place())}, expected finite values "
         f"({why}); try {fix}"
     )
+
+
+def _safe(name: str, inputs: int) -> str:
+    """The form in which an operation sees nothing that a `where` leaves out.
+
+    >>> _safe("divide", 2)
+    'where(ok, divide(where(ok, x, 1), where(ok, y, 1)), 0)'
+    """
+    made, _, kind = name.rpartition("_")
+    if kind in ("jvp", "vjp") and made:
+        name, inputs = made, 1  # of a derivative the function is what the program has
+    given = [f"where(ok, {x}, 1)" for x in "xyz"[:inputs]] if inputs <= 3 else ["..."]
+    return f"where(ok, {name}({', '.join(given)}), 0)"
 
 
 def _at(out: Array, arrays: Sequence[Array]) -> str:
@@ -186,7 +199,7 @@ def _backward_text(node: Node, ct: Any, k: int, g: Any, choice: Node | None) -> 
     if unchosen:
         by = f", as where at {choice.origin} left it" if choice is not None else ""
         why = f"; its output's cotangent is 0 there{by}, and 0 * inf is NaN"
-        fix = f"where(ok, {name}(where(ok, x, 1)), 0): a safe input for what is not chosen"
+        fix = f"{_safe(name, len(node.parents))}: a safe input for what is not chosen"
     part = "its input" if len(node.parents) == 1 else f"its input {k}"
     return (
         f"{name}: got a cotangent of {part} with {_what(g)} in backward, expected finite values "

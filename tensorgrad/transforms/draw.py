@@ -361,7 +361,7 @@ def _box(box: Box, centre: tuple[float, float], slowest: float, roots: set[int])
     left, top = centre[0] - width / 2, centre[1] - height / 2
     _, _, fill, line = COLOURS[box.items[-1].family]
     result = any(item.node.seq in roots for item in box.items)
-    round_ = height / 2.4 if box.items[0].leaf else 4
+    round_ = min(height / 2.4, 14) if box.items[0].leaf else 4
     yield (
         f'<rect x="{left:.1f}" y="{top:.1f}" width="{width:.1f}" height="{height:.1f}" '
         f'rx="{round_:.1f}" fill="{fill}" stroke="{line}" stroke-width="{2.4 if result else 1}"/>'

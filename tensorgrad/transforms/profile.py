@@ -6,7 +6,6 @@ import json
 import os
 import threading
 import time
-import weakref
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -62,7 +61,7 @@ class Total:
         return self.forward + self.backward
 
 
-_latest: weakref.ref[profile] | None = None
+_latest: profile | None = None
 
 
 class profile(Watch):  # noqa: N801  (PyTorch's name)
@@ -73,7 +72,8 @@ class profile(Watch):  # noqa: N801  (PyTorch's name)
     chrome://tracing. Times on a GPU are the device's, by events in its stream; it is waited for at
     the end of the block only. Memory is that of the arrays that an operation made. An operation
     inside a step of backward counts as that step's time. The profile costs some microseconds an
-    operation. Operations of other threads are not seen.
+    operation. Not seen are operations of other threads, and what fills new arrays from no other
+    (zeros, draws). Opened again it goes on; raises `RuntimeError` while it is open.
 
     >>> import numpy as np, tensorgrad as tg
     >>> with profile() as prof:
@@ -86,6 +86,7 @@ class profile(Watch):  # noqa: N801  (PyTorch's name)
         self.events: list[Event] = []
         self.seconds = 0.0
         self._inside: list[float] = []  # of each event that is open: the time of those within
+        self._open = False
         self._backward = 0
         self._of: dict[int, list[Event]] = {}  # by the number of a node
         self._marks: list[tuple[Event, Any, Any]] = []
@@ -94,13 +95,19 @@ class profile(Watch):  # noqa: N801  (PyTorch's name)
 
     def __enter__(self) -> profile:
         global _latest
-        _latest = weakref.ref(self)
+        if self._open:
+            raise RuntimeError(
+                "profile: got a profile that is open already, which would count everything twice, "
+                "expected one that is closed; try another tg.profile() inside"
+            )
+        _latest = self
         self._stack.enter_context(watching(self))
-        self._begin = time.perf_counter() - self.seconds
+        self._begin, self._open = time.perf_counter() - self.seconds, True
         return self
 
     def __exit__(self, *exc: object) -> None:
         self._stack.close()
+        self._open = False
         self._settle()
         self.seconds = time.perf_counter() - self._begin
 
@@ -201,7 +208,7 @@ class profile(Watch):  # noqa: N801  (PyTorch's name)
     def table(self, by: str = "op", limit: int = 30) -> str:
         """The totals as text: calls, milliseconds forward and backward, share, new memory."""
         rows = self.totals(by)
-        whole = sum(row.milliseconds for row in rows) or 1.0
+        whole = sum(row.milliseconds for row in rows)
         shown = rows[:limit]
         names = [_short(row.name) if by == "line" else row.name for row in shown]
         wide = max(map(len, [by, *names]))
@@ -210,7 +217,7 @@ class profile(Watch):  # noqa: N801  (PyTorch's name)
         ]
         lines += [
             f"{name:<{wide}}  {row.calls:>6} {row.forward:>7.3f} ms {row.backward:>7.3f} ms "
-            f"{100 * row.milliseconds / whole:>4.0f} % {size_text(row.bytes):>10}"
+            f"{100 * row.milliseconds / (whole or 1):>4.0f} % {size_text(row.bytes):>10}"
             for name, row in zip(names, shown)
         ]
         if len(rows) > limit:
@@ -240,8 +247,8 @@ class profile(Watch):  # noqa: N801  (PyTorch's name)
 
 
 def latest() -> profile | None:
-    """The profile that was opened last, if it still exists."""
-    return None if _latest is None else _latest()
+    """The profile that was opened last; kept, for the block that has given it no name."""
+    return _latest
 
 
 def _size(arrays: Iterable[Array]) -> int:

@@ -19,7 +19,7 @@ from tensorgrad.backend import base
 from tensorgrad.core import fused
 from tensorgrad.core.backward import gradients, seed
 from tensorgrad.core.primitive import operand
-from tensorgrad.core.tape import Node, captured, next_seq
+from tensorgrad.core.tape import Node, captured, next_seq, reachable, stored
 from tensorgrad.core.tensor import Tensor, make
 from tensorgrad.transforms.tree import flatten, map_leaves
 
@@ -168,6 +168,7 @@ class Call:
             any(ct.node is not None or below(ct) for ct in cts)
             or bool(captured([n for y in outputs for n in below(y)], self.targets, self.since))
         )
+        start = next_seq()
         found = gradients(
             outputs,
             cts,
@@ -176,11 +177,48 @@ class Call:
             free=free,
             since=self.since,
         )
+        found = self._cut(found, start)
         return [zeros(t.shape, t.dtype, t) if g is None else g for g, t in zip(found, self.aliases)]
+
+    def _cut(self, found: list[Tensor | None], start: int) -> list[Tensor | None]:
+        """Recorded cotangents (nodes from `start` on) without what leads to own leaves alone.
+
+        Nobody can ask for those leaves' gradients. A backward through the cotangents would compute
+        them, and free what the next pull reads.
+        """
+        own = {id(node) for node in self.targets if not node.parents}
+        ends = [g.node for g in found if g is not None]
+        if not own or not any(ends):
+            return found
+        for node in reachable(ends, lambda n: n.seq < self.since):
+            if node.seq > self.since and node.parents:
+                kept = [None if id(p) in own else p for p in node.parents]
+                if not any(kept):
+                    own.add(id(node))
+                elif node.seq > start:
+                    _keep(node, kept)
+        return [make(g.data, None, g.level) if g is not None and id(g.node) in own else g
+                for g in found]  # fmt: skip
 
     def pull(self, outputs: list[Tensor], cts: list[Tensor], free: bool) -> list[Any]:
         """The cotangents of the aliases, as their sources' kind."""
         return [like(g, x) for g, x in zip(self.cotangents(outputs, cts, free), self.sources)]
+
+
+def _keep(node: Node, parents: list[Node | None]) -> None:
+    """Leave a node these parents, the others None, and of what it saved what their rules read.
+
+    A node that says itself what it saves (a checkpoint, a custom rule) stays as it is, and so does
+    one whose rule of fewer inputs reads something else.
+    """
+    op, mask = node.primitive, sum(1 << k for k, p in enumerate(parents) if p is not None)
+    held = stored(node) or ()
+    if op is None or mask == node.mask or op.nin < 0:
+        return
+    before, after = op.kept(node.mask), op.kept(mask)
+    if len(before) == len(held) and set(after) <= set(before):
+        node.saved = tuple([held[before.index(k)] for k in after])
+        node.parents, node.mask = tuple(parents), mask
 
 
 def value_and_grad(

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from tensorgrad import _config, dtypes
 from tensorgrad._errors import GradientError, need
+from tensorgrad.core.autocast import current, restored
 from tensorgrad.core.levels import Batched
 from tensorgrad.core.primitive import Params, Primitive, operand
 from tensorgrad.core.tensor import Tensor, make
@@ -54,6 +55,7 @@ class Written:
         for k in self.moving:
             self.leaves[k] = None
         self.shape: Rebuild | None = None
+        self.casts = current()
 
     @staticmethod
     def moves(leaf: Any) -> bool:
@@ -77,7 +79,8 @@ class Written:
         return [operand(y) for y in found]
 
     def run(self, xs: Tensors) -> Tensors:
-        return self.results(self.functions[0](*self.args(xs), **self.options))
+        with restored(self.casts):  # backward may run it again, where nothing is cast
+            return self.results(self.functions[0](*self.args(xs), **self.options))
 
     def tangents(self, given: Any, outs: Tensors) -> list[Tensor | None]:
         """What a forward-mode rule returned, for the results that move."""

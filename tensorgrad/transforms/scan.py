@@ -30,9 +30,10 @@ def scan(
     `init`, `xs` and what f returns may be nested containers; without xs f receives None `length`
     times. `reverse` walks from the last x to the first; ys keep the order of xs. The carry keeps
     its structure and shapes. In backward the loop is computed again in stretches of sqrt(n) steps,
-    so that memory holds O(sqrt n) states: f must give the same result when it is run again. Of
-    values of a jvp or vmap all steps are kept. Raises `ShapeError` for xs of different lengths and
-    for a carry that changes its shapes.
+    so that memory holds O(sqrt n) states: f must give the same result when it is run again. Under
+    `jvp` and `vmap` too, unless f captured a value of theirs instead of taking it from init or xs:
+    then all steps are kept. Raises `ShapeError` for xs of different lengths and for a carry that
+    changes its shapes.
 
     >>> import numpy as np, tensorgrad as tg
     >>> tg.scan(lambda total, x: (total + x, total), 0.0, np.array([1.0, 2.0, 3.0]))

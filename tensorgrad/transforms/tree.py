@@ -77,6 +77,18 @@ def map_leaves(f: Callable[[Any], Any], tree: Any) -> Any:
     return rebuild([f(x) for x in leaves])
 
 
+def paths(tree: Any, name: str) -> list[str]:
+    """What a program would write for every leaf of a container of that name.
+
+    >>> paths({"w": [1.0, 2.0]}, "p")
+    ["p['w'][0]", "p['w'][1]"]
+    """
+    import optree  # late: only messages ask
+
+    flatten(tree)  # so that dataclasses are known
+    return [p.codify(name) for p in optree.tree_accessors(tree, namespace=NAMESPACE)]
+
+
 def spread(prefix: Any, tree: Any, name: str) -> list[int | None]:
     """A number per leaf of `tree`, from one for all or a container of them that begins like it.
 

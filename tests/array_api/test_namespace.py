@@ -43,7 +43,9 @@ def signatures() -> list[tuple[str, Callable[..., Any], Callable[..., Any]]]:
     return found
 
 
-@pytest.mark.parametrize(("name", "wanted", "given"), signatures(), ids=lambda v: str(v)[:24])
+@pytest.mark.parametrize(
+    ("name", "wanted", "given"), [pytest.param(*row, id=row[0]) for row in signatures()]
+)
 def test_signatures(name: str, wanted: Callable[..., Any], given: Callable[..., Any]) -> None:
     """What may be given by position may be so here, what by name by the same name."""
     ours_ = list(inspect.signature(given).parameters.values())

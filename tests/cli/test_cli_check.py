@@ -18,6 +18,15 @@ def energy(x, w, n=2):
 def broken(x, w):
     return np.sin(x) + tg.tensor(w.detach().numpy() ** 2) * np.cos(x)
 
+def product(first, *rest):
+    return first * rest[0] * rest[1]
+
+def parts(x, w):
+    return {"a": x * w, "b": [np.sin(x)]}
+
+def nothing(x, w):
+    return None
+
 constant = 3.0
 """
 
@@ -60,6 +69,19 @@ def test_a_wrong_one_is_1_and_names_argument_size_and_worst_element(
     assert lines[-1].startswith("2 of 4 agree")
 
 
+def test_any_number_of_arguments_and_containers_of_results(
+    cli: Callable[..., Any], module: str, tmp_path: Path
+) -> None:
+    np.savez(tmp_path / "three.npz", *np.ones((3, 2)))
+    found = cli("check", f"{module}:product", "--input", "three.npz")
+    assert (found.status, found.err) == (0, "")
+    names = [line.split()[0] for line in found.out.splitlines()[1:4]]
+    assert names == ["first", "rest[0]", "rest[1]"]
+    for options in ([], ["--full"]):
+        found = cli("check", f"{module}:parts", "--input", "placed.npz", *options)
+        assert (found.status, found.err) == (0, "")
+
+
 @pytest.mark.parametrize(
     ("target", "file", "text"),
     [
@@ -70,12 +92,15 @@ def test_a_wrong_one_is_1_and_names_argument_size_and_worst_element(
         ("{m}:broken", "none.npz", "--input: got none.npz"),
         ("{m}:broken", "{m}.py", "expected a file of np.savez"),
         ("{m}:broken", "other.npz", "expected the first parameters of {m}:broken: x, w"),
+        ("{m}:energy", "three.npz", "got arr_0, arr_1, arr_2, arr_3 in three.npz, expected the fi"),
+        ("{m}:nothing", "placed.npz", "got no floating-point result of {m}:nothing"),
         ("{m}:energy", "whole.npz", "got no floating-point array in whole.npz"),
     ],
 )
 def test_input_that_cannot_be_used_is_2_with_one_line(
     cli: Callable[..., Any], module: str, tmp_path: Path, target: str, file: str, text: str
 ) -> None:
+    np.savez(tmp_path / "three.npz", *np.ones((4, 2)))
     np.savez(tmp_path / "other.npz", x=np.ones(2), v=np.ones(2))
     np.savez(tmp_path / "whole.npz", x=np.ones((2, 2), int), w=np.ones((2, 2), int))
     target = module if target == "energy" else target.format(m=module)

@@ -294,13 +294,14 @@ INTERNAL = frozenset("array_from_args truncate_pad".split())
 """What autograd wraps for itself."""
 
 NAMES = {
-    "": """checkpoint deriv dict elementwise_grad grad grad_and_aux grad_named hessian
+    "": """builtins checkpoint core deriv dict elementwise_grad grad grad_and_aux grad_named hessian
         hessian_tensor_product hessian_vector_product holomorphic_grad isinstance jacobian list
-        make_ggnvp make_hvp make_jvp make_vjp multigrad_dict primitive tensor_jacobian_product
-        tuple type value_and_grad vector_jacobian_product""",
+        extend make_ggnvp make_hvp make_jvp make_vjp multigrad_dict numpy primitive
+        tensor_jacobian_product tracer tuple type value_and_grad vector_jacobian_product""",
     "builtins": "dict isinstance list tuple type",
-    "extend": """Box VSpace def_linear defjvp defjvp_argnum defjvp_argnums defvjp defvjp_argnum
-        defvjp_argnums notrace_primitive primitive vspace""",
+    "extend": """Box JVPNode SparseObject VJPNode VSpace def_linear defjvp defjvp_argnum
+        defjvp_argnums defvjp defvjp_argnum defvjp_argnums notrace_primitive primitive
+        register_notrace vspace""",
     "test_util": "check_equivalent check_grads check_jvp check_vjp combo_check scalar_close",
     "misc": "const_graph flatten",
     "misc.flatten": "flatten flatten_func",
@@ -324,6 +325,12 @@ NAMES = {
 def test_every_public_name_is_there(name: str) -> None:
     ours = importlib.import_module(f"tensorgrad.compat.autograd.{name}".rstrip("."))
     assert [n for n in NAMES[name].split() if not hasattr(ours, n)] == []
+
+
+def test_the_namespace_hangs_on_the_package() -> None:
+    """`import autograd` alone is enough for `autograd.numpy`."""
+    assert ag.numpy is np
+    assert ag.grad(lambda x: ag.numpy.sin(x))(0.0) == 1.0
 
 
 def test_a_jacobian_is_one_pass(rng: onp.random.Generator) -> None:

@@ -11,6 +11,9 @@ import tensorgrad as tg
 import tensorgrad.compat.autograd as ag
 import tensorgrad.compat.autograd.numpy as np
 from tensorgrad.compat.autograd.extend import (
+    JVPNode,
+    SparseObject,
+    VJPNode,
     def_linear,
     defjvp,
     defjvp_argnums,
@@ -19,6 +22,7 @@ from tensorgrad.compat.autograd.extend import (
     defvjp_argnums,
     notrace_primitive,
     primitive,
+    register_notrace,
     vspace,
 )
 from tensorgrad.compat.autograd.misc.fixed_points import fixed_point
@@ -234,3 +238,37 @@ def test_fixed_points(rng: onp.random.Generator) -> None:
     assert root(a) == pytest.approx(a**0.5)
     assert ag.grad(root)(a) == pytest.approx(0.5 * a**-0.5)
     assert ag.grad(ag.grad(root))(a) == pytest.approx(-0.25 * a**-1.5)
+
+
+def test_a_sparse_cotangent_is_added_where_it_belongs(rng: onp.random.Generator) -> None:
+    @primitive
+    def take(x: Any, i: int) -> Any:
+        return x[i]
+
+    def rule(ans: Any, x: Any, i: int) -> Any:
+        def pull(g: Any) -> SparseObject:
+            def mut_add(total: Any) -> Any:
+                total[i] += g
+                return total
+
+            return SparseObject(vspace(x), mut_add)
+
+        return pull
+
+    defvjp(take, rule, None)
+    x = rng.normal(size=3)
+    onp.testing.assert_allclose(
+        ag.grad(lambda x: take(x, 1) ** 3 + np.sum(x))(x), [1, 1 + 3 * x[1] ** 2, 1]
+    )
+    hessian = ag.hessian(lambda x: take(x**2, 1) ** 2)(x)
+    onp.testing.assert_allclose(hessian, onp.diag([0, 12 * x[1] ** 2, 0]), atol=1e-14)
+
+
+def test_a_primitive_without_traces_is_a_constant(rng: onp.random.Generator) -> None:
+    count = primitive(lambda x: onp.sum(x > 0) * 1.0)
+    register_notrace(VJPNode, count)
+    register_notrace(JVPNode, count)
+    x = rng.normal(size=4)
+    f = lambda x: count(x) * np.sum(x)  # noqa: E731
+    onp.testing.assert_allclose(ag.grad(f)(x), onp.full(4, onp.sum(x > 0)))
+    assert ag.make_jvp(f)(x)(onp.ones(4))[1] == 4 * onp.sum(x > 0)

@@ -127,3 +127,10 @@ def test_nested_and_as_a_decorator() -> None:
     for _ in range(2):
         with pytest.raises(tg.NonFiniteError, match=f"log: got inf .* at .*{HERE}"):
             f(leaf(0.0))
+
+
+def test_the_safe_form_has_every_input_and_the_functions_own_name() -> None:
+    x = leaf([0.0, 1.0])
+    assert "where(ok, divide(where(ok, x, 1), where(ok, y, 1)), 0)" in caught(lambda: x / x)
+    text = caught(lambda: tg.jvp(np.sqrt, (np.array([0.0, 1.0]),), (np.ones(2),)))
+    assert "where(ok, sqrt(where(ok, x, 1)), 0)" in text

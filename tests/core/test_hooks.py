@@ -91,3 +91,20 @@ def test_hooks_refuse_what_does_not_fit(rng: np.random.Generator) -> None:
     z.register_node_hook(lambda i, o: (o[0],))
     with pytest.raises(tg.GradientError, match="register_node_hook: got returned="):
         z.sum().backward()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "complex128"])
+def test_a_hook_keeps_the_dtype(dtype: str, rng: np.random.Generator) -> None:
+    """Else a gradient would lose digits, or its imaginary part, in silence."""
+    x = Tensor(rng.standard_normal(3), requires_grad=True)
+    y = x * 2.0
+    for value in (x, y):
+        remove = value.register_hook(lambda g: g.astype(dtype))
+        with pytest.raises(tg.GradientError, match=r"tensor of shape \(3,\) and float64"):
+            y.sum().backward(retain_graph=True)
+        remove()
+    remove = y.register_node_hook(lambda inputs, _: (inputs[0].astype(dtype), *inputs[1:]))
+    with pytest.raises(tg.GradientError, match="cotangent of the same shape and dtype"):
+        y.sum().backward(retain_graph=True)
+    remove()
+    assert x.grad is None

@@ -35,7 +35,9 @@ SCALAR = {
     "argsort_|put_": "whole numbers to places that the data decide",
     "norm_fold": "adds lines of partial sums, one column a thread",
     "clip_factor|softmax_xent_(scale|mean)": "one block adds up a row of numbers",
+    "conv_": "elements that windows meet, wherever they lie",
     "put_words": "a number a thread",
+    "(max|avg|pool)_(pool|taps|pick|spread)": "a window a thread, from wherever it begins",
     "transpose": "a tile whose rows are whole lines of memory",
 }
 """Kernels by hand that read one element at a time, and why."""
@@ -43,6 +45,9 @@ SCALAR = {
 NO_LOADS = "uniform|normal|integers"
 NO_STORES = "square_sum|(uniform|normal)_(f16|bf16)|integers_"
 """Kernels by hand that read nothing; that write a number a block, or few bytes a thread."""
+
+MOST = {"attention.*_f64": 255, "attention": FEW_THREADS}
+"""Kernels by hand of 128 threads, of which shared memory lets two or three blocks run at once."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +80,8 @@ def by_hand() -> list[Text]:
 def _by_hand(name: str) -> Needs:
     if any(re.match(pattern, name) for pattern in SCALAR):
         return Needs(0, 0)
-    return Needs(int(not re.match(NO_LOADS, name)), int(not re.match(NO_STORES, name)))
+    most = next((n for pattern, n in MOST.items() if re.match(pattern, name)), REGISTERS)
+    return Needs(int(not re.match(NO_LOADS, name)), int(not re.match(NO_STORES, name)), most)
 
 
 def joined(texts: Sequence[Text]) -> str:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
-from nvrtc import ARCHITECTURES, CompileError, Cubin, compile
+from nvrtc import ARCHITECTURES, OPTIONS, CompileError, Cubin, compile, version
 from sources import SCALAR, Needs, Text, by_hand, generated, joined
+
+from tensorgrad.backend.cuda.module import PRECOMPILES
 
 SAMPLE, BATCH = 60, 20
 LOAD, STORE = r"\bLDG\S*\.128", r"\bSTG\S*\.128"
@@ -96,3 +99,18 @@ def test_what_is_measured(arch: str) -> None:
 def test_a_refused_text_shows_its_line() -> None:
     with pytest.raises(CompileError, match=r"kernel\.cu\(3\): error"):
         compile('\n\nextern "C" __global__ void f(float* x) { *x = y; }', "sm_90")
+
+
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+def test_parsed_headers_change_no_code(arch: str, tmp_path: Path) -> None:
+    """With the headers of the 16-bit types kept parsed: the same registers and instructions."""
+    if version() < PRECOMPILES:
+        pytest.skip(f"NVRTC {version()} does not keep parsed headers")
+    text = next(t.text for t in by_hand() if t.name.startswith("softmax_xent"))
+    plain = compile(text, arch, keep=False)
+    for _ in range(2):  # the first writes, the second reads
+        kept = compile(text, arch, (*OPTIONS, "--pch", f"--pch-dir={tmp_path}"), keep=False)
+        assert list(tmp_path.glob("*.pch"))
+        for name in plain:
+            assert kept[name].registers == plain[name].registers
+            assert kept[name].sass == plain[name].sass

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
+import os
 import random
 import warnings
 from collections.abc import Iterator
 from contextlib import suppress
+from importlib.util import find_spec
 from inspect import signature
 from typing import Any
 
@@ -87,6 +90,7 @@ CUPY = {
     "spacing": "a neighbour and a difference", "zeros_of": "the zeros as they come",
     "cross": "passes over components", "convolve": "a dot product for each element",
     "recurrence": "a scan of whole-array operations", "logcumsumexp": "a scan by doubling",
+    "ctc": "a generated kernel for each frame",
 }  # fmt: skip
 """Primitives that run through CuPy's own functions, and why that is enough."""
 
@@ -99,6 +103,7 @@ KERNELS = {
     "matmul": "matmul", "contract": "matmul", "linear": "matmul", "linear_relu": "matmul",
     "linear_gelu": "matmul",
     "dropout": "dropout_", "softmax_xent": "softmax_xent_", "mean_counted": "softmax_xent_mean_",
+    "attention": "attention_", "attention_masked": "attention_",
 }  # fmt: skip
 """Primitives with kernels of their own: how their names begin."""
 
@@ -125,7 +130,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         return
     names, config = [n for n in NAMES if n not in shared.REFUSED], metafunc.config
     if not config.getoption("--full") and not any("[" in a for a in config.args):
-        names = drawn(random.SystemRandom())
+        # Processes that share a run (pytest -n 2) must collect the same sample.
+        names = drawn(random.Random(os.environ.get("PYTEST_XDIST_TESTRUNUID") or os.urandom(8)))
     metafunc.parametrize("operation", names)
 
 
@@ -143,6 +149,19 @@ def test_every_primitive_has_a_path_or_a_reason(name: str, gpu: Any) -> None:
         return
     assert callable(base.on("cuda").kernel(name))
     assert name in VIEWS | CUPY.keys() | KERNELS.keys()
+
+
+def test_the_kernel_of_a_primitive_is_the_only_thing_of_its_name(gpu: Any) -> None:
+    """A helper that is imported under a primitive's name would be taken for its kernel."""
+    from tensorgrad.backend import base
+    from tensorgrad.backend.cuda import backend
+
+    lead = "tensorgrad.backend.cuda."
+    late = [importlib.import_module(lead + f) for f in base.LATER if find_spec(lead + f)]
+    for name, primitive in PRIMITIVES.items():
+        if not isinstance(primitive, Elementwise | Reduce):
+            modules = [m for m in (*backend.KERNEL_MODULES, *late) if hasattr(m, name)]
+            assert len({id(getattr(m, name)) for m in modules}) < 2, (name, modules)
 
 
 @pytest.mark.parametrize("test", SHARED, ids=lambda test: test.__name__.removeprefix("test_"))
@@ -325,7 +344,7 @@ def arguments(name: str, rng: np.random.Generator) -> tuple[Any, ...]:
     """What runs the kernel of a primitive, as a call of an operation."""
     x, k = there(rng.standard_normal((6, 5)).astype("f4")), there(rng.integers(0, 5, 6))
     w = there(rng.standard_normal((4, 5)).astype("f4"))
-    column = tg.reshape(k, (6, 1))
+    column, attention = tg.reshape(k, (6, 1)), tg.nn.functional.scaled_dot_product_attention
     calls = {
         "sum": lambda: x.sum(0), "sum_to": lambda: tg.sum_to(x, (5,)), "max": lambda: x.max(1),
         "nanmax": lambda: tg.nanmax(x, 1), "nanmin": lambda: tg.nanmin(x, 1),
@@ -344,6 +363,8 @@ def arguments(name: str, rng: np.random.Generator) -> tuple[Any, ...]:
         "linear_relu": lambda: tg.linear_relu(x, w, w[:, 0]),
         "linear_gelu": lambda: tg.linear_gelu(x, w, w[:, 0]), "dropout": lambda: tg.dropout(x),
         "softmax_xent": lambda: tg.cross_entropy(x, k),
+        "attention": lambda: attention(x, x, x),
+        "attention_masked": lambda: attention(x, x, x, dropout_p=0.5),
         "mean_counted": lambda: PRIMITIVES["mean_counted"].bind(
             x[:, 0], k, PRIMITIVES["max"].bind(k, axis=(0,), keepdims=False)),
     }  # fmt: skip

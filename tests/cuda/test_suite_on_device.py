@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 from ops_tools import gpus
 
 import tensorgrad as tg
+from tensorgrad.backend.refused import REFUSED
 
 ROOT = Path(__file__).parent.parent.parent
 MOST = 30  # reasons, by file, why tests of the shared folders stay on the CPU
@@ -37,6 +39,12 @@ def test_few_tests_stay_on_the_cpu_and_each_says_why() -> None:
     }
     assert 0 < len(found) <= MOST, found
     assert all(len(reason.split()) > 3 for _, reason in found)
+
+
+def test_the_manual_names_what_a_gpu_refuses() -> None:
+    page = (ROOT / "docs" / "pages" / "gpu.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"\w+", page.partition("These refuse")[2]))
+    assert {name.rpartition(".")[2] for name in REFUSED} <= named
 
 
 def pytest_run(*arguments: str) -> Any:

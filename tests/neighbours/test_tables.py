@@ -86,7 +86,7 @@ def test_matplotlib(axes: Any, rng: np.random.Generator) -> None:
     np.testing.assert_array_equal(line.get_ydata(), 2 * y.detach().numpy())
     axes.scatter(x, x, c=x)
     axes.hist(x)
-    axes.bar(x.numpy(), x)
+    axes.bar(x, x)
     axes.errorbar(x, x, yerr=x)
     axes.imshow(tg.asarray(rng.random((4, 5))))
     axes.fill_between(x, x, x + 1)

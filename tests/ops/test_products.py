@@ -109,6 +109,18 @@ def test_numpy_spells_the_products(rng: np.random.Generator) -> None:
         np.testing.assert_allclose(made.detach().numpy(), want, rtol=1e-12, atol=1e-13)
 
 
+@pytest.mark.parametrize("name", ["dot", "inner", "outer", "kron", "multiply"])
+def test_a_python_number_has_the_dtype_that_numpy_gives_it(name: str) -> None:
+    """For a product of arrays it is a 0-d array of its own dtype, for a ufunc it is weak."""
+    f = getattr(np, name)
+    for dtype in ("int8", "float32"):
+        x = np.ones(2, dtype)
+        for number in (2, 1.5, 1j, True):
+            assert f(tg.tensor(x), number).dtype == f(x, number).dtype
+            assert f(number, tg.tensor(x)).dtype == f(number, x).dtype
+    assert tg.tensor(np.ones(2, "int8")).dot(1).dtype == np.int64
+
+
 @pytest.mark.parametrize(
     ("call", "text"),
     [

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from place import shares
@@ -157,3 +159,17 @@ def test_orders_are_numpys_on_any_layout(rng) -> None:  # type: ignore[no-untype
         ct = rng.standard_normal(x.size)
         np.reshape(t, -1, order="F").backward(ct)
         np.testing.assert_array_equal(t.grad.numpy(), ct.reshape(x.shape, order="F"))
+
+
+def test_none_among_arrays_to_broadcast() -> None:
+    """As matplotlib passes what was not given."""
+    x = tg.tensor([1.0, 2.0])
+    broadcast: Any = np.broadcast_arrays
+    found = broadcast(x, None, 3.0, np.ones((2, 1)))
+    assert [a.shape for a in found] == [(2, 2)] * 4
+    assert found[1].dtype == object
+    assert found[1][0, 1] is None
+    x.requires_grad = True
+    y, nothing = broadcast(x, None)
+    assert y.requires_grad
+    assert list(nothing) == [None, None]

@@ -9,10 +9,10 @@ import place
 import pytest
 import scipy.special
 from place import here
-from test_registry import REFUSED
 
 import tensorgrad as tg
 from tensorgrad.backend.incomplete import bell
+from tensorgrad.backend.refused import REFUSED
 from tensorgrad.core.registry import OPERATIONS
 from tensorgrad.testing import check_grad
 

@@ -86,3 +86,45 @@ def test_uses_that_cannot_work_say_so(rng: np.random.Generator) -> None:
         check_grads(lambda v: v, (x,), modes=("sideways",))
     with pytest.raises(ValueError, match="method='magic', expected 'difference' or 'complex'"):
         check_grads(lambda v: v, (x,), method="magic")
+
+
+def test_numbers_and_containers_move_too(rng: np.random.Generator) -> None:
+    check_grads(lambda x, k: k * x**3, (2.0, np.float64(0.5)), order=3, rng=rng)
+    given = {"w": rng.standard_normal(3), "b": [0.5, (rng.standard_normal(2),)]}
+
+    def f(p: Any) -> Any:
+        return {"y": np.sin(p["w"]) * p["b"][0], "z": [p["b"][1][0] ** 2, None]}
+
+    for full in (False, True):
+        check_grads(f, (given,), full=full, rng=rng)
+    with pytest.raises(AssertionError, match=r"d/dp\['b'\]\[1\]\[0\]\[\d\] = "):
+        check_grads(lambda p: wrong(p["w"], p["b"][1][0]) if isinstance(p["w"], Tensor) else 0,
+                    ({"w": given["w"], "b": [0.5, (rng.uniform(0.5, 1.0, 3),)]},),
+                    modes="reverse", rng=rng)  # fmt: skip
+
+
+def test_what_has_nothing_to_check_is_no_success(rng: np.random.Generator) -> None:
+    x = rng.standard_normal(3)
+    with pytest.raises(tg.DTypeError, match="check_grads: got a function without arguments of fl"):
+        check_grads(lambda n: n * 2, (np.arange(3),))
+    for result in (lambda v: None, np.argsort):
+        with pytest.raises(tg.DTypeError, match="check_grad: got a function without results of fl"):
+            check_grad(result, (x,))
+    with pytest.raises(TypeError, match=r"got args=float64\(3,\), expected a tuple"):
+        check_grads(np.sin, x)
+
+
+def test_small_values_are_checked_as_large_ones_are(rng: np.random.Generator) -> None:
+    """A wrong derivative of values of 1e-12 is seen, a difference of rounding errors is not one."""
+    x, w = rng.uniform(0.5, 1.0, 3), rng.uniform(0.5, 1.0, 3)
+    for method in ("difference", "complex"):
+        with pytest.raises(AssertionError, match="d/dw"):
+            check_grads(lambda x, w: 1e-12 * wrong(x, w), (x, w), method=method, rng=rng)
+    for f in (
+        lambda v: tg.softmax(v).sum() - 1.0,
+        lambda v: np.sin(v) ** 2 + np.cos(v) ** 2 - 1.0,
+        lambda v: 1e-30 * v**3,
+        lambda v: np.log(np.exp(v)) - v,
+    ):
+        for _ in range(5):
+            check_grads(f, (rng.standard_normal(4),), rng=rng)

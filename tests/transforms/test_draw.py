@@ -119,3 +119,10 @@ def test_layers_go_down_and_keep_their_distance(rng: np.random.Generator) -> Non
         assert route[0][0] == placed.centre[a][0]
         assert route[-1][0] == placed.centre[b][0]
     assert layered([], [], []).centre == []
+
+
+def test_a_profile_without_a_name_is_found(rng: np.random.Generator) -> None:
+    x = leaf(rng, 3)
+    with tg.profile():
+        y = np.tanh(x).sum()
+    assert re.search(r"forward \d+\.\d+ ms", tg.draw(y).svg)

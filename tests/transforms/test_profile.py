@@ -112,3 +112,15 @@ def test_peak_memory_of_captured_leaves_containers_and_constants(rng: np.random.
     assert tg.peak_memory(lambda n: tg.ones(n), 4).held is None
     with pytest.raises(TypeError, match="peak_memory: got results=1, expected a result computed"):
         tg.peak_memory(lambda x: tg.ones(3), np.ones(3))
+
+
+def test_an_empty_profile_and_one_that_is_open() -> None:
+    with tg.profile() as prof:
+        pass
+    assert "operations 0.000 ms of" in str(prof)
+    again = pytest.raises(RuntimeError, match="profile: got a profile that is open already")
+    with prof, again, prof:
+        pass
+    with prof:
+        tg.sin(Tensor(1.0))
+    assert [e.op for e in prof.events] == ["sin"]

@@ -10,6 +10,7 @@ import pytest
 import scipy.optimize
 
 import tensorgrad as tg
+from tensorgrad.core.tape import Leaf, reachable
 from tensorgrad.core.tensor import Tensor
 
 
@@ -132,3 +133,44 @@ def test_a_complex_result_has_no_gradient() -> None:
         tg.GradientError, match=r"grad: got value=complex128\(\).*try \.real or abs"
     ):
         tg.grad(lambda v: v * 1j)(1.0)
+
+
+def test_a_pull_of_a_recorded_cotangent_hangs_on_that_alone() -> None:
+    """The primals are constants there: a backward goes past them, and the next pull finds all."""
+    x, w = np.linspace(-1.0, 1.0, 4), np.eye(4) * 2.0
+    _, pull = tg.vjp(lambda v: np.tanh(np.tanh(v @ w) * v), x)
+    expected = pull(np.ones(4))[0]
+    for _ in range(2):
+        ct = Tensor(np.ones(4), requires_grad=True)
+        (g,) = pull(ct)
+        np.testing.assert_allclose(g.detach().numpy(), expected)
+        found = reachable([g.node], lambda _: False)
+        assert [n for n in found if type(n) is Leaf] == [ct.node]
+        (g * g).sum().backward()
+        jacobian = tg.jacobian(lambda c: pull(c)[0])(np.ones(4))
+        np.testing.assert_allclose(ct.grad.numpy(), 2 * jacobian.T @ expected)
+
+
+def test_a_freed_graph_is_an_error_and_no_gradient_of_zero() -> None:
+    w = Tensor(np.full(3, 0.5), requires_grad=True)
+    freed = "backward: got a graph whose values were freed"
+    y, pull = tg.vjp(lambda v: np.tanh(v * w), np.ones(3))
+    y.sum().backward()
+    with pytest.raises(tg.GradientError, match=freed):
+        pull(np.ones(3))
+    _, pull = tg.vjp(lambda v: np.tanh(v * w), np.ones(3))
+    pull(np.ones(3))[0].sum().backward()
+    with pytest.raises(tg.GradientError, match=freed):
+        pull(np.ones(3))
+
+    def walks_itself(v: Any) -> Any:
+        u = np.tanh(v)
+        u.sum().backward()
+        return (u * u).sum()
+
+    with pytest.raises(tg.GradientError, match=freed):
+        tg.grad(walks_itself)(np.ones(3))
+    z = np.tanh(w)
+    z.sum().backward()  # older than the call: a constant of it
+    g = tg.grad(lambda v: (v * z).sum())(np.ones(3))
+    np.testing.assert_array_equal(g.detach().numpy(), z.detach().numpy())

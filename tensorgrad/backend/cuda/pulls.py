@@ -186,3 +186,41 @@ def softmax_xent(
     ct: Array, wanted: Sequence[int], into: Any, saved: tuple[Any, ...], node: Any
 ) -> list[tuple[int, Array]]:
     return [(0, losses.softmax_xent_pull(ct, saved, node.params["axis"]))]
+
+
+def lstm(
+    ct: Array, wanted: Sequence[int], into: Into, saved: Any, node: Any
+) -> Iterable[tuple[int, Array]]:
+    from tensorgrad.backend.cuda import recurrent  # late: for import time
+
+    return recurrent.pull(ct, wanted, into, saved, node)
+
+
+gru = rnn_tanh = rnn_relu = lstm
+
+
+def attention(
+    ct: Array, wanted: Sequence[int], into: Any, saved: tuple[Any, ...], node: Any
+) -> list[tuple[int, Array]]:
+    from tensorgrad.backend.cuda.attention import attention_pull  # late: for import time
+
+    return attention_pull(ct, wanted, saved, node.params)  # type: ignore[no-any-return]
+
+
+attention_masked = attention
+
+
+def group_norm(
+    ct: Array, wanted: Sequence[int], into: Any, saved: tuple[Any, ...], node: Any
+) -> list[tuple[int, Array]]:
+    from tensorgrad.backend.cuda.group_norm import group_norm_pull  # late: for import time
+
+    return group_norm_pull(ct, wanted, saved, node.params)  # type: ignore[no-any-return]
+
+
+def ctc(
+    ct: Array, wanted: Sequence[int], into: Any, saved: tuple[Any, ...], node: Any
+) -> list[tuple[int, Array]]:
+    from tensorgrad.backend.cuda import ctc as kernels  # late: for import time
+
+    return kernels.pull(ct, wanted, saved, node.params)  # type: ignore[no-any-return]

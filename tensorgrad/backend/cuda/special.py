@@ -17,14 +17,9 @@ from tensorgrad._errors import DeviceError, DTypeError
 from tensorgrad.backend import incomplete
 from tensorgrad.backend.cuda.kernels import brain, cast, written
 from tensorgrad.backend.numpy_special import NAMES, PARAMETRIC, SPHERICAL, WIDE, flat, result
+from tensorgrad.backend.refused import SPECIAL
 
 Array = Any
-
-ABSENT = frozenset(
-    """erfi dawsn jv jve yv yve iv ive kv kve hyp2f1 hyp1f1 spherical_jn spherical_yn
-    spherical_in spherical_kn""".split()
-)
-"""Functions that CuPy 14 does not have."""
 
 REAL = frozenset(
     """gammaln zeta poch binom beta betaln gammainc gammaincc gammaincinv gammainccinv betainc
@@ -168,7 +163,7 @@ def _prefix(function: Callable[..., Any]) -> Callable[..., Any]:
 
 globals().update(
     {
-        f"special.{name}": _absent(name) if name in ABSENT else _cupyx(name)
+        f"special.{name}": _absent(name) if name in SPECIAL else _cupyx(name)
         for name in (*NAMES.split(), *SPHERICAL.split(), "zeta")
     }
 )

@@ -29,8 +29,9 @@ REMEMBERED = 256
 class ReduceKernel:
     """A staged formula over a (row, column) view; `axis` are the columns."""
 
-    def __init__(self, formula: Formula) -> None:
-        self.formula = formula
+    def __init__(self, formula: Formula, result: Any = None) -> None:
+        """`result`: the dtype of the outputs where it is not what the inputs promote to."""
+        self.formula, self._result = formula, result
         self._ready: dict[Any, Run] = {}
 
     def __call__(
@@ -41,9 +42,9 @@ class ReduceKernel:
         if run is None:
             if len(self._ready) >= REMEMBERED:
                 self._ready.clear()
-            layout = Layout(self.formula, axis, shape, key[2:])
+            layout = Layout(self.formula, axis, shape, key[2:], self._result)
             run = self._ready[key] = (
-                segmented(layout, ReduceKernel, cupy.full)
+                segmented(layout, ReduceKernel, _number)
                 or _generated(layout)
                 or _Interpreted(layout)
             )
@@ -53,6 +54,16 @@ class ReduceKernel:
                 cupy.copyto(o, value, casting="same_kind")
             return out
         return found[0] if len(found) == 1 else tuple(found)
+
+
+def _number(value: int, dtype: Any) -> Array:
+    return _held(device.current(), value, dtype)
+
+
+@cache
+def _held(place: int, value: int, dtype: Any) -> Array:
+    """A 0-d array on the device `place`, the current one."""
+    return cupy.full((), value, dtype)
 
 
 @cache
@@ -102,7 +113,9 @@ class _Generated:
         formula, extent = layout.formula, layout.extent
         inner = side_by_side(layout.axis, layout.shape)
         lie: cuda_rows.Layout = "leading" if inner else "trailing"
-        source = cuda_rows.rows(formula, names, lie, extent, inner, shared_limit())
+        source = cuda_rows.rows(
+            formula, names, lie, extent, inner, shared_limit(), result=layout.result.name
+        )
         self._layout = layout
         self._turned = not inner and not _trailing(layout)
         self._numbers = [np.int64(n) for n in source.numbers]

@@ -11,6 +11,7 @@ results for NumPy arguments, its types of error, its warning for a constant func
 np.float64(0.419974341614026)
 """
 
+from tensorgrad.compat.autograd import builtins, core, extend, numpy, tracer
 from tensorgrad.compat.autograd.builtins import dict, isinstance, list, tuple, type
 from tensorgrad.compat.autograd.differential_operators import (
     checkpoint,
@@ -37,10 +38,13 @@ from tensorgrad.compat.autograd.differential_operators import (
 from tensorgrad.compat.autograd.primitives import primitive
 
 __all__ = [
+    "builtins",
     "checkpoint",
+    "core",
     "deriv",
     "dict",
     "elementwise_grad",
+    "extend",
     "grad",
     "grad_and_aux",
     "grad_named",
@@ -57,8 +61,10 @@ __all__ = [
     "make_jvp_reversemode",
     "make_vjp",
     "multigrad_dict",
+    "numpy",
     "primitive",
     "tensor_jacobian_product",
+    "tracer",
     "tuple",
     "type",
     "value_and_grad",

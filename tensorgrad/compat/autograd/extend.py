@@ -1,6 +1,9 @@
 """What autograd offers to extend it: primitives, their rules, vector spaces."""
 
 from tensorgrad.compat.autograd.primitives import (
+    JVPNode,
+    SparseObject,
+    VJPNode,
     def_linear,
     defjvp,
     defjvp_argnum,
@@ -10,12 +13,16 @@ from tensorgrad.compat.autograd.primitives import (
     defvjp_argnums,
     notrace_primitive,
     primitive,
+    register_notrace,
 )
 from tensorgrad.compat.autograd.tracer import Box
 from tensorgrad.compat.autograd.vspaces import VSpace, vspace
 
 __all__ = [
     "Box",
+    "JVPNode",
+    "SparseObject",
+    "VJPNode",
     "VSpace",
     "def_linear",
     "defjvp",
@@ -26,5 +33,6 @@ __all__ = [
     "defvjp_argnums",
     "notrace_primitive",
     "primitive",
+    "register_notrace",
     "vspace",
 ]

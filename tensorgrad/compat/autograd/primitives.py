@@ -14,7 +14,7 @@ import numpy as np
 from tensorgrad import _config, dtypes
 from tensorgrad.compat.autograd.core import NoDerivativeError
 from tensorgrad.compat.autograd.values import as_tensor, bare, conj, mapped, moving, split, tensors
-from tensorgrad.compat.autograd.vspaces import vspace
+from tensorgrad.compat.autograd.vspaces import VSpace, vspace
 from tensorgrad.compat.autograd.wrap_util import get_name, wraps
 from tensorgrad.core import tape
 from tensorgrad.core.levels import interpret
@@ -168,7 +168,7 @@ class Operation(Primitive):
         for w in wanted:
             k, i = given.places[w]
             if found[k] is not None:
-                yield w, conj(split(found[k])[0][i])
+                yield w, conj(split(_dense(found[k], args[k]))[0][i])
 
     def jvp(
         self,
@@ -233,6 +233,40 @@ def notrace_primitive(f_raw: Function) -> Function:
         return f_raw(*[mapped(bare, a) for a in args], **kwargs)
 
     return f_wrapped
+
+
+class VJPNode:
+    """The backward pass, for `register_notrace`."""
+
+
+class JVPNode:
+    """The forward pass, for `register_notrace`."""
+
+
+def register_notrace(trace_type: type, primitive_fun: Any) -> None:
+    """Say that a primitive is a constant of the backward (VJPNode) or forward (JVPNode) pass."""
+    if trace_type is VJPNode:
+        defvjp_argnums(primitive_fun, lambda argnums, *_: lambda g: [None] * len(argnums))
+    else:
+        defjvp_argnums(primitive_fun, lambda argnums, gs, ans, *_: mapped(np.zeros_like, ans))
+
+
+class SparseObject:
+    """A cotangent that is zero in most places: `mut_add(x)` adds it to x and returns the sum."""
+
+    def __init__(self, vs: Any, mut_add: Function) -> None:
+        self.vs, self.mut_add = vs, mut_add
+
+
+VSpace.register(SparseObject, lambda x: x.vs)
+
+
+def _dense(ct: Any, argument: Any) -> Any:
+    """A cotangent with all its zeros; made of tensors where the pass is recorded itself."""
+    if not isinstance(ct, SparseObject):
+        return ct
+    zeros = ct.vs.zeros()
+    return ct.mut_add(mapped(as_tensor, zeros) if any(True for _ in tensors(argument)) else zeros)
 
 
 def _operation(op: str, fun: Any) -> Operation:

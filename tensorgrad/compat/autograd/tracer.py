@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tensorgrad import Tensor
-from tensorgrad.compat.autograd.primitives import notrace_primitive, primitive
+from tensorgrad.compat.autograd.primitives import notrace_primitive, primitive, register_notrace
 from tensorgrad.compat.autograd.values import bare
 
 Box = Tensor
@@ -21,4 +21,4 @@ def getval(x: Any) -> Any:
     return bare(x)
 
 
-__all__ = ["Box", "getval", "isbox", "notrace_primitive", "primitive"]
+__all__ = ["Box", "getval", "isbox", "notrace_primitive", "primitive", "register_notrace"]

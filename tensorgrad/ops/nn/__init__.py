@@ -1,5 +1,31 @@
 """Operations of networks alone: they stand in `tg.nn.functional`."""
 
-from tensorgrad.ops.nn import activations, attention, conv, losses
+from tensorgrad.ops.nn import (
+    activations,
+    adaptive_pool,
+    attention,
+    batch_norm,
+    conv,
+    ctc,
+    distances,
+    embedding,
+    losses,
+    norms,
+    pool,
+    recurrent,
+)
 
-__all__ = ["activations", "attention", "conv", "losses"]
+__all__ = [
+    "activations",
+    "adaptive_pool",
+    "attention",
+    "batch_norm",
+    "conv",
+    "ctc",
+    "distances",
+    "embedding",
+    "losses",
+    "norms",
+    "pool",
+    "recurrent",
+]

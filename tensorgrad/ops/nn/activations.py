@@ -24,6 +24,7 @@ from tensorgrad.expr import call
 from tensorgrad.expr import where as select
 from tensorgrad.ops.random import Generator, uniform
 from tensorgrad.ops.softmax import softmax
+from tensorgrad.ops.splitting import split
 
 tanhshrink = elementwise(
     "tanhshrink",
@@ -169,10 +170,9 @@ def glu(input: Any, dim: int = -1) -> Tensor:
     """
     x = operand(input, (), "glu")
     axis = shapes.axis_index(dim, x.ndim, "glu")
-    half, odd = divmod(x.shape[axis], 2)
-    need(not odd, "glu", input=x, dim=dim, want="an axis of even length", fix="another dim")
-    lead = (slice(None),) * axis
-    return _glu.bind(x[(*lead, slice(None, half))], x[(*lead, slice(half, None))])  # type: ignore[no-any-return]
+    even = x.shape[axis] % 2 == 0
+    need(even, "glu", input=x, dim=dim, want="an axis of even length", fix="another dim")
+    return _glu.bind(*split(x, 2, axis))  # type: ignore[no-any-return]
 
 
 def _rrelu_samples(r: Any) -> Any:
@@ -231,4 +231,4 @@ def softmin(input: Any, dim: int | None = None) -> Tensor:
     tensor([0.5, 0.5])
     """
     need(dim is not None, "softmin", dim=dim, want="the axis that sums to 1", fix="dim=-1")
-    return softmax(-operand(input, (), "softmin"), axis=dim)
+    return softmax(-operand(input, (), "softmin"), axis=dim)  # type: ignore[no-any-return]

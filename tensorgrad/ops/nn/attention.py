@@ -1,4 +1,4 @@
-"""Attention by scaled products, and rotary embedding of positions."""
+"""Attention by scaled products of queries and keys."""
 
 from __future__ import annotations
 
@@ -77,6 +77,17 @@ def _softmax_or_zero(s: Any) -> Any:
     return where(none, 0.0, softmax(where(none, 0.0, s), axis=-1))
 
 
+LARGEST = {"float64": 64}
+"""The head sizes up to which a GPU has kernels, 128 where nothing is said; see `kernels/`."""
+
+
+def _bound(primitive: Any, q: Tensor, k: Tensor, v: Tensor, *others: Any, **options: Any) -> Any:
+    """The fused operation, or its reference where the device has no kernel of this head size."""
+    if q.device != "cpu" and max(q.shape[3], v.shape[3]) > LARGEST.get(q.dtype.name, 128):
+        return primitive.reference(q, k, v, *others, **options)
+    return primitive.bind(q, k, v, *others, **options)
+
+
 attention_p = fused("attention", _reference, nin=3, spec=_spec)
 """softmax(scale q kᵀ) v of (B, H, L, E), (B, G, S, E) and (B, G, S, V), G dividing H."""
 
@@ -89,7 +100,7 @@ attention_masked_p = fused("attention_masked", _masked, nin=5, spec=_spec)
 _OP = "scaled_dot_product_attention"
 
 
-def _checked(q: Tensor, k: Tensor, v: Tensor) -> None:
+def _checked(q: Any, k: Any, v: Any) -> None:
     for name, x in (("query", q), ("key", k), ("value", v)):
         need(x.ndim >= 2, _OP, **{name: x}, want="axes (..., length, size)",
              fix=f"{name}[None]")  # fmt: skip
@@ -209,8 +220,6 @@ def scaled_dot_product_attention(
     q = operand(query, (), _OP)
     k, v = (operand(x, (), _OP, q) for x in (key, value))
     _checked(q, k, v)
-    need(0 <= dropout_p <= 1, _OP, dropout_p=dropout_p, want="0 <= dropout_p <= 1",
-         fix="dropout_p=0.1", error=RandomError)  # fmt: skip
     need(attn_mask is None or not is_causal, _OP, attn_mask=attn_mask, is_causal=is_causal,
          want="one of the two", fix="attn_mask & np.tri(L, S, dtype=bool)",
          error=ValueError)  # fmt: skip
@@ -218,19 +227,17 @@ def scaled_dot_product_attention(
     lead = shapes.broadcast(*[x.shape[:-3] for x in (q, k, v)], op=_OP)
     rank = max(x.ndim for x in (q, k, v))
     q, k, v = _four(q, lead, ours), _four(k, lead, heads), _four(v, lead, heads)
-    options = {"scale": q.shape[3] ** -0.5 if scale is None else float(scale),
-               "causal": bool(is_causal)}  # fmt: skip
+    scale = q.shape[3] ** -0.5 if scale is None else float(scale)
+    options = {"scale": scale, "causal": bool(is_causal)}
     if attn_mask is None and not dropout_p:
-        found = attention_p.bind(q, k, v, **options)
+        found = _bound(attention_p, q, k, v, **options)
     else:
         scores = (ours, q.shape[2], k.shape[2])
         mask = _mask(True if attn_mask is None else attn_mask, q, lead, scores)
         drawn = _dropped(q, k, v, float(dropout_p), generator)
-        found = attention_masked_p.bind(q, k, v, mask, drawn[0], **options, **drawn[1])
-    if rank == 4:
-        return found  # type: ignore[no-any-return]
+        found = _bound(attention_masked_p, q, k, v, mask, drawn[0], **options, **drawn[1])
     shape = (*lead, *found.shape[1:]) if rank > 2 else found.shape[2:]
-    return found.reshape(shape)  # type: ignore[no-any-return]
+    return found if rank == 4 else found.reshape(shape)  # type: ignore[no-any-return]
 
 
 def _dropped(
@@ -239,6 +246,8 @@ def _dropped(
     """The counter of a dropout of the scores, and its parameters."""
     if not p:
         return operand(np.zeros((), np.uint64), near=q), {"p": 0.0, "key": 0}
+    need(0 <= p <= 1, _OP, dropout_p=p, want="0 <= dropout_p <= 1", fix="dropout_p=0.1",
+         error=RandomError)  # fmt: skip
     size = shapes.size(q.shape[:3]) * 4 * ceil(k.shape[2] / 4)
     key, counter = mask_counter((q, k, v), size, generator)
     return counter, {"p": p, "key": key}

@@ -21,9 +21,9 @@ from tensorgrad.core.registry import known, operation
 from tensorgrad.core.tensor import Tensor, make
 from tensorgrad.expr import ELEMENT, ROW, call, rsum, stop, where
 from tensorgrad.ops import loss_cases as cases
+from tensorgrad.ops.along import take_along_axis
 from tensorgrad.ops.create import arange
-from tensorgrad.ops.cumulative import cumsum
-from tensorgrad.ops.gather import take_along_axis
+from tensorgrad.ops.elementwise import where as select
 from tensorgrad.ops.losses import (
     binary_cross_entropy_with_logits,
     check_reduction,
@@ -53,8 +53,8 @@ _poisson = _loss("poisson_nll_loss", lambda x, t, eps: x - t * call("log", x + e
 _poisson_log = _loss("poisson_nll_loss_log", lambda x, t: call("exp", x) - t * x)
 _stirling_p = _loss("stirling", _stirling)
 _gaussian = _loss("gaussian_nll_loss", _normal)
-_kl = _loss("kl_div", lambda x, t: where(t == 0, 0, t * call("log", t)) - t * x)
-_kl_log = _loss("kl_div_log", lambda x, t: call("exp", t) * (t - x))
+_kl = _loss("kl_div_loss", lambda x, t: where(t == 0, 0, t * call("log", t)) - t * x)
+_kl_log = _loss("kl_div_loss_log", lambda x, t: call("exp", t) * (t - x))
 _soft_margin = _loss("soft_margin_loss", lambda x, t: call("softplus", -t * x))
 
 
@@ -83,7 +83,9 @@ def _poisson_oracle(
 
 def _poisson_samples(r: Any) -> Any:
     for k, x in enumerate(r.layouts(lambda *s: r.uniform(0.3, 2, *s))):
-        t = r.integers(0, 4, *x.shape) + 0.3  # away from 1, where Stirling's term begins
+        t = np.asarray(
+            r.integers(0, 4, *x.shape) + 0.3
+        )  # away from 1, where Stirling's term begins
         options = {"log_input": k % 2 == 0, "full": k % 4 < 2}
         yield (x, t), {**options, "reduction": cases.turn(k, x)}
 
@@ -204,7 +206,7 @@ def kl_div(input: Any, target: Any, reduction: str = "mean", log_target: bool = 
 def _ranking_samples(r: Any) -> Any:
     for k, x in enumerate(r.layouts(lambda *s: r.apart(*s, gap=0.37))):
         t = 2 * r.integers(0, 2, *x.shape) - 1
-        y = x + np.where(r.bools(*x.shape), 1.3, -1.7)
+        y = np.asarray(x + np.where(r.bools(*x.shape), 1.3, -1.7))
         yield (x, y, t), {"margin": (0.0, 0.55)[k % 2], "reduction": cases.turn(k, x)}
 
 
@@ -280,7 +282,7 @@ def multilabel_soft_margin_loss(
     x, t = matched(op, input, target, reduction)
     need(x.ndim and x.shape[-1], op, input=x, want="classes on the last axis", fix="input[None]")
     if reduction == "mean":
-        return binary_cross_entropy_with_logits(x, t, weight)
+        return binary_cross_entropy_with_logits(x, t, weight)  # type: ignore[no-any-return]
     loss = binary_cross_entropy_with_logits(x, t, weight, "none").mean(-1)
     return reduced(loss, reduction)  # type: ignore[no-any-return]
 
@@ -288,7 +290,7 @@ def multilabel_soft_margin_loss(
 def _above(x: Any, own: Any, mine: Any, counts: Any) -> Any:
     """Σ max(0, 1 - own + x) over the classes that are none of the row's own."""
     z = 1 - own + x
-    return counts * rsum(where(mine > 0, 0, where(z > 0, z, 0)))
+    return where(counts > 0, rsum(where(mine > 0, 0, where(z > 0, z, 0))), 0)
 
 
 _label_margin_p = known(
@@ -321,23 +323,38 @@ def _labels_samples(r: Any) -> Any:
     yield (r.apart(4, 3, gap=0.37).T, np.array([[1, -1, 0, 0], [3, 0, 2, -1], [2, 1, -1, -1]])), {}
 
 
+def _counts(labels: Any) -> Any:
+    """How many labels a row has in front of its first -1."""
+    ended = labels == -1
+    return select(ended.any(axis=-1), ended.argmax(axis=-1), labels.shape[-1])
+
+
+def _columns(x: Any) -> Any:
+    return arange(x.shape[-1], device=x.device)
+
+
 def _own_labels(op: str, x: Tensor, target: Any) -> tuple[Tensor, Tensor]:
     """Labels (rows, most labels of a row), 0 for none, and which of them there are."""
     labels = operand(target, (), op, x)
     need(labels.dtype.kind in "iu", op, target=labels, want="integer class indices",
          fix="target.astype(int)", error=DTypeError)  # fmt: skip
     need(x.ndim in (1, 2) and labels.shape == x.shape and x.shape[-1], op, input=x, target=labels,
-         want="both (N, C) or (C,), the labels of a row padded with -1", fix="target padded with -1")  # fmt: skip
+         want="both (N, C) or (C,), the labels of a row padded with -1",
+         fix="target padded with -1")  # fmt: skip
     there = make(labels.value())
-    counted = cumsum(there == -1, axis=-1) == 0
-    wrong = counted & ((there < 0) | (there >= x.shape[-1]))
+    counts = _counts(there)
+    most = max(1, int(counts.max().item())) if counts.size else 1
+    within = there[..., :most]
+    wrong = (_columns(within) < counts[..., None]) & ((within < 0) | (within >= x.shape[-1]))
     if bool(wrong.any()):
-        at = tuple([int(k) for k in np.argwhere(np.asarray(wrong.to("cpu")))[0]])
-        need(False, op, **{f"label {there[at].item()} at": at}, error=IndexError,
-             want=f"0 to {x.shape[-1] - 1}, or -1 behind the last", fix="labels from 0")  # fmt: skip
-    most = int(counted.sum(axis=-1).max().item()) if there.size else 0
+        place = int(wrong.reshape(-1).argmax().item())
+        place_ = tuple([int(k) for k in np.unravel_index(place, wrong.shape)])
+        raise IndexError(
+            f"{op}: got label {within[place_].item()} at {place_}, expected 0 to "
+            f"{x.shape[-1] - 1}, or -1 behind the last; try labels from 0"
+        )
+    mask = _columns(labels[..., :most]) < _counts(labels)[..., None]
     labels = labels[..., :most]
-    mask = cumsum(labels == -1, axis=-1) == 0
     return labels * mask, mask.astype(dtypes.inexact(x.dtype))
 
 
@@ -356,15 +373,15 @@ def multilabel_margin_loss(input: Any, target: Any, reduction: str = "mean") -> 
     check_reduction(op, reduction)
     x = operand(input, (), op)
     labels, counts = _own_labels(op, x, target)
-    classes, most = x.shape[-1], labels.shape[-1]
-    own = take_along_axis(x, labels, -1)
     mine = _marked(labels, counts, x)
-    shape = (*x.shape[:-1], most, classes)
-    spread = [v[..., None, :].broadcast_to(shape) for v in (x, mine)]
-    loss = _label_margin_p.bind(
-        spread[0], own, spread[1], counts, axis=(len(shape) - 1,), shape=shape
-    )
-    return reduced(loss.sum(axis=-1) / classes, reduction)  # type: ignore[no-any-return]
+    own = take_along_axis(x, labels, -1)
+    view: Any = {"axis": (x.ndim - 1,), "shape": x.shape}
+    # A pass over the rows for each label: rows are long, and have few of them.
+    terms = [
+        _label_margin_p.bind(x, own[..., k], mine, counts[..., k], **view)
+        for k in range(labels.shape[-1])
+    ]
+    return reduced(sum(terms[1:], terms[0]) / x.shape[-1], reduction)  # type: ignore[no-any-return]
 
 
 def _marked(labels: Tensor, counts: Tensor, x: Tensor) -> Any:

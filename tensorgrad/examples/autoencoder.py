@@ -1,0 +1,113 @@
+"""An autoencoder of digits: two numbers an image, drawn as a map, beside PCA."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import tensorgrad as tg
+from tensorgrad import nn
+from tensorgrad.data import load_digits, stratified_split
+from tensorgrad.examples import _fit, _show
+
+EPOCHS, BATCH, RATE = 120, 64, 3e-3
+WIDTHS = (64, 128, 64, 2)
+
+
+class Autoencoder(nn.Module):
+    """64 pixels to a code of two numbers, and back."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = layers(WIDTHS)
+        self.decoder = nn.Sequential(layers(WIDTHS[::-1]), nn.Sigmoid())
+
+    def forward(self, x: Any) -> Any:
+        return self.decoder(self.encoder(x))
+
+
+def layers(widths: tuple[int, ...]) -> Any:
+    """Linear layers of these widths with SiLU between them."""
+    found: list[Any] = []
+    for inputs, outputs in zip(widths, widths[1:]):
+        found += [nn.Linear(inputs, outputs), nn.SiLU()]
+    return nn.Sequential(*found[:-1])
+
+
+def principal(train: Any, x: Any) -> tuple[Any, Any]:
+    """Codes along the two principal axes of `train`, and the images rebuilt from them."""
+    mean = train.mean(0)
+    axes = np.linalg.svd(train - mean, full_matrices=False)[2][:2]
+    code = (x - mean) @ axes.T
+    return code, mean + code @ axes
+
+
+def neighbours_agree(code: Any, labels: Any) -> float:
+    """The part of the points whose nearest other point is of the same digit."""
+    distance = ((code[:, None] - code[None]) ** 2).sum(-1)
+    np.fill_diagonal(distance, np.inf)
+    return float((labels[distance.argmin(1)] == labels).mean())
+
+
+def main(out: Path | None = None, device: str = "cpu") -> None:
+    """Train, print the errors of both and save a picture of both maps."""
+    start = time.perf_counter()
+    tg.manual_seed(0)
+    data = load_digits()
+    train, test = stratified_split(data.y, (0.8, 0.2), 0)
+    net = Autoencoder().to(device)
+    optimizer = tg.optim.AdamW(net.parameters(), lr=RATE, weight_decay=1e-3)
+    schedule = tg.optim.OneCycle(_fit.steps((train,), EPOCHS, BATCH))
+    x = data.x[train]
+    _fit.fit(
+        net, nn.functional.mse_loss, (x, x), optimizer, EPOCHS, BATCH, schedule, device=device
+    )
+    x, labels = data.x[test], data.y[test]
+    seconds = time.perf_counter() - start
+    code, rebuilt = _fit.outputs(net.encoder, x, device), _fit.outputs(net, x, device)
+    flat, flat_rebuilt = principal(data.x[train], x)
+    _show.table(
+        f"{len(x)} digits not trained on, from two numbers each; {seconds:.1f} s",
+        ("", "error a pixel", "nearest point is the same digit"),
+        [
+            (name, f"{np.sqrt(((made - x) ** 2).mean()):.4f}", f"{neighbours_agree(c, labels):.1%}")
+            for name, c, made in (
+                ("two principal axes", flat, flat_rebuilt),
+                ("autoencoder", code, rebuilt),
+            )
+        ],
+    )
+    _show.save(picture(flat, code, labels, (x, flat_rebuilt, rebuilt)), "autoencoder", out)
+
+
+def picture(flat: Any, code: Any, labels: Any, images: tuple[Any, ...]) -> Any:
+    """Both maps, each point its digit; below, one image of each digit and both copies."""
+    figure, (left, right, first, second) = _show.axes(2, 2, (11, 7.6))
+    for ax, points, title in (
+        (left, flat, "Two principal axes"), (right, code, "The code of the autoencoder"),
+    ):  # fmt: skip
+        for digit in range(10):
+            colour = f"C{digit}"
+            for x, y in points[labels == digit]:
+                ax.text(x, y, str(digit), color=colour, fontsize=8, ha="center", va="center")
+        ax.set(title=title, xlim=spread(points[:, 0]), ylim=spread(points[:, 1]))
+    shown = [np.flatnonzero(labels == digit)[0] for digit in range(10)]
+    for ax, rebuilt, title in (
+        (first, images[1], "Images, and rebuilt from two principal axes"),
+        (second, images[2], "Images, and rebuilt by the autoencoder"),
+    ):
+        lines = [np.hstack([np.pad(made[k].reshape(8, 8), 1) for k in shown])
+                 for made in (images[0], rebuilt)]  # fmt: skip
+        ax.imshow(np.vstack(lines), cmap="gray_r", vmin=0, vmax=1)
+        ax.set_title(title, fontsize=10)
+        ax.set_axis_off()
+    return figure
+
+
+def spread(values: Any) -> tuple[float, float]:
+    """The limits of an axis that hold every value."""
+    margin = 0.04 * (values.max() - values.min())
+    return values.min() - margin, values.max() + margin

@@ -1,0 +1,111 @@
+"""Embeddings as layers: of whole numbers, and of positions."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import tensorgrad as tg
+from tensorgrad.nn import functional as F  # noqa: N812  (the field's name)
+from tensorgrad.nn import init
+from tensorgrad.nn.module import Module
+from tensorgrad.nn.parameter import Parameter
+
+
+class Embedding(Module):
+    """The rows of `weight` (num_embeddings, embedding_dim) that the input, whole numbers, names.
+
+    `weight` starts standard normal, its row `padding_idx` as zeros that no gradient changes. See
+    `tg.nn.functional.embedding` for max_norm, norm_type and scale_grad_by_freq; gradients are
+    dense. Raises `IndexError` for an index below 0 or past the rows.
+
+    >>> Embedding(10, 3, padding_idx=0)
+    Embedding(10, 3, padding_idx=0)
+    """
+
+    weight: Parameter
+
+    def __init__(
+        self, num_embeddings: int, embedding_dim: int, padding_idx: int | None = None,
+        max_norm: float | None = None, norm_type: float = 2.0, scale_grad_by_freq: bool = False,
+        sparse: bool = False, device: Any = None, dtype: Any = None,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
+        if sparse:
+            raise ValueError(
+                "Embedding: got sparse=True, expected dense gradients; try sparse=False"
+            )
+        if padding_idx is not None:
+            if not -num_embeddings <= padding_idx < num_embeddings:
+                raise ValueError(
+                    f"Embedding: got padding_idx={padding_idx}, num_embeddings={num_embeddings}, "
+                    "expected one of the rows; try padding_idx=0"
+                )
+            padding_idx %= num_embeddings
+        self.padding_idx, self.max_norm, self.norm_type = padding_idx, max_norm, norm_type
+        self.scale_grad_by_freq = scale_grad_by_freq
+        shape, dtype = (num_embeddings, embedding_dim), dtype or tg.dtypes.default()
+        self.weight = Parameter(tg.zeros(shape, dtype=dtype, device=device))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw new initial values: standard normal, zeros for padding."""
+        init.normal_(self.weight)
+        if self.padding_idx is not None:
+            with tg.no_grad():
+                self.weight[self.padding_idx] = 0
+
+    @classmethod
+    def from_pretrained(
+        cls, embeddings: Any, freeze: bool = True, padding_idx: int | None = None,
+        max_norm: float | None = None, norm_type: float = 2.0, scale_grad_by_freq: bool = False,
+        sparse: bool = False,
+    ) -> Self:  # fmt: skip
+        """The layer of a table that is there, (rows, size); with `freeze` it gets no gradient."""
+        given = embeddings if isinstance(embeddings, tg.Tensor) else tg.asarray(embeddings)
+        if given.ndim != 2:
+            raise tg.ShapeError(
+                f"Embedding.from_pretrained: got embeddings of shape {given.shape}, expected "
+                "(rows, size); try embeddings[None]"
+            )
+        rows, size = given.shape
+        found = cls(
+            rows, size, padding_idx, max_norm, norm_type, scale_grad_by_freq, sparse,
+            dtype=given.dtype,
+        )  # fmt: skip
+        found.weight = Parameter(given, requires_grad=not freeze)
+        return found
+
+    def forward(self, input: Any) -> Any:
+        return F.embedding(
+            input, self.weight, self.padding_idx, self.max_norm, self.norm_type,
+            self.scale_grad_by_freq,
+        )  # fmt: skip
+
+    def extra_repr(self) -> str:
+        text = f"{self.num_embeddings}, {self.embedding_dim}"
+        if self.padding_idx is not None:
+            text += f", padding_idx={self.padding_idx}"
+        if self.max_norm is not None:
+            text += f", max_norm={self.max_norm}"
+        if self.norm_type != 2:
+            text += f", norm_type={self.norm_type}"
+        return f"{text}, scale_grad_by_freq=True" if self.scale_grad_by_freq else text
+
+
+class RotaryEmbedding(Module):
+    """Turns pairs of the last axis by their position; see `tg.nn.functional.rotary_embedding`.
+
+    >>> RotaryEmbedding()([[1.0, 0.0]])
+    tensor([[1., 0.]])
+    """
+
+    def __init__(self, base: float = 10000.0) -> None:
+        super().__init__()
+        self.base = base
+
+    def forward(self, input: Any, positions: Any = None) -> Any:
+        return F.rotary_embedding(input, self.base, positions)
+
+    def extra_repr(self) -> str:
+        return f"base={self.base}"
