@@ -11,15 +11,15 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812  (the field's name)
 
 
-def stack(sizes: Sequence[int]) -> nn.Sequential:
-    layers = [layer for i, o in pairwise(sizes) for layer in (nn.Linear(i, o), nn.ReLU())]
+def stack(sizes: Sequence[int], activation: Any = nn.ReLU) -> nn.Sequential:
+    layers = [layer for i, o in pairwise(sizes) for layer in (nn.Linear(i, o), activation())]
     return nn.Sequential(*layers[:-1])
 
 
 class MLP(nn.Module):
-    def __init__(self, sizes: Sequence[int]) -> None:
+    def __init__(self, sizes: Sequence[int], activation: Any = nn.ReLU) -> None:
         super().__init__()
-        self.layers = stack(sizes)
+        self.layers = stack(sizes, activation)
 
     def forward(self, x: Any) -> Any:
         return self.layers(x)

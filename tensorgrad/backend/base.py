@@ -168,7 +168,7 @@ def on(device: Any = None) -> Backend:
 
 LATER = """
 attention calculus conv convolve ctc cumulative decompositions exchange fft group_norm
-interpolate linalg nan pool recurrent select signal sorting sparse special
+interpolate linalg nan pool recurrent resample select signal sorting sparse special
 """.split()
 """Families whose kernels (numpy_fft, cuda/fft ...) are imported when one of them is asked for."""
 
@@ -192,7 +192,8 @@ def asarray(value: Any, dtype: Any = None) -> Array:
 def to_numpy(array: Array, dtype: Any = None, copy: bool | None = None) -> Any:
     """The array as NumPy's `__array__` protocol wants it."""
     found = of(array).to_numpy(array)
-    if dtype is not None and (dtype == object or dtypes.dtype(dtype) != found.dtype):
+    objects = getattr(dtype, "kind", dtype) in ("O", object)
+    if dtype is not None and (objects or dtypes.dtype(dtype) != found.dtype):
         return found.astype(dtype)
     return found.copy() if copy else found
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from tensorgrad import dtypes
-from tensorgrad.backend import philox, threads
+from tensorgrad.backend import attention_short, philox, threads
 from tensorgrad.backend.blas import DOOR
 from tensorgrad.backend.numpy_formula import ElementwiseKernel
 from tensorgrad.backend.numpy_kernels import written
@@ -31,7 +31,7 @@ CAUSAL, LONG = 128, 1024
 """Rows of a block where half of the scores are masked, up to a length: less is done for nothing."""
 
 TOGETHER = 2**16
-"""Scores up to which several heads are done by one call."""
+"""Scores up to which several heads are done by one call; see `attention_short`."""
 
 INF = float("inf")
 
@@ -59,7 +59,7 @@ def _kernels() -> tuple[ReduceKernel, ElementwiseKernel]:
     )
 
 
-class _Problem:
+class Problem:
     """Queries (B, H, L, E), keys (B, G, S, E), values (B, G, S, V): head h reads h // (H / G)."""
 
     def __init__(
@@ -80,23 +80,13 @@ class _Problem:
         self.length, self.keys = self.q.shape[2], self.k.shape[2]
         self.rows = CAUSAL if causal and self.length <= LONG else QUERIES
         size = self.length * self.keys
-        self.few = min(TOGETHER // size, self.groups) if size > 0 and self.group == 1 else 0
-        if self.few < 2 or self.length > self.rows or self.keys > KEYS:
-            self.few = 0  # heads one by one
-        self.parts = self.q.shape[0] * -(-self.groups // self.few) if self.few else 0
+        self.few = TOGETHER // size if size > 0 and self.group == 1 else 0
+        if self.length > self.rows or self.keys > KEYS:
+            self.few = 0  # heads one by one, block by block
 
     def unit(self, number: int) -> tuple[int, int]:
         """(batch, key head) of one of `units`, which threads share out."""
         return number // self.groups, number % self.groups
-
-    def heads(self, part: int) -> tuple[int, slice]:
-        """(batch, heads) of one of `parts`, whose heads are done together."""
-        n, k = divmod(part, -(-self.groups // self.few))
-        return n, slice(k * self.few, min((k + 1) * self.few, self.groups))
-
-    def several(self, n: int, h: int) -> _Several:
-        """The heads of a part as arrays of three axes."""
-        return _Several(self, n, slice(h, min(h + self.few, self.groups)))
 
     def wide(self, x: Array) -> Array:
         """An array in the dtype that is computed in."""
@@ -171,38 +161,7 @@ def _corner(rows: int, left: int, right: int, dtype: Any) -> Array:
     return np.asarray(np.where(behind, dtype.type(-INF), dtype.type(0)))
 
 
-class _Several:
-    """Heads so short that what they cost is the calls: whole, side by side."""
-
-    def __init__(self, problem: _Problem, n: int, heads: slice) -> None:
-        self.problem, self.at, count = problem, (n, heads), heads.stop - heads.start
-        q, self.k, self.v = (problem.wide(x[self.at]) for x in (problem.q, problem.k, problem.v))
-        self.q = q * problem.dtype.type(problem.scale)
-        keep = problem.kept((n, heads.start), 0, count * problem.length)
-        if keep is not None:
-            keep = keep.reshape(count, problem.length, -1)[..., : problem.keys]
-        self.keep = keep
-
-    def part(self) -> tuple[slice, slice]:
-        """The mask's batch and heads."""
-        assert self.problem.mask is not None
-        n, heads = self.at
-        batches, rows = self.problem.mask.shape[:2]
-        return (slice(n, n + 1) if batches > 1 else slice(None),
-                heads if rows > 1 else slice(None))  # fmt: skip
-
-    def scores(self) -> Array:
-        """Scores of every query with every key; -inf where masked."""
-        problem = self.problem
-        s = np.matmul(self.q, self.k.swapaxes(1, 2))
-        if problem.mask is not None:
-            np.add(s, problem.added(problem.mask[self.part()][0]), out=s)
-        if problem.causal:
-            np.add(s, problem.corner(problem.length, 0, problem.keys), out=s)
-        return np.asarray(s)
-
-
-def _buffer(problem: _Problem) -> Array:
+def _buffer(problem: Problem) -> Array:
     return np.empty(min(problem.rows, problem.length) * min(KEYS, problem.keys), problem.dtype)
 
 
@@ -220,7 +179,7 @@ def _merged(one: tuple[Array, ...], other: tuple[Array, ...]) -> tuple[Array, ..
 
 
 def _attended(
-    problem: _Problem, at: tuple[int, int], first: int, k: Array, v: Array, buffer: Array
+    problem: Problem, at: tuple[int, int], first: int, k: Array, v: Array, buffer: Array
 ) -> tuple[Array, Array]:
     """The result of a block of queries, and log Σ exp of its scores (inf for none)."""
     q = problem.queries(at, first)
@@ -246,24 +205,14 @@ def _divided(acc: Array, total: Array, top: Array) -> tuple[Array, Array]:
     return acc, np.where(none, total.dtype.type(INF), top + np.log(total))
 
 
-def _together(problem: _Problem, n: int, h: int) -> tuple[Array, Array]:
-    """The results of several heads of a batch from h on, and log Σ exp of their scores."""
-    several = problem.several(n, h)
-    s = several.scores()
-    share, total, top = _kernels()[0](s, axis=(2,), shape=s.shape)
-    if several.keep is not None:
-        np.multiply(share, several.keep, out=share)
-    return _divided(np.matmul(share, several.v), total, top)
-
-
-def _forward(problem: _Problem, out: Array | None) -> tuple[Array, Array, Array]:
+def _forward(problem: Problem, out: Array | None) -> tuple[Array, Array, Array]:
     q, k, v = problem.q, problem.k, problem.v
+    if problem.few:
+        found, shares = attention_short.forward(problem)
+        found = written(found, out)
+        return found, found, shares
     found = np.empty_like(q, shape=(*q.shape[:3], v.shape[3]), subok=False)
     logs = np.empty(q.shape[:3], problem.dtype)
-
-    def together(start: int, stop: int) -> None:
-        for at in map(problem.heads, range(start, stop)):
-            found[at], logs[at] = _together(problem, at[0], at[1].start)
 
     def job(start: int, stop: int) -> None:
         buffer = _buffer(problem)
@@ -275,10 +224,7 @@ def _forward(problem: _Problem, out: Array | None) -> tuple[Array, Array, Array]
                     rows = (n, h, slice(i, i + problem.rows))
                     found[rows], logs[rows] = _attended(problem, (n, h), i, keys, values, buffer)
 
-    if problem.few:
-        threads.split(problem.parts, 1, together)
-    else:
-        threads.split(problem.units, 1, job)
+    threads.split(problem.units, 1, job)
     found = written(found, out)
     return found, found, logs
 
@@ -286,8 +232,11 @@ def _forward(problem: _Problem, out: Array | None) -> tuple[Array, Array, Array]
 def attention(
     q: Array, k: Array, v: Array, *, scale: float, causal: bool, out: Array | None = None
 ) -> Any:
-    """softmax(scale q kᵀ) v; and for backward that again, and log Σ exp of every row of scores."""
-    return _forward(_Problem((q, k, v), scale=scale, causal=causal), out)
+    """softmax(scale q kᵀ) v; and for backward that again, and log Σ exp of every row of scores.
+
+    The latter are the shares, or nothing, where sequences are short.
+    """
+    return _forward(Problem((q, k, v), scale=scale, causal=causal), out)
 
 
 def attention_masked(
@@ -296,7 +245,7 @@ def attention_masked(
 ) -> Any:  # fmt: skip
     """The same with a mask (floats are added, False leaves out) and dropout of the shares."""
     arrays = (q, k, v, mask, counter)
-    return _forward(_Problem(arrays, scale=scale, causal=causal, p=p, key=key), out)
+    return _forward(Problem(arrays, scale=scale, causal=causal, p=p, key=key), out)
 
 
 # -- backward ----------------------------------------------------------------------------------
@@ -305,7 +254,7 @@ def attention_masked(
 class _Pull:
     """Backward of a head of keys: `dk` and `dv` grow by the blocks of queries that read it."""
 
-    def __init__(self, problem: _Problem, dmask: Array | None) -> None:
+    def __init__(self, problem: Problem, dmask: Array | None) -> None:
         self.problem, self.dmask = problem, dmask
         self.buffers = _buffer(problem), _buffer(problem)
         keys, dtype = problem.keys, problem.dtype
@@ -342,42 +291,15 @@ class _Pull:
         return dq
 
 
-def _pulled_together(
-    problem: _Problem, at: tuple[int, slice], ct: Array, mean: Array, logs: Array,
-    dmask: Array | None,
-) -> tuple[Array, Array, Array]:  # fmt: skip
-    """The cotangents of q, k and v of several heads; adds to dmask."""
-    several = problem.several(at[0], at[1].start)
-    s = several.scores()
-    ds = np.asarray(np.matmul(ct, several.v.swapaxes(1, 2)))
-    if several.keep is not None:
-        np.multiply(ds, several.keep, out=ds)
-    _kernels()[1](s, logs[..., None], ds, mean[..., None], out=(s, ds))
-    if several.keep is not None:
-        np.multiply(s, several.keep, out=s)
-    if dmask is not None:
-        part = dmask[several.part()]
-        axes = tuple([x for x, n in enumerate(part.shape) if n == 1])
-        part += ds[None].sum(axis=axes, keepdims=True)
-    dq = np.matmul(ds, several.k)
-    dq *= problem.dtype.type(problem.scale)
-    return dq, np.matmul(ds.swapaxes(1, 2), several.q), np.matmul(s.swapaxes(1, 2), ct)
-
-
-def _backward(problem: _Problem, ct: Array, saved: tuple[Array, ...], masked: bool) -> Any:
+def _backward(problem: Problem, ct: Array, saved: tuple[Array, ...], masked: bool) -> Any:
     out, logs = saved
     q, k, v = problem.q, problem.k, problem.v
-    dq, dk, dv = (np.empty_like(x, subok=False) for x in (q, k, v))
     dmask = None
     if masked and problem.mask is not None:
         dmask = np.zeros(problem.mask.shape, problem.dtype)
-
-    def together(start: int, stop: int) -> None:
-        for at in map(problem.heads, range(start, stop)):
-            given = problem.wide(ct[at])
-            mean = np.einsum("hij,hij->hi", given, problem.wide(out[at]))
-            found = _pulled_together(problem, at, given, mean, logs[at], dmask)
-            dq[at], dk[at], dv[at] = found
+    if problem.few:
+        return *attention_short.backward(problem, ct, logs, dmask), dmask
+    dq, dk, dv = (np.empty_like(x, subok=False) for x in (q, k, v))
 
     def job(start: int, stop: int) -> None:
         pull = _Pull(problem, dmask)
@@ -394,17 +316,16 @@ def _backward(problem: _Problem, ct: Array, saved: tuple[Array, ...], masked: bo
                     dq[rows] = pull.block((n, h), i, keys, values, given, mean, logs[rows])
             dk[n, g], dv[n, g] = pull.dk, pull.dv
 
-    count, work = (problem.parts, together) if problem.few else (problem.units, job)
     if dmask is None:
-        threads.split(count, 1, work)
-    elif count:
-        work(0, count)  # heads add to one mask
+        threads.split(problem.units, 1, job)
+    else:
+        job(0, problem.units)  # heads add to one mask
     return dq, dk, dv, dmask
 
 
 def attention_pull(ct: Array, wanted: Any, saved: tuple[Any, ...], params: Any) -> Any:
     """[(input, its cotangent)] of either primitive; `saved` are its inputs and what it kept."""
     *inputs, out, logs = saved
-    problem = _Problem(tuple(inputs), **params)
+    problem = Problem(tuple(inputs), **params)
     found = _backward(problem, ct, (out, logs), 3 in wanted)
     return [(k, found[k].astype(inputs[k].dtype, copy=False)) for k in wanted if k < 4]

@@ -63,11 +63,11 @@ def max_pool(
     steps = axis_passes(lead, x.shape[lead:], shape, kernel, stride, padding, dilation)
     if dtypes.is_half(x.dtype):
         with np.errstate(invalid="ignore"):  # bfloat16's comparisons warn of NaN
-            return _combined(np.maximum, -np.inf, x, steps, x.dtype, out)
-    return _combined(np.maximum, -np.inf, x, steps, x.dtype, out)
+            return _windowed(np.maximum, -np.inf, x, steps, x.dtype, out)
+    return _windowed(np.maximum, -np.inf, x, steps, x.dtype, out)
 
 
-def _combined(
+def _windowed(
     ufunc: Any, empty: float, x: Array, steps: tuple[Pass, ...], dtype: Any, out: Array | None
 ) -> Array:
     """All elements of each window by a ufunc, axis by axis; `empty` is what changes nothing."""
@@ -80,11 +80,11 @@ def _combined(
             target[...] = x[parts[0][1]]
             parts = ()
         else:
-            ufunc(x[parts[0][1]], x[parts[1][1]], target)
+            ufunc(x[parts[0][1]], x[parts[1][1]], out=target)
             parts = parts[2:]
         for to, source in parts:
             view = target[to]
-            ufunc(view, x[source], view)
+            ufunc(view, x[source], out=view)
         x = target
     return x
 
@@ -231,7 +231,7 @@ def avg_pool(
         found = split.sum(axis=tuple(range(len(lead) + 1, split.ndim, 2)))
     else:
         steps = axis_passes(len(lead), size, shape, kernel, stride, padding, (1,) * rank)
-        found = _combined(np.add, 0, found, steps, wide, None)
+        found = _windowed(np.add, 0, found, steps, wide, None)
     count = _counts(size, shape, kernel, stride, padding, padded, divisor)
     by = wide.type(count) if isinstance(count, int) else count.astype(wide)
     if wide != dtype:

@@ -12,8 +12,8 @@ from tensorgrad.train.config import (
     Config,
     check_each,
     check_together,
-    read_toml,
 )
+from tensorgrad.train.configfile import read_toml
 from tensorgrad.train.options import ConfigError, Option, as_text
 
 _WIDEST = 24  # characters of choices that stand beside a flag; longer ones go into its help

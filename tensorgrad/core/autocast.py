@@ -1,13 +1,13 @@
 """Mixed precision: what an operation's inputs are cast to before it runs, while somebody asks.
 
-A call path asks `CASTS`, which is empty unless a block is open somewhere; then `cast` gives the
-inputs that the operation is to have. Casts are operations of the tape like any other, so that a
+The call path of an operation with a policy asks `CASTS`, which is empty unless a block is open
+somewhere; then `cast` gives the inputs that the operation is to have. Casts are operations of the tape like any other, so that a
 float32 parameter has a float32 gradient. Backward runs in the dtypes that forward had.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ContextDecorator, contextmanager
 from contextvars import ContextVar
 from functools import cache
@@ -135,7 +135,7 @@ def swap(state: State | None) -> State | None:
 
 @contextmanager
 def restored(state: State | None) -> Iterator[None]:
-    """A block in the mode of another place: where a function is run again, that of its first run."""
+    """A block in the mode of another place: for a function run again, that of its first run."""
     before = swap(state)
     try:
         yield

@@ -180,7 +180,8 @@ def call_path(op: Primitive, params: bool) -> Callable[..., Any]:
 
 def specialised(op: Primitive, fused: bool = False) -> Callable[..., Any]:
     """The path of an operation of few inputs and one output; `fused`: as `core.fused` has it."""
-    return _written(op.nin, fused)(op, op.kernels, op.keepers, op.differentiable)  # type: ignore[no-any-return]
+    path = _written(op.nin, fused, bool(op.autocast))
+    return path(op, op.kernels, op.keepers, op.differentiable)  # type: ignore[no-any-return]
 
 
 _PATH = """
@@ -190,8 +191,7 @@ def path(op, kernels, keepers, differentiable):
             if {is_expr}:
                 return inline(op, {x})
             {x}, = operands(({x},), op.name)
-        if casts:
-            {x}, = cast(op, ({x},))
+{casting}
         if {level}:
             return {interpreted}
         {a} = {data}
@@ -232,6 +232,9 @@ def path(op, kernels, keepers, differentiable):
 """
 
 
+_CASTING = """
+        if casts:
+            {x}, = cast(op, ({x},))"""
 _PLAIN_WORDS = {
     "options": "", "interpreted": "interpret(op, ({x},), {{}})", "result": "v", "given": "",
     "params": "{{}}", "saved": "keepers[mask](({a}, v))", "kept": "None",
@@ -244,13 +247,13 @@ _FUSED_WORDS = {
 
 
 @cache
-def _written(arity: int, fused: bool) -> Any:
+def _written(arity: int, fused: bool, casting: bool) -> Any:
     """The path of operations of `arity` inputs and one output, as a factory.
 
     Written once and generated per arity: a loop over the inputs would cost as much as the rest.
     """
     each = range(arity)
-    text = _PATH
+    text = _PATH.replace("{casting}", _CASTING if casting else "")
     for word, meaning in (_FUSED_WORDS if fused else _PLAIN_WORDS).items():
         text = text.replace("{" + word + "}", meaning)
     text = text.format(

@@ -11,7 +11,7 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tensorgrad import _config
 from tensorgrad.core.tape import Array, Node
@@ -28,7 +28,9 @@ EVERY: weakref.WeakSet[Primitive] = weakref.WeakSet()
 class Watch:
     """What one watcher does; here nothing but the work itself."""
 
-    def kernel(self, op: Primitive, run: Callable[[], Any], arrays: Sequence[Array]) -> Any:
+    def kernel(
+        self, op: Primitive | Source, run: Callable[[], Any], arrays: Sequence[Array]
+    ) -> Any:
         """Around one kernel: `run()` gives its output, or a tuple."""
         return run()
 
@@ -68,6 +70,26 @@ _lock = threading.Lock()
 def watched(op: Primitive, kernel: Callable[..., Any]) -> Callable[..., Any]:
     """A kernel that was just found, as the table of its primitive should hold it now."""
     return Watched(op, kernel) if _open else kernel
+
+
+class Source(NamedTuple):
+    """What makes arrays out of none, as a watch sees it: by name, like an operation."""
+
+    name: str
+
+
+def source(name: str, make: Callable[..., Any]) -> Callable[..., Any]:
+    """A backend's function that makes an array out of none, under the eyes of the watches."""
+    if not _open:
+        return make
+
+    def run(*given: Any, **options: Any) -> Any:
+        made = partial(make, *given, **options)
+        for watch in _config.watches.get():
+            made = partial(watch.kernel, Source(name), made, ())
+        return made()
+
+    return run
 
 
 @contextmanager

@@ -30,8 +30,10 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> 
     Console().print(found)
 
 
-def axes(rows: int, columns: int, size: tuple[float, float]) -> tuple[Any, Any]:
-    """A figure that needs no display, and its axes in a flat list.
+def axes(
+    rows: int, columns: int, size: tuple[float, float], heights: Sequence[float] | None = None
+) -> tuple[Any, Any]:
+    """A figure that needs no display, and its axes in a flat list; `heights` of the rows, relative.
 
     Raises `WriteError` where matplotlib is not installed.
     """
@@ -44,11 +46,18 @@ def axes(rows: int, columns: int, size: tuple[float, float]) -> tuple[Any, Any]:
         ) from cause
 
     figure = Figure(figsize=size, layout="constrained")
-    found = figure.subplots(rows, columns, squeeze=False).ravel()
+    found = figure.subplots(rows, columns, squeeze=False, height_ratios=heights).ravel()
     for ax in found:
         ax.spines[["top", "right"]].set_visible(False)
         ax.grid(alpha=0.25)
     return figure, found
+
+
+def blend() -> Any:
+    """Colours from blue over white to orange."""
+    from matplotlib.colors import LinearSegmentedColormap
+
+    return LinearSegmentedColormap.from_list("blend", [BLUE, "white", ORANGE])
 
 
 def save(figure: Any, name: str, out: Path | None) -> Path:

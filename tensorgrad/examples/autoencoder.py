@@ -30,10 +30,10 @@ class Autoencoder(nn.Module):
 
 
 def layers(widths: tuple[int, ...]) -> Any:
-    """Linear layers of these widths with SiLU between them."""
+    """Linear layers of these widths with tanh between them."""
     found: list[Any] = []
     for inputs, outputs in zip(widths, widths[1:]):
-        found += [nn.Linear(inputs, outputs), nn.SiLU()]
+        found += [nn.Linear(inputs, outputs), nn.Tanh()]
     return nn.Sequential(*found[:-1])
 
 
@@ -85,7 +85,7 @@ def main(out: Path | None = None, device: str = "cpu") -> None:
 
 def picture(flat: Any, code: Any, labels: Any, images: tuple[Any, ...]) -> Any:
     """Both maps, each point its digit; below, one image of each digit and both copies."""
-    figure, (left, right, first, second) = _show.axes(2, 2, (11, 7.6))
+    figure, (left, right, first, second) = _show.axes(2, 2, (11, 6.4), (4, 1))
     for ax, points, title in (
         (left, flat, "Two principal axes"), (right, code, "The code of the autoencoder"),
     ):  # fmt: skip

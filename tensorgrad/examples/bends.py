@@ -43,7 +43,7 @@ def best(make: Any, x: Any, y: Any, epochs: int, device: str, starts: int = 3) -
     found: tuple[Any, float] = (None, -1.0)
     for _ in range(starts):
         net = make().to(device)
-        optimizer = tg.optim.Adam(net.parameters(), lr=RATE)
+        optimizer = tg.optim.AdamW(net.parameters(), lr=RATE, weight_decay=0.05)
         cosine = tg.optim.Cosine(_fit.steps((x,), epochs, BATCH))
         _fit.fit(net, loss, (x, y), optimizer, epochs, BATCH, cosine, device=device)
         right = float(((_fit.outputs(net, x, device)[:, 0] > 0) == y).mean())
@@ -99,7 +99,7 @@ def decision(ax: Any, net: Any, x: Any, y: Any, device: str) -> None:
     plane = np.stack(np.meshgrid(line, line), -1).reshape(-1, 2)
     logit = _fit.outputs(net, plane, device).reshape(121, 121)
     p = 0.5 + 0.5 * np.tanh(logit / 2)
-    ax.contourf(line, line, p, np.linspace(0, 1, 21), cmap="PuOr_r", alpha=0.6)
+    ax.contourf(line, line, p, np.linspace(0, 1, 21), cmap=_show.blend(), alpha=0.4)
     ax.contour(line, line, p, [0.5], colors="0.2", linewidths=1.2)
     dots(ax, x, y)
     ax.set_aspect("equal")

@@ -54,8 +54,16 @@ from tensorgrad.nn.conv import (
     ConvTranspose3d,
 )
 from tensorgrad.nn.distance import CosineSimilarity, PairwiseDistance
-from tensorgrad.nn.dropout import Dropout
+from tensorgrad.nn.dropout import (
+    AlphaDropout,
+    Dropout,
+    Dropout1d,
+    Dropout2d,
+    Dropout3d,
+    FeatureAlphaDropout,
+)
 from tensorgrad.nn.embedding import Embedding, RotaryEmbedding
+from tensorgrad.nn.fold import Fold, Unfold
 from tensorgrad.nn.functional_call import functional_call, stack_module_state
 from tensorgrad.nn.hooks import RemovableHandle
 from tensorgrad.nn.linear import Bilinear, Flatten, Identity, Linear, Unflatten
@@ -96,6 +104,23 @@ from tensorgrad.nn.norm import (
     LocalResponseNorm,
     RMSNorm,
 )
+from tensorgrad.nn.padding import (
+    CircularPad1d,
+    CircularPad2d,
+    CircularPad3d,
+    ConstantPad1d,
+    ConstantPad2d,
+    ConstantPad3d,
+    ReflectionPad1d,
+    ReflectionPad2d,
+    ReflectionPad3d,
+    ReplicationPad1d,
+    ReplicationPad2d,
+    ReplicationPad3d,
+    ZeroPad1d,
+    ZeroPad2d,
+    ZeroPad3d,
+)
 from tensorgrad.nn.parameter import Parameter
 from tensorgrad.nn.parameters import ParameterDict, ParameterList
 from tensorgrad.nn.pooling import (
@@ -119,6 +144,8 @@ from tensorgrad.nn.pooling import (
     MaxUnpool3d,
 )
 from tensorgrad.nn.recurrent import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNCell
+from tensorgrad.nn.resample import Upsample, UpsamplingBilinear2d, UpsamplingNearest2d
+from tensorgrad.nn.shuffle import ChannelShuffle, PixelShuffle, PixelUnshuffle
 from tensorgrad.nn.summary import summary
 from tensorgrad.nn.transformer import (
     Transformer,
@@ -144,6 +171,7 @@ __all__ = [
     "AdaptiveMaxPool1d",
     "AdaptiveMaxPool2d",
     "AdaptiveMaxPool3d",
+    "AlphaDropout",
     "AvgPool1d",
     "AvgPool2d",
     "AvgPool3d",
@@ -154,6 +182,13 @@ __all__ = [
     "BatchNorm3d",
     "Bilinear",
     "CTCLoss",
+    "ChannelShuffle",
+    "CircularPad1d",
+    "CircularPad2d",
+    "CircularPad3d",
+    "ConstantPad1d",
+    "ConstantPad2d",
+    "ConstantPad3d",
     "Conv1d",
     "Conv2d",
     "Conv3d",
@@ -164,8 +199,13 @@ __all__ = [
     "CosineSimilarity",
     "CrossEntropyLoss",
     "Dropout",
+    "Dropout1d",
+    "Dropout2d",
+    "Dropout3d",
     "Embedding",
+    "FeatureAlphaDropout",
     "Flatten",
+    "Fold",
     "GRUCell",
     "GaussianNLLLoss",
     "GroupNorm",
@@ -214,6 +254,8 @@ __all__ = [
     "Parameter",
     "ParameterDict",
     "ParameterList",
+    "PixelShuffle",
+    "PixelUnshuffle",
     "PoissonNLLLoss",
     "RMSELoss",
     "RMSNorm",
@@ -221,7 +263,13 @@ __all__ = [
     "RReLU",
     "ReLU",
     "ReLU6",
+    "ReflectionPad1d",
+    "ReflectionPad2d",
+    "ReflectionPad3d",
     "RemovableHandle",
+    "ReplicationPad1d",
+    "ReplicationPad2d",
+    "ReplicationPad3d",
     "RotaryEmbedding",
     "Sequential",
     "SiLU",
@@ -246,6 +294,13 @@ __all__ = [
     "TripletMarginLoss",
     "TripletMarginWithDistanceLoss",
     "Unflatten",
+    "Unfold",
+    "Upsample",
+    "UpsamplingBilinear2d",
+    "UpsamplingNearest2d",
+    "ZeroPad1d",
+    "ZeroPad2d",
+    "ZeroPad3d",
     "functional",
     "functional_call",
     "init",

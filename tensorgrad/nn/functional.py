@@ -118,6 +118,24 @@ poisson_nll_loss = _LAYERS["poisson_nll_loss"]
 soft_margin_loss = _LAYERS["soft_margin_loss"]
 triplet_margin_loss = _LAYERS["triplet_margin_loss"]
 
+# images and channels rearranged, dropout of channels, distances of all pairs
+affine_grid = _LAYERS["affine_grid"]
+alpha_dropout = _LAYERS["alpha_dropout"]
+cdist = _LAYERS["cdist"]
+channel_shuffle = _LAYERS["channel_shuffle"]
+dropout1d = _LAYERS["dropout1d"]
+dropout2d = _LAYERS["dropout2d"]
+dropout3d = _LAYERS["dropout3d"]
+feature_alpha_dropout = _LAYERS["feature_alpha_dropout"]
+fold = _LAYERS["fold"]
+grid_sample = _LAYERS["grid_sample"]
+interpolate = _LAYERS["interpolate"]
+pad = _LAYERS["pad"]
+pdist = _LAYERS["pdist"]
+pixel_shuffle = _LAYERS["pixel_shuffle"]
+pixel_unshuffle = _LAYERS["pixel_unshuffle"]
+unfold = _LAYERS["unfold"]
+
 
 def softmax(input: Any, dim: int | None = None) -> Any:
     """exp(x) / Σ exp(x) along the axis `dim`; raises `ShapeError` without one."""

@@ -12,9 +12,15 @@ from tensorgrad.nn.parameter import Parameter
 
 
 def need_dtype(layer: Module, input: Any, dtype: Any) -> None:
-    """Raise `DTypeError` unless a layer's input has the dtype of its parameters."""
+    """Raise `DTypeError` unless a layer's input has the dtype of its parameters.
+
+    In `autocast` any real floats go together.
+    """
     found = getattr(input, "dtype", None)
     if found != dtype:
+        floats = found is not None and tg.dtypes.is_float(found)
+        if floats and tg.is_autocast_enabled() and tg.dtypes.is_float(dtype):
+            return
         name = type(layer).__name__
         shown = type(input).__name__ if found is None else found.name
         cast = (

@@ -13,6 +13,7 @@ from tensorgrad.backend import base
 from tensorgrad.core.primitive import Primitive, Spec, operand
 from tensorgrad.core.registry import operation, primitive
 from tensorgrad.core.tensor import Tensor, make
+from tensorgrad.core.watch import source
 from tensorgrad.ops.shape import broadcast_to, whole
 
 Shape = int | Sequence[int]
@@ -85,8 +86,9 @@ def tensor(
         return found
     given = data.data if isinstance(data, Tensor) else data
     fresh = isinstance(given, list | tuple | bool | int | float | complex)
-    array = found.data if fresh else base.of(found.data).kernel("copied")(found.data)
-    return leaf(make(array), requires_grad)
+    if not fresh:
+        found = make(source("tensor", base.of(found.data).kernel("copied"))(found.data))
+    return leaf(found, requires_grad)
 
 
 @operation(oracle=_like_oracle, samples=_value_samples)
@@ -189,7 +191,7 @@ def zeros(
     tensor([0., 0., 0.])
     """
     dt = dtypes.dtype(dtype or "float64")
-    made = base.on(device).kernel("zeroed")(extents("zeros", shape), dt)
+    made = source("zeros", base.on(device).kernel("zeroed"))(extents("zeros", shape), dt)
     return leaf(make(made), requires_grad)
 
 
@@ -226,7 +228,8 @@ def full(
     need(not value.ndim, "full", fill_value=value, want="one number", fix="tg.broadcast_to(x, s)")
     if value.node is not None or value.level:  # keeps its gradient
         return leaf(broadcast_to(value, extents("full", shape)).copy(), requires_grad)
-    array = base.on(device).full(extents("full", shape), value.item(), value.dtype)
+    fill = source("full", base.on(device).full)
+    array = fill(extents("full", shape), value.item(), value.dtype)
     return leaf(make(array), requires_grad)
 
 
@@ -341,7 +344,7 @@ def arange(
         start, stop = 0, start
     need(step, "arange", step=step, want="a step that is not 0", fix="step=1")
     chosen = None if dtype is None else dtypes.dtype(dtype)
-    made = base.on(device).kernel("arange")(start, stop, step, chosen)
+    made = source("arange", base.on(device).kernel("arange"))(start, stop, step, chosen)
     return leaf(make(made), requires_grad)
 
 
@@ -363,7 +366,7 @@ def eye(
 ) -> Tensor:
     """The N x M matrix with ones on its k-th diagonal; float64 by default."""
     n, m = extents("eye", (N, N if M is None else M))
-    made = base.on(device).kernel("eye")(n, m, k, dtypes.dtype(dtype or "float64"))
+    made = source("eye", base.on(device).kernel("eye"))(n, m, k, dtypes.dtype(dtype or "float64"))
     return leaf(make(made), requires_grad)
 
 
@@ -379,7 +382,7 @@ def tri(
 ) -> Tensor:
     """The N x M matrix with ones on and below its k-th diagonal; float64 by default."""
     n, m = extents("tri", (N, N if M is None else M))
-    made = base.on(device).kernel("tri")(n, m, k, dtypes.dtype(dtype or "float64"))
+    made = source("tri", base.on(device).kernel("tri"))(n, m, k, dtypes.dtype(dtype or "float64"))
     return leaf(make(made), requires_grad)
 
 

@@ -18,7 +18,7 @@ from tensorgrad import _config, dtypes, shapes
 from tensorgrad._errors import DTypeError, need
 from tensorgrad.backend import base
 from tensorgrad.backend.philox import RandomError, blocks
-from tensorgrad.core import replay
+from tensorgrad.core import replay, watch
 from tensorgrad.core.levels import Batched
 from tensorgrad.core.primitive import Primitive, Spec, operand
 from tensorgrad.core.registry import operation, primitive
@@ -134,7 +134,7 @@ def _drawn(
     source = default_generator if generator is None else generator
     home = base.on(device)
     key, counter = _taken(source, home, kind, shapes.size(size), dt)
-    return make(home.kernel(kind)(key, counter, *options, size, dt))
+    return make(watch.source(kind, home.kernel(kind))(key, counter, *options, size, dt))
 
 
 def _taken(
@@ -317,7 +317,7 @@ def permutation(x: Any, *, device: str | None = None, generator: Generator | Non
     source = default_generator if generator is None else generator
     home = base.on(device) if array is None else base.of(array.value())
     key, counter = _taken(source, home, "permutation", count)
-    order = make(home.kernel("permutation")(key, counter, count))
+    order = make(watch.source("permutation", home.kernel("permutation"))(key, counter, count))
     return order if array is None else array[order]
 
 

@@ -12,6 +12,7 @@ from tensorgrad.core.calls import operands
 from tensorgrad.core.primitive import operand
 from tensorgrad.core.registry import operation
 from tensorgrad.core.tensor import Tensor, make
+from tensorgrad.core.watch import source
 from tensorgrad.ops.axes import moveaxis
 from tensorgrad.ops.create import arange, leaf
 from tensorgrad.ops.elementary import log10
@@ -105,7 +106,7 @@ def linspace(
     num = _count("linspace", num)
     if not retstep and isinstance(start, _PLAIN) and isinstance(stop, _PLAIN):
         chosen = None if dtype is None else dtypes.dtype(dtype)
-        made = backend.on(device).kernel("linspace")(start, stop, num, endpoint, chosen)
+        made = source("linspace", backend.on(device).kernel("linspace"))(start, stop, num, endpoint, chosen)
         return leaf(make(made), requires_grad)
     a, b = _ends("linspace", start, stop)
     found, step = _spaced(a, b, num, endpoint)

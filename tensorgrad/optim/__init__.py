@@ -44,6 +44,7 @@ from tensorgrad.optim.regularise import (
     max_norm_,
     soft_threshold_,
 )
+from tensorgrad.optim.scaler import GradScaler
 from tensorgrad.optim.schedules import (
     Constant,
     Cosine,
@@ -92,6 +93,7 @@ __all__ = [
     "CyclicLR",
     "Exponential",
     "ExponentialLR",
+    "GradScaler",
     "InverseTime",
     "LRScheduler",
     "LambdaLR",

@@ -182,24 +182,24 @@ class Bucket:
         touched: list[Slot],
         kernel: Callable[..., Any],
         scalars: Callable[[int], Sequence[float]],
-        factor: Any = None,
+        behind: Sequence[Any] = (),
     ) -> None:
         """Run the update on the touched slots, neighbours with equal step counts together.
 
-        `factor` is what the kernel takes behind the scalars: a number, or what `limited` of a
+        `behind` is what the kernel takes behind the scalars: numbers, or what `limited` of a
         device has found. While a step is recorded the counts do not move: each replay moves them,
         and finds the scalars anew.
         """
         more: Sequence[Array] = ()
-        if isinstance(factor, dict):
-            more, factor = (factor[self._scalars.dtype.name],), None
+        if behind and isinstance(behind[0], dict):
+            more, behind = [one[self._scalars.dtype.name] for one in behind], ()
         captured = recording()
         if captured is not None and on_device(self.flat):
             self._record(captured, touched, kernel, scalars, more)
             return
         self._renew()
         for start, stop, steps in self._spans(touched):
-            values = scalars(steps) if factor is None else (*scalars(steps), factor)
+            values = (*scalars(steps), *behind) if behind else scalars(steps)
             numbers = self._scalars.set(values)
             self._update(start, stop, kernel, [*numbers, *more] if more else numbers)
 

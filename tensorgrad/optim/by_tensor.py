@@ -89,26 +89,32 @@ class ByTensor(Optimizer):
     def _shapes(self, group: Group, param: tg.Tensor) -> Shapes:
         return {**super()._shapes(group, param), **self.own(group, param)}
 
-    def _form(self, group: Group, limited: bool) -> Any:
-        return _formed(self.variant(group)[0], bool(group.get("maximize")), limited)
+    def _form(self, group: Group, more: int) -> Any:
+        return _formed(self.variant(group)[0], bool(group.get("maximize")), more)
 
     def _kernel(self, bucket: Bucket, rule: Any) -> Callable[..., Any]:
         return rule  # type: ignore[no-any-return]
 
 
 @cache
-def _formed(rule: Any, ascent: bool, limited: bool) -> Callable[..., None]:
-    """A rule as what updates tensors in place; limited: a factor of the gradient comes last."""
+def _formed(rule: Any, ascent: bool, more: int) -> Callable[..., None]:
+    """A rule as what updates tensors in place; more: 1 for a factor of the gradient at the end.
+
+    2 for the factor and a flag: where that is not 0 nothing changes.
+    """
 
     def run(param: Any, grad: Any, states: list[Any], *numbers: Any) -> None:
         if grad.dtype != param.dtype:
             grad = grad.astype(param.dtype)
         if ascent:
             grad = -grad
-        if limited:
-            grad, numbers = grad * numbers[-1], numbers[:-1]
-        found = rule(param, grad, *states, *numbers)
+        count = len(numbers) - more
+        if more:
+            grad = grad * numbers[count]
+        found = rule(param, grad, *states, *numbers[:count])
         for target, value in zip((param, *states), found, strict=True):
+            if more == 2:
+                value = tg.where(numbers[-1] == 0, value, target)
             of(target.data).assign(target.data, value.data)
 
     return run

@@ -97,6 +97,12 @@ class LBFGS(Optimizer):
             self._iterate(closure, _value(first))
         return first
 
+    def step_unless(self, inverse: Any, flag: Any = 0.0) -> Any:
+        raise TypeError(
+            "LBFGS: got a GradScaler, expected none: it calls backward many times in a step; "
+            "try optim.Adam, or training in float32"
+        )
+
     def _iterate(self, closure: Callable[[], Any], loss: float) -> None:
         group, memory, grad = self.param_groups[0], self._memory, self._gradient()
         memory["func_evals"] = memory.get("func_evals", 0) + 1

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import tensorgrad as tg
 from tensorgrad.optim.bucket import MASTER, Bucket
 from tensorgrad.optim.memory import copy, extent, on_device, recording
-from tensorgrad.optim.norm import Limit, copied, inputs, limited, negated, scaled
+from tensorgrad.optim.norm import Limit, copied, guarded, inputs, limited, negated, scaled
 from tensorgrad.optim.slot import Slot
 
 Group = dict[str, Any]
@@ -91,39 +91,69 @@ class Optimizer:
         """
         loss = None if closure is None else closure()
         work = self._work()
-        limit = None if self.max_grad_norm is None else self._limit(work, self.max_grad_norm)
-        norm, factor = (None, None) if limit is None else (limit.norm, limit.factor)
-        rules = [self._form(group, limit is not None) for group, _, _ in work]
+        if self.max_grad_norm is None:
+            self._update(work, None, ())
+        else:
+            limit = self._limit(work, self.max_grad_norm)
+            self._update(work, limit.norm, (limit.factor,))
+        return loss
+
+    def step_unless(self, inverse: Any, flag: Any = 0.0) -> Any:
+        """Update by the gradients times `inverse`, unless one is not finite; then gives 1, else 0.
+
+        Nor is anything updated where `flag` is not 0. On a GPU all three are 0-d float64 tensors
+        there, the host waits for nothing, and a step that does nothing counts as an update.
+        """
+        work = self._work()
+        most = math.inf if self.max_grad_norm is None else self.max_grad_norm
+        if not any(on_device(bucket.flat) for _, bucket, _ in work):
+            limit = self._limit(work, most, float(inverse))
+            skip = max(float(flag), limit.skip)
+            if not skip:
+                self._update(work, limit.norm, (limit.factor,))
+            return skip
+        limit = self._limit(work, most, inverse.data)
+        skip = tg.maximum(tg.Tensor(limit.skip["float64"]), flag)
+        flags = {name: skip.astype(name).data for name in limit.skip}
+        self._update(work, limit.norm, (limit.factor, flags))
+        return skip
+
+    def _update(self, work: Work, norm: Any, more: tuple[Any, ...]) -> None:
+        """Run the formulas; `more` is what a formula takes besides: a factor, then a flag."""
+        if self.max_grad_norm is None:
+            norm = None
+        rules = [self._form(group, len(more)) for group, _, _ in work]
         captured = recording()
         if captured is not None and any(on_device(bucket.flat) for _, bucket, _ in work):
-            captured.check(partial(self._check_replay, work, rules, limit is not None))
+            captured.check(partial(self._check_replay, work, rules, len(more)))
             captured.each(partial(self._set_norm, norm))
         else:
             self._norm = norm
         for (group, bucket, touched), rule in zip(work, rules):
             kernel = self._kernel(bucket, rule)
-            bucket.step(touched, kernel, partial(self.scalars, group), factor)
-        return loss
+            bucket.step(touched, kernel, partial(self.scalars, group), more)
 
-    def _form(self, group: Group, limited: bool) -> Any:
-        """The formula of a group with what is done to its gradients before."""
-        rule, _ = self.variant(group)
+    def _form(self, group: Group, more: int) -> Any:
+        """The formula of a group with what is done to its gradients before; see `_update`."""
+        rule, states = self.variant(group)
         if group.get("maximize"):
             rule = negated(rule)
-        return scaled(rule, inputs(rule)) if limited else rule
+        if more == 2:
+            return guarded(rule, inputs(rule), len(states))
+        return scaled(rule, inputs(rule)) if more else rule
 
     def _kernel(self, bucket: Bucket, rule: Any) -> Callable[..., Any]:
         """What updates the arrays of a bucket."""
         found: Callable[..., Any] = (copied(rule) if bucket.copies else rule).kernel
         return found
 
-    def _limit(self, work: Work, most: Any) -> Limit:
-        """The factor that limits the norm of all gradients."""
+    def _limit(self, work: Work, most: Any, inverse: Any = None) -> Limit:
+        """The factor that limits the norm of all gradients times `inverse`."""
         parts = [part for _, bucket, touched in work for part in bucket.gradients(touched)]
         captured = recording()
         if captured is not None and parts and on_device(parts[0]):
             (most,) = captured.numbers(self._most, ("float64",))
-        return limited(parts, most)
+        return limited(parts, most, inverse)
 
     @property
     def grad_norm(self) -> float | None:
@@ -142,15 +172,15 @@ class Optimizer:
     def _set_norm(self, norm: Any) -> None:
         self._norm = None if self.max_grad_norm is None else norm
 
-    def _check_replay(self, work: Work, rules: list[Any], limited: bool) -> None:
+    def _check_replay(self, work: Work, rules: list[Any], more: int) -> None:
         """Raise unless a replay would do what a step of this optimizer does."""
         there = {id(bucket) for buckets in self._buckets for bucket in buckets}
         got = ""
         if any(id(bucket) not in there for _, bucket, _ in work):
             got = "parameters that moved"
-        elif self.max_grad_norm is not None and not limited:
+        elif self.max_grad_norm is not None and not more:
             got = f"max_grad_norm={self.max_grad_norm}"
-        elif any(self._form(g, limited) is not rule for (g, _, _), rule in zip(work, rules)):
+        elif any(self._form(g, more) is not rule for (g, _, _), rule in zip(work, rules)):
             got = "other hyper-parameters"
         if got:
             raise tg.cuda.CaptureError(

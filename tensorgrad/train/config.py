@@ -2,72 +2,21 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from pathlib import Path
 from typing import Any
 
-from tensorgrad.io import atomic_write
-from tensorgrad.train.options import ConfigError, Option, Place, nearest, option
-
-ACTIVATIONS = (
-    "linear",
-    "step",
-    "sigmoid",
-    "tanh",
-    "relu",
-    "leaky_relu",
-    "prelu",
-    "elu",
-    "selu",
-    "softplus",
-    "softsign",
-    "gelu",
-    "gelu_tanh",
-    "silu",
-    "mish",
-    "softmax",
-    "log_softmax",
-    "maxout",
+from tensorgrad.train.choices import (
+    ACTIVATIONS,
+    INITS,
+    LOSSES,
+    OPTIMIZERS,
+    SCHEDULES,
+    TASKS,
+    takers,
 )
-INITS = (
-    "auto",
-    "zeros",
-    "constant",
-    "uniform",
-    "normal",
-    "xavier_uniform",
-    "xavier_normal",
-    "he_uniform",
-    "he_normal",
-    "lecun_uniform",
-    "lecun_normal",
-    "orthogonal",
-)
-LOSSES = (
-    "auto",
-    "cross_entropy",
-    "hinge",
-    "bce",
-    "bce_probabilities",
-    "mse",
-    "rmse",
-    "mae",
-    "huber",
-)
-OPTIMIZERS = ("sgd", "momentum", "nag", "adam", "adamw")
-SCHEDULES = (
-    "constant",
-    "exponential",
-    "step",
-    "piecewise",
-    "inverse_time",
-    "polynomial",
-    "cosine",
-    "plateau",
-)
-TASKS = ("classification", "binary", "multilabel", "regression")
+from tensorgrad.train.options import ConfigError, Option, Place, option
+from tensorgrad.train.rules import TOGETHER, rate_of
 
 _DATA, _NET, _TRAIN, _RUN = "Data", "Network", "Training", "Run"
 
@@ -82,7 +31,7 @@ class Config:
     data: str = option(
         "digits",
         "text",
-        "digits, FILE.csv, FILE.npz or a folder of MNIST-format files",
+        "digits, a toy set (circle ...), FILE.csv, FILE.npz or a folder of MNIST-format files",
         group=_DATA,
     )
     target: str | None = option(
@@ -116,6 +65,15 @@ class Config:
     activation: str = option(
         "relu", "text", "after each hidden layer", group=_NET, choices=ACTIVATIONS
     )
+    pieces: int | None = option(
+        None,
+        "int",
+        "linear pieces of a maxout unit (2)",
+        3,
+        group=_NET,
+        low=2,
+        only=("activation", ("maxout",)),
+    )
     init: str = option(
         "auto",
         "text",
@@ -137,7 +95,13 @@ class Config:
     dtype: str = option(
         "float32", "text", "of parameters and data", group=_NET, choices=("float32", "float64")
     )
-    loss: str = option("auto", "text", "the loss; the task decides", group=_TRAIN, choices=LOSSES)
+    loss: str = option(
+        "auto",
+        "text",
+        "the loss, the task decides; or one's own (outputs, targets) -> mean",
+        group=_TRAIN,
+        choices=LOSSES,
+    )
     huber_delta: float | None = option(
         None,
         "float",
@@ -147,40 +111,75 @@ class Config:
         over=0,
         only=("loss", ("huber",)),
     )
-    optimizer: str = option("adam", "text", "the update rule", group=_TRAIN, choices=OPTIMIZERS)
-    lr: float = option(1e-3, "float", "learning rate", group=_TRAIN, over=0)
+    label_smoothing: float | None = option(
+        None,
+        "float",
+        "share of each label that cross_entropy spreads over all classes (0)",
+        0.1,
+        group=_TRAIN,
+        low=0,
+        under=1,
+        only=("loss", ("auto", "cross_entropy")),
+    )
+    optimizer: str = option(
+        "adam", "text", "the update rule; lbfgs: full batch", group=_TRAIN, choices=OPTIMIZERS
+    )
+    lr: float | None = option(
+        None,
+        "float",
+        "learning rate (the optimizer's own, 0.001 of adam)",
+        1e-3,
+        group=_TRAIN,
+        over=0,
+    )
     momentum: float | None = option(
         None,
         "float",
-        "of momentum and nag (0.9)",
+        "of momentum, nag, lars (0.9), muon (0.95) and rmsprop (0)",
         0.9,
         group=_TRAIN,
         low=0,
         under=1,
-        only=("optimizer", ("momentum", "nag")),
+        only=("optimizer", takers("momentum")),
+    )
+    rho: float | None = option(
+        None,
+        "float",
+        "mean of squares of rmsprop (0.99) and adadelta (0.9)",
+        0.9,
+        group=_TRAIN,
+        low=0,
+        under=1,
+        only=("optimizer", takers("rho")),
     )
     beta1: float | None = option(
         None,
         "float",
-        "Adam's mean of gradients (0.9)",
+        "mean of gradients of adam and its kind (0.9)",
         0.9,
         group=_TRAIN,
         low=0,
         under=1,
-        only=("optimizer", ("adam", "adamw")),
+        only=("optimizer", takers("beta1")),
     )
     beta2: float | None = option(
         None,
         "float",
-        "Adam's mean of squares (0.999)",
+        "mean of squares of adam and its kind (0.999, lion 0.99)",
         0.999,
         group=_TRAIN,
         low=0,
         under=1,
-        only=("optimizer", ("adam", "adamw")),
+        only=("optimizer", takers("beta1")),
     )
     weight_decay: float | None = option(
-        None, "float", "the optimizer's own decay (0; adamw 0.01)", 0.01, group=_TRAIN, low=0
+        None,
+        "float",
+        "the optimizer's own decay (0; adamw 0.01, muon 0.1)",
+        0.01,
+        group=_TRAIN,
+        low=0,
+        only=("optimizer", takers("weight_decay")),
     )
     l1: float = option(
         0.0, "float", "L1 coefficient; a weight that crosses 0 stays 0", 1e-4, group=_TRAIN, low=0
@@ -192,7 +191,13 @@ class Config:
         None, "float", "most that the weights into one unit may measure", 3.0, group=_TRAIN, over=0
     )
     clip_norm: float | None = option(
-        None, "float", "most that the whole gradient may measure", 1.0, group=_TRAIN, over=0
+        None,
+        "float",
+        "most that the whole gradient may measure",
+        1.0,
+        group=_TRAIN,
+        over=0,
+        only=("optimizer", takers("clip_norm")),
     )
     schedule: str = option(
         "constant", "text", "how the rate changes", group=_TRAIN, choices=SCHEDULES
@@ -301,6 +306,11 @@ class Config:
     def __post_init__(self) -> None:
         check_together(check_each(asdict(self), _in_python), _in_python)
 
+    @property
+    def rate(self) -> float:
+        """The learning rate: `lr`, or the optimizer's own."""
+        return rate_of(asdict(self))
+
 
 OPTIONS: dict[str, Option] = {one.name: one.metadata["option"] for one in fields(Config)}
 DEFAULTS: dict[str, Any] = {one.name: one.default for one in fields(Config)}
@@ -328,118 +338,13 @@ def check_together(values: Mapping[str, Any], place: Place) -> None:
         if rules.only and every[name] not in (None, False):
             other, allowed = rules.only
             if every[other] not in allowed:
+                names = " or ".join([", ".join(allowed[:-1]), allowed[-1]][len(allowed) == 1 :])
                 raise ConfigError(
                     f"{place(name)}: got {every[name]} beside {other} {every[other]}, expected "
-                    f"{other} {' or '.join(allowed)}; try leaving it out"
+                    f"{other} {names}; try leaving it out"
                 )
-    for rule in _TOGETHER:
+    for rule in TOGETHER:
         wrong = rule(every)
         if wrong:
             name, text = wrong
             raise ConfigError(f"{place(name)}: {text}")
-
-
-Wrong = tuple[str, str] | None
-
-
-def _split(every: Mapping[str, Any]) -> Wrong:
-    split = every["split"]
-    if len(split) == 3 and abs(sum(split) - 1) < 1e-9:
-        return None
-    return "split", f"got {split}, expected three shares of sum 1; try 0.7,0.15,0.15"
-
-
-def _piecewise(every: Mapping[str, Any]) -> Wrong:
-    if every["schedule"] != "piecewise":
-        return None
-    at, rates = every["boundaries"] or (), every["rates"] or ()
-    if at and len(at) == len(rates) and list(at) == sorted(set(at)):
-        return None
-    return (
-        "boundaries",
-        f"got boundaries {at} and rates {rates}, expected as many of each, boundaries ascending; "
-        "try boundaries 10-20 and rates 0.0003,0.0001",
-    )
-
-
-def _l2_of_adamw(every: Mapping[str, Any]) -> Wrong:
-    if every["optimizer"] != "adamw" or not every["l2"]:
-        return None
-    return (
-        "l2",
-        f"got {every['l2']} beside optimizer adamw, which decays the weights apart from the "
-        "gradient, expected 0; try weight_decay, or optimizer adam",
-    )
-
-
-def _linear_net(every: Mapping[str, Any]) -> Wrong:
-    if every["layers"] or not every["dropout"]:
-        return None
-    return (
-        "dropout",
-        f"got {every['dropout']} without hidden layers, expected 0; try layers 128-64",
-    )
-
-
-def _rate_order(every: Mapping[str, Any]) -> Wrong:
-    if (every["end_lr"] or 0) <= every["lr"]:
-        return None
-    return "end_lr", f"got {every['end_lr']}, expected at most lr {every['lr']}; try 0"
-
-
-_TOGETHER: tuple[Callable[[Mapping[str, Any]], Wrong], ...] = (
-    _split,
-    _piecewise,
-    _l2_of_adamw,
-    _linear_net,
-    _rate_order,
-)
-
-
-def check_keys(names: Mapping[str, Any], place: str) -> None:
-    """Refuse a key that is no option, with the option most like it."""
-    for name in names:
-        if name not in OPTIONS:
-            near = nearest(name.replace("-", "_"), tuple(OPTIONS))
-            fix = repr(near) if near else "tensorgrad train --help"
-            raise ConfigError(
-                f"{place}: got key {name!r}, expected the name of an option; try {fix}"
-            )
-
-
-def read_toml(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """The options in a TOML file, checked; `ConfigError` naming the file and the key."""
-    import tomllib
-
-    shown = os.fspath(path)
-    try:
-        found = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as cause:
-        reason = (cause.strerror or str(cause)).lower()
-        raise ConfigError(
-            f"{shown}: got {reason}, expected a readable TOML file; try another path"
-        ) from cause
-    except UnicodeDecodeError as cause:
-        raise ConfigError(
-            f"{shown}: got bytes that are no UTF-8, expected a TOML file; try saving it as UTF-8"
-        ) from cause
-    except tomllib.TOMLDecodeError as cause:
-        raise ConfigError(
-            f'{shown}: got broken TOML ({cause}), expected lines like lr = 0.001 or init = "auto"; '
-            "try mending that line"
-        ) from cause
-    check_keys(found, shown)
-    return check_each(found, lambda name: f"{shown}, key {name!r}")
-
-
-def write_toml(config: Config, path: str | os.PathLike[str]) -> None:
-    """Write every option that is set; `read_toml` gives them back."""
-    import tomli_w
-
-    values = {
-        name: list(value) if isinstance(value, tuple) else value
-        for name, value in asdict(config).items()
-        if value is not None
-    }
-    with atomic_write(path) as file:
-        file.write(tomli_w.dumps(values).encode())

@@ -17,7 +17,8 @@ from tensorgrad import nn
 from tensorgrad.data import Batches
 from tensorgrad.data.openers import BUILT_IN
 from tensorgrad.io import WriteError
-from tensorgrad.train.config import Config, write_toml
+from tensorgrad.train.config import Config
+from tensorgrad.train.configfile import write_toml
 from tensorgrad.train.loop import (
     INTERRUPTED,
     DivergedError,
@@ -86,7 +87,7 @@ def resume(
     given = dict(changes or {})
     if "data" in given:
         given["data"] = _anchored(Config(data=given["data"])).data
-    changes = {name: value for name, value in given.items() if getattr(config, name) != value}
+    changes = {name: value for name, value in given.items() if _held(config, name) != value}
     for name in changes:
         if name not in CHANGEABLE:
             raise ConfigError(
@@ -100,6 +101,10 @@ def resume(
         if job.config != config:
             write_toml(job.config, kept.file(CONFIG))
         return job.train()
+
+
+def _held(config: Config, name: str) -> Any:
+    return config.rate if name == "lr" else getattr(config, name)
 
 
 def _anchored(config: Config) -> Config:
@@ -122,6 +127,7 @@ class _Job:
             activation=config.activation,
             dropout=config.dropout,
             dtype=config.dtype,
+            pieces=config.pieces or 2,
         )
         generator = tg.Generator(config.seed)
         with tg.device(CPU):  # the same first weights for every device

@@ -14,10 +14,12 @@ from typing import Any
 import numpy as np
 
 import tensorgrad as tg
-from tensorgrad import nn, optim
+from tensorgrad import nn
 from tensorgrad.data import Batches
+from tensorgrad.train.culprit import culprit
 from tensorgrad.train.network import linear_layers
 from tensorgrad.train.objective import Objective, Part
+from tensorgrad.train.optimizers import Mover
 from tensorgrad.train.place import (
     CPU,
     STEPS,
@@ -158,7 +160,7 @@ class Loop:
         self.validation = validation
         self.callbacks = list(callbacks)
         self.generator = tg.Generator(0) if generator is None else generator
-        self.optimizer: optim.Optimizer = recipe.optimizer(net)
+        self.optimizer: Mover = recipe.optimizer(net)
         self.progress = Progress()
         self.best: dict[str, Array] = {}
         self.history: list[Record] = []
@@ -167,6 +169,7 @@ class Loop:
         self._feed = Feed(batches, validation, self.device)
         self._pending: list[Seen] = []
         self._drawn: Any = None
+        self._rows: Any = None
         self._moving = False
         self._here = self.device == CPU
         layers = linear_layers(net)
@@ -224,10 +227,8 @@ class Loop:
         here = self._here
         self._drawn = None if here else self.generator.get_state()
         recipe.set_rate(self.optimizer, progress.step, progress.plateau_factor)
-        self.optimizer.zero_grad()
-        outputs = self.net(x)
-        loss = self.objective.loss(outputs, y)
-        loss.backward()
+        self._rows = x if here else None
+        loss, outputs, total = self._pass(x, y)
         layers = () if progress.batch % self._measure_every else self._measured
         seen = measure(progress.step, self.objective, loss, outputs, y, layers)
         self._moving = True
@@ -235,11 +236,33 @@ class Loop:
             self._count(seen)
         else:
             self._pending.append(seen)
-        self.optimizer.step()
+        if recipe.searches:
+            self._search(x, y, total)
+        else:
+            self.optimizer.step()
         recipe.after_step(self.net, self.optimizer)
         progress.batch += 1
         progress.step += 1
         self._moving, self._drawn = False, None
+
+    def _pass(self, x: tg.Tensor, y: tg.Tensor) -> tuple[Any, Any, Any]:
+        """The loss, the outputs, and the loss with its penalty, whose gradients are in place."""
+        self.optimizer.zero_grad()
+        outputs = self.net(x)
+        loss = self.objective.loss(outputs, y)
+        more = self.recipe.penalty(self.net)
+        total = loss if more is None else loss + more
+        total.backward()
+        return loss, outputs, total
+
+    def _search(self, x: tg.Tensor, y: tg.Tensor, total: Any) -> None:
+        """A step that asks for the loss at several places; the first is where we are."""
+        known = [total]
+
+        def closure() -> Any:
+            return known.pop() if known else self._pass(x, y)[2]
+
+        self.optimizer.step(closure)
 
     def take_back(self) -> bool:
         """After an error, be as before the step that it ended; False if that moved the weights.
@@ -262,7 +285,8 @@ class Loop:
     def _count(self, seen: Seen) -> None:
         progress = self.progress
         if not math.isfinite(seen.loss):
-            raise self._diverged("loss", seen.loss, seen.step)
+            where = culprit(self.net, self._rows) if self._here else ""
+            raise self._diverged("loss", seen.loss, seen.step, where)
         if seen.squares:
             self._add_squares(seen)
         progress.loss_sum += seen.loss * seen.rows
@@ -278,11 +302,12 @@ class Loop:
             squares[name] = squares.get(name, 0.0) + square
         self.progress.measured += 1
 
-    def _diverged(self, what: str, value: float, step: int) -> DivergedError:
-        rate = self.recipe.rate(self.optimizer)
+    def _diverged(self, what: str, value: float, step: int, where: str = "") -> DivergedError:
+        rate, clip = self.recipe.rate(self.optimizer), self.recipe.clips
         return DivergedError(
-            f"train: got {what} {value} at step {step + 1} (epoch {self.progress.epoch + 1}), "
-            f"expected a finite number; try --lr {rate / 10:.2g}, or --clip-norm 1"
+            f"train: got {what} {value} at step {step + 1} (epoch {self.progress.epoch + 1})"
+            f"{where}, expected a finite number; try --lr {rate / 10:.2g}"
+            f"{'' if clip else ', or --clip-norm 1'}"
         )
 
     def _close_epoch(self) -> None:
@@ -292,7 +317,8 @@ class Loop:
         seen = progress.rows - self._rows_before
         loss, score = evaluate(self.net, self.objective, self._feed.watched)
         if not math.isfinite(loss):
-            raise self._diverged("validation loss", loss, progress.step)
+            where = culprit(self.net, on(self._feed.watched.x, self.device)) if self._here else ""
+            raise self._diverged("validation loss", loss, progress.step - 1, where)
         better = loss < progress.best_loss
         if better:
             self.best = weights(self.net)

@@ -13,8 +13,6 @@ from tensorgrad import nn
 from tensorgrad.nn import init
 from tensorgrad.train.config import Config
 
-_PIECES = 2  # of maxout: the smallest number that is not linear
-
 _ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "step": nn.Step,
     "sigmoid": nn.Sigmoid,
@@ -45,6 +43,7 @@ class Architecture:
     activation: str
     dropout: float
     dtype: str
+    pieces: int = 2  # of maxout
 
     def to_json(self) -> str:
         """The same as text."""
@@ -68,15 +67,15 @@ class Architecture:
         parts: list[tuple[str, nn.Module]] = []
         width = self.in_features
         for k, units in enumerate(self.layers, 1):
-            pieces = _PIECES if self.activation == "maxout" else 1
+            pieces = self.pieces if self.activation == "maxout" else 1
             linear = nn.Linear(width, units * pieces, dtype=self.dtype)
             parts.append((f"linear{k}", linear))
             if self.activation == "maxout":
-                parts.append((f"activation{k}", nn.Maxout(_PIECES)))
+                parts.append((f"activation{k}", nn.Maxout(pieces)))
             elif self.activation != "linear":
                 parts.append((f"activation{k}", _ACTIVATIONS[self.activation]()))
             if self.dropout:
-                parts.append((f"dropout{k}", nn.Dropout(self.dropout, generator)))
+                parts.append((f"dropout{k}", nn.Dropout(self.dropout, generator=generator)))
             width = units
         last = nn.Linear(width, self.out_features, dtype=self.dtype)
         parts.append((f"linear{len(self.layers) + 1}", last))

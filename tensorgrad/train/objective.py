@@ -11,9 +11,9 @@ import numpy as np
 import tensorgrad as tg
 from tensorgrad.train.config import Config
 from tensorgrad.train.options import ConfigError
+from tensorgrad.train.ownloss import Loss, is_own, own_loss
 
 Array = np.ndarray[Any, Any]
-Loss = Callable[[Any, Any], Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,10 +72,17 @@ def objective(task: str, config: Config) -> Objective:
     """The objective of a task; `ConfigError` when the loss does not belong to it."""
     table = _LOSSES[task]
     name = next(iter(table)) if config.loss == "auto" else config.loss
+    if is_own(name):
+        return Objective(task, name, own_loss(name), _POINTS[task])
     if name not in table:
         raise ConfigError(
             f"loss: got {name!r} for a {task} task, expected one of {', '.join(table)}; "
             f"try --loss {next(iter(table))}, or another --task"
+        )
+    if config.label_smoothing and name != "cross_entropy":
+        raise ConfigError(
+            f"label_smoothing: got {config.label_smoothing} beside loss {name} of a {task} task, "
+            "expected loss cross_entropy; try leaving it out"
         )
     return Objective(task, name, table[name](config), _POINTS[task])
 
@@ -135,6 +142,18 @@ def _huber(config: Config) -> Loss:
     return lambda out, y: tg.huber_loss(out, y, delta=delta)
 
 
+def _cross_entropy(config: Config) -> Loss:
+    share = config.label_smoothing or 0.0
+    if not share:
+        return lambda out, y: tg.cross_entropy(out, y)
+    return lambda out, y: tg.cross_entropy(out, y, label_smoothing=share)
+
+
+def _rmse(out: Any, y: Any) -> Any:
+    """The norm of the errors over √n: its gradient is 0 where all are 0, that of a root infinite"""
+    return tg.norm(out - y) / out.size**0.5
+
+
 def _hinge_of_signs(out: Any, y: Any) -> Any:
     """Mean of max(0, 1 - t·out) for t = ±1."""
     return tg.relu(1.0 - (2.0 * y - 1.0) * out).mean()
@@ -148,14 +167,14 @@ _TWO_SIDED: dict[str, Callable[[Config], Loss]] = {
 # the first loss of a task is its default
 _LOSSES: dict[str, dict[str, Callable[[Config], Loss]]] = {
     "classification": {
-        "cross_entropy": _plain(lambda out, y: tg.cross_entropy(out, y)),
+        "cross_entropy": _cross_entropy,
         "hinge": _plain(lambda out, y: tg.multi_margin_loss(out, y)),
     },
     "binary": _TWO_SIDED,
     "multilabel": _TWO_SIDED,
     "regression": {
         "mse": _plain(lambda out, y: tg.mse_loss(out, y)),
-        "rmse": _plain(lambda out, y: tg.sqrt(tg.mse_loss(out, y))),
+        "rmse": _plain(_rmse),
         "mae": _plain(lambda out, y: tg.l1_loss(out, y)),
         "huber": _huber,
     },

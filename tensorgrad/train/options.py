@@ -21,7 +21,7 @@ class ConfigError(tg.TensorgradError, ValueError):
 class Option:
     """The rules of one option; `kind` names its type, `example` is what a message suggests.
 
-    choices: the texts that are allowed; an N in one stands for a whole number
+    choices: the texts that are allowed; cuda:N and MODULE:FUNCTION stand for all of their form
     low, high: closed bounds of a number; over, under: open ones
     only: (name of another option, its values): the option means nothing beside other values
     """
@@ -86,7 +86,8 @@ class Option:
 
     def refusal(self, shown: Any, place: str) -> ConfigError:
         """The error for a value that breaks the rule."""
-        near = (nearest(str(shown), self.choices) or "").replace("N", "0") or self.example
+        near = nearest(str(shown), self.choices)
+        near = _FORMS[near].example if near in _FORMS else near or self.example
         return ConfigError(f"{place}: got {_text(shown)}, expected {self.rule}; try {_text(near)}")
 
 
@@ -96,8 +97,24 @@ def option(default: Any, kind: str, help: str, example: Any = None, **rules: Any
     return field(default=default, metadata={"option": Option(kind, help, shown, **rules)})
 
 
+@dataclass(frozen=True)
+class _Form:
+    """A choice that stands for every text of a form."""
+
+    pattern: str
+    example: str
+
+
+_FORMS = {
+    "cuda:N": _Form(r"cuda:\d+", "cuda:0"),
+    "MODULE:FUNCTION": _Form(r"[^\W\d][\w.]*:[^\W\d]\w*", "mine:loss"),
+}
+
+
 def _stands_for(choice: str, value: str) -> bool:
-    return choice == value or re.fullmatch(choice.replace("N", r"\d+"), value) is not None
+    if choice in _FORMS:
+        return re.fullmatch(_FORMS[choice].pattern, value) is not None
+    return choice == value
 
 
 def nearest(name: str, names: Sequence[str]) -> str | None:

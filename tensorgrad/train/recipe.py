@@ -6,8 +6,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from tensorgrad import nn, optim
+from tensorgrad.train.choices import FULL_BATCH, UPDATES
 from tensorgrad.train.config import Config
 from tensorgrad.train.network import linear_layers
+from tensorgrad.train.optimizers import Mover, made, penalty
+from tensorgrad.train.options import ConfigError
 
 if TYPE_CHECKING:
     from tensorgrad.train.loop import Progress
@@ -18,38 +21,50 @@ Schedule = Callable[[int], float]
 class Recipe:
     """The rules of one step and of the end of an epoch; it holds no state of its own.
 
-    steps: optimizer steps in an epoch, the unit in which the schedule counts
+    steps: optimizer steps in an epoch, the unit in which the schedule counts. An optimizer that
+    takes the full batch raises `ConfigError` for more than one.
     """
 
     def __init__(self, config: Config, steps: int) -> None:
         self.config = config
+        self.searches = config.optimizer in FULL_BATCH  # along a line, with a closure
+        if self.searches and steps > 1:
+            raise ConfigError(
+                f"batch_size: got {config.batch_size}, which makes {steps} steps an epoch, beside "
+                f"optimizer {config.optimizer}, expected the full batch, since a step compares "
+                f"losses of the same rows; try --batch-size {config.batch_size * steps}"
+            )
         self.epochs, self.patience = config.epochs, config.patience
+        self._rate = config.rate
         bare = _SCHEDULES[config.schedule](config, steps)
         self._schedule = optim.WarmUp(bare, config.warmup * steps) if config.warmup else bare
 
-    def optimizer(self, net: nn.Module) -> optim.Optimizer:
-        """The optimizer; with L2, the weights of the layers decay and nothing else does more."""
-        groups: Any = list(net.parameters())
-        if self.config.l2:
-            weights = [layer.weight for _, layer in linear_layers(net)]
-            ids = {id(weight) for weight in weights}
-            decay = (self.config.weight_decay or 0.0) + self.config.l2
-            rest = [param for param in groups if id(param) not in ids]
-            groups = [{"params": weights, "weight_decay": decay}, {"params": rest}]
-        return _OPTIMIZERS[self.config.optimizer](groups, self.config)
+    def optimizer(self, net: nn.Module) -> Mover:
+        """The optimizer of the configuration."""
+        return made(net, self.config)
 
-    def set_rate(self, optimizer: optim.Optimizer, step: int, factor: float) -> None:
+    @property
+    def clips(self) -> bool:
+        """Whether the gradient is limited, or cannot be."""
+        takes = "clip_norm" in UPDATES[self.config.optimizer].takes
+        return self.config.clip_norm is not None or not takes
+
+    def penalty(self, net: nn.Module) -> Any:
+        """What is added to the loss of a step, None for nothing."""
+        return penalty(net, self.config)
+
+    def set_rate(self, optimizer: Mover, step: int, factor: float) -> None:
         """Set the rate of step number `step`, from 0; `factor` is what the plateau rule made."""
-        rate = self.config.lr * self._schedule(step) * factor
+        rate = self._rate * self._schedule(step) * factor
         for group in optimizer.param_groups:
             group["lr"] = rate
 
     @staticmethod
-    def rate(optimizer: optim.Optimizer) -> float:
+    def rate(optimizer: Mover) -> float:
         """The rate of the last step."""
         return float(optimizer.param_groups[0]["lr"])
 
-    def after_step(self, net: nn.Module, optimizer: optim.Optimizer) -> None:
+    def after_step(self, net: nn.Module, optimizer: Mover) -> None:
         """After the update: the L1 step, which stops at zero, and the max-norm constraint."""
         if self.config.l1:
             weights = [layer.weight for _, layer in linear_layers(net)]
@@ -71,57 +86,8 @@ class Recipe:
             progress.plateau_factor *= self.config.decay or 0.5
 
 
-def _sgd(params: Any, config: Config) -> optim.Optimizer:
-    decay = config.weight_decay or 0.0
-    return optim.SGD(params, lr=config.lr, weight_decay=decay, max_grad_norm=config.clip_norm)
-
-
-def _with_momentum(kind: Any) -> Callable[[Any, Config], optim.Optimizer]:
-    def made(params: Any, config: Config) -> optim.Optimizer:
-        found: optim.Optimizer = kind(
-            params,
-            lr=config.lr,
-            momentum=0.9 if config.momentum is None else config.momentum,
-            weight_decay=config.weight_decay or 0.0,
-            max_grad_norm=config.clip_norm,
-        )
-        return found
-
-    return made
-
-
-def _with_betas(kind: Any, params: Any, config: Config, decay: float) -> optim.Optimizer:
-    first, second = config.beta1, config.beta2
-    found: optim.Optimizer = kind(
-        params,
-        lr=config.lr,
-        betas=(0.9 if first is None else first, 0.999 if second is None else second),
-        weight_decay=decay,
-        max_grad_norm=config.clip_norm,
-    )
-    return found
-
-
-def _adam(params: Any, config: Config) -> optim.Optimizer:
-    return _with_betas(optim.Adam, params, config, config.weight_decay or 0.0)
-
-
-def _adamw(params: Any, config: Config) -> optim.Optimizer:
-    decay = 0.01 if config.weight_decay is None else config.weight_decay
-    return _with_betas(optim.AdamW, params, config, decay)
-
-
-_OPTIMIZERS: dict[str, Callable[[Any, Config], optim.Optimizer]] = {
-    "sgd": _sgd,
-    "momentum": _with_momentum(optim.Momentum),
-    "nag": _with_momentum(optim.NAG),
-    "adam": _adam,
-    "adamw": _adamw,
-}
-
-
 def _descent(config: Config, steps: int) -> int:
-    """The steps of one descent of polynomial and cosine: the period, or all after the warm-up."""
+    """The steps of one descent or cycle: the period, or all after the warm-up."""
     return (config.period or max(1, config.epochs - config.warmup)) * steps
 
 
@@ -130,18 +96,18 @@ def _every(config: Config, steps: int, default: int) -> int:
 
 
 def _piecewise(config: Config, steps: int) -> Schedule:
-    rates = (config.lr, *(config.rates or ()))
+    rates = (config.rate, *(config.rates or ()))
     at = [boundary * steps for boundary in config.boundaries or ()]
-    return optim.Piecewise(at, [rate / config.lr for rate in rates])
+    return optim.Piecewise(at, [rate / config.rate for rate in rates])
 
 
 def _cosine(config: Config, steps: int) -> Schedule:
-    end = (config.end_lr or 0.0) / config.lr
+    end = (config.end_lr or 0.0) / config.rate
     return optim.Cosine(_descent(config, steps), end, restarts=config.period is not None)
 
 
 def _polynomial(config: Config, steps: int) -> Schedule:
-    end, power = (config.end_lr or 0.0) / config.lr, config.power or 1.0
+    end, power = (config.end_lr or 0.0) / config.rate, config.power or 1.0
     return optim.Polynomial(_descent(config, steps), power, end, config.cycle)
 
 
@@ -153,5 +119,6 @@ _SCHEDULES: dict[str, Callable[[Config, int], Schedule]] = {
     "inverse_time": lambda c, n: optim.InverseTime(c.decay or 1.0, _every(c, n, 10)),
     "polynomial": _polynomial,
     "cosine": _cosine,
+    "one_cycle": lambda c, n: optim.OneCycle(_descent(c, n)),
     "plateau": lambda config, steps: optim.Constant(),
 }

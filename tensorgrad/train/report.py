@@ -52,6 +52,8 @@ class Reporter(Callback):
 class Plain(Reporter):
     """A plain line for each epoch, for files and pipes."""
 
+    _norms = ""
+
     def say(self, text: str) -> None:
         """Print it."""
         print(text, file=self.out, flush=True)
@@ -60,6 +62,10 @@ class Plain(Reporter):
         """Print the heads of the columns."""
         self.say(epoch_heads(loop.objective.score_name, loop.recipe.epochs))
 
+    def on_end(self, loop: Loop) -> None:
+        """Keep how the gradients went, for the result."""
+        self._norms = norms_line(loop.history)
+
     def on_epoch(self, loop: Loop, record: Record) -> None:
         """Print the epoch's line."""
         self.say(epoch_line(record, loop.recipe.epochs))
@@ -67,6 +73,8 @@ class Plain(Reporter):
     def result(self, result: dict[str, Any], confusion: Array | None, classes: Any) -> None:
         """Why the run ended, the result, and the confusion table."""
         self.say(f"{_ENDS[result['reason']]}; best epoch {result['best_epoch']}")
+        if self._norms:
+            self.say(self._norms)
         if confusion is not None:
             self._table(confusion, classes)
         self.say(result_line(result))
@@ -110,12 +118,16 @@ class Live(Plain):
         progress, batches = loop.progress, len(loop.batches)
         line = (
             f"{_count(progress.epoch + 1, loop.recipe.epochs)}  "
-            f"{_number(progress.loss_sum / progress.rows):>9}  step {progress.batch}/{batches}"
+            f"{_number(progress.loss_sum / progress.rows):>8}  step {progress.batch}/{batches}"
         )
+        if loop.history:
+            norms = loop.history[-1]["grad_norm"].values()
+            line += f"  gradients {' '.join(f'{norm:.1e}' for norm in norms)}"
         self._live.update(line, refresh=True)
 
     def on_end(self, loop: Loop) -> None:
         """Take the live line away."""
+        super().on_end(loop)
         self._live.stop()
 
     def _table(self, confusion: Array, classes: Sequence[str]) -> None:
@@ -188,8 +200,8 @@ def epoch_heads(score_name: str, epochs: int) -> str:
     """What the numbers of an epoch's line are."""
     width = len(_count(epochs, epochs))
     return (
-        f"{'epoch':>{width}}  {'loss':>9}  {'val_loss':>9}  {'val_' + score_name:>12}  "
-        f"{'rate':>9}  {'samples/s':>10}"
+        f"{'epoch':>{width}}  {'loss':>8}  {'val_loss':>8}  {score_name:>8}  "
+        f"{'val_' + score_name:>12}  {'rate':>8}  {'samples/s':>9}"
     )
 
 
@@ -203,14 +215,23 @@ def _number(value: float) -> str:
 
 
 def epoch_line(record: Record, epochs: int) -> str:
-    """One epoch in a line: losses, validation score, rate and speed."""
+    """One epoch in a line: losses, scores, rate and speed."""
     name = "accuracy" if "accuracy" in record else "r2"
-    score = shown(name, record[f"val_{name}"])
     return (
-        f"{_count(record['epoch'], epochs)}  {_number(record['loss']):>9}  "
-        f"{_number(record['val_loss']):>9}  {score:>12}  {record['lr']:>9.2e}  "
-        f"{record['samples_per_second']:>10,.0f}"
+        f"{_count(record['epoch'], epochs)}  {_number(record['loss']):>8}  "
+        f"{_number(record['val_loss']):>8}  {shown(name, record[name]):>8}  "
+        f"{shown(name, record[f'val_{name}']):>12}  {record['lr']:>8.2e}  "
+        f"{record['samples_per_second']:>9,.0f}"
     )
+
+
+def norms_line(history: Sequence[Record]) -> str:
+    """The gradient norm of each layer in the first and the last epoch."""
+    if not history:
+        return ""
+    first, last = history[0]["grad_norm"], history[-1]["grad_norm"]
+    each = [f"{name} {first[name]:.2g} to {norm:.2g}" for name, norm in last.items()]
+    return f"gradient norms, first to last epoch: {', '.join(each)}"
 
 
 def result_line(result: dict[str, Any]) -> str:

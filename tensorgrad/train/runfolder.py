@@ -18,9 +18,10 @@ import numpy as np
 
 import tensorgrad as tg
 from tensorgrad.io import WriteError, atomic_write, load_file, load_metadata, save_file
-from tensorgrad.train.config import Config, read_toml, write_toml
+from tensorgrad.train.config import Config
+from tensorgrad.train.configfile import read_toml, write_toml
 from tensorgrad.train.loop import Callback, Loop, Progress, Record, load_weights, weights
-from tensorgrad.train.model import Card, save_model
+from tensorgrad.train.model import Card, check_digest, digest, save_model
 from tensorgrad.train.network import Architecture
 from tensorgrad.train.options import ConfigError
 from tensorgrad.train.place import on
@@ -229,13 +230,15 @@ def save_state(path: str | os.PathLike[str], loop: Loop, fingerprint: str) -> No
         "fingerprint": fingerprint,
         "format": _FORMAT,
     }
+    notes["digest"] = digest(arrays)
     save_file(arrays, path, {"run": json.dumps(notes)})
 
 
 def load_state(path: str | os.PathLike[str], loop: Loop, fingerprint: str) -> None:
     """Put a saved state into a loop.
 
-    Raises `ConfigError` when the file is no state of a run, or the data are other ones.
+    Raises `ConfigError` when the file is no state of a run, was damaged, or belongs to another
+    configuration, or the data are other ones.
     """
     shown = os.fspath(path)
     if not Path(path).is_file():
@@ -257,11 +260,23 @@ def load_state(path: str | os.PathLike[str], loop: Loop, fingerprint: str) -> No
             f"{shown}: got data that changed since the run began, expected the same rows; "
             "try restoring them, or starting again with another --out"
         )
+    check_digest(path, notes, arrays)
+    try:
+        _put(loop, notes, arrays)
+    except (KeyError, tg.ShapeError, ValueError) as cause:
+        reason = " ".join(str(cause).split())
+        raise ConfigError(
+            f"{shown}: got the state of another run than {CONFIG} beside it says ({reason}), "
+            f"expected the one it was saved with; try restoring {CONFIG}, or a new run"
+        ) from cause
+    loop.best, loop.progress = _under("best.", arrays), progress
+
+
+def _put(loop: Loop, notes: Mapping[str, Any], arrays: dict[str, Array]) -> None:
     load_weights(loop.net, _under("net.", arrays))
     held = {key: on(a, loop.device) for key, a in arrays.items() if key.startswith("packed.")}
     loop.optimizer.load_state_dict(_unpack(notes["optimizer"], held))
     loop.generator.set_state(_unpack(notes["generator"], arrays))
-    loop.best, loop.progress = _under("best.", arrays), progress
 
 
 def _under(prefix: str, arrays: dict[str, Array]) -> dict[str, Array]:

@@ -132,7 +132,7 @@ class _Forms:
         op = Elementwise(
             self.name, formula, differentiable=any(o.kind == "f" for o in formula.outputs)
         )
-        op.fn = run
+        op.fn, op.autocast = run, ""  # its name may be one of ours
         return op
 
 

@@ -159,7 +159,7 @@ def peak_memory(f: Callable[..., Any], *args: Any, **kwargs: Any) -> MemoryRepor
     Backward starts from ones and goes to every floating-point argument and to every leaf that f
     captured; no `.grad` changes. Counted is each array that an operation (or backward) made inside,
     until it is dropped, on the CPU and on GPUs alike; not counted: the arguments, what existed
-    before, arrays that are filled from no other (zeros, draws), and scratch memory inside a kernel.
+    before, and scratch memory inside a kernel.
 
     >>> import numpy as np
     >>> peak_memory(lambda x: np.sum(np.tanh(x)), np.ones(1000)).peak

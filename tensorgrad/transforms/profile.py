@@ -72,8 +72,7 @@ class profile(Watch):  # noqa: N801  (PyTorch's name)
     chrome://tracing. Times on a GPU are the device's, by events in its stream; it is waited for at
     the end of the block only. Memory is that of the arrays that an operation made. An operation
     inside a step of backward counts as that step's time. The profile costs some microseconds an
-    operation. Not seen are operations of other threads, and what fills new arrays from no other
-    (zeros, draws). Opened again it goes on; raises `RuntimeError` while it is open.
+    operation. Operations of other threads are not seen. Opened again it goes on; raises `RuntimeError` while it is open.
 
     >>> import numpy as np, tensorgrad as tg
     >>> with profile() as prof:

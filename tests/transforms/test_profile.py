@@ -124,3 +124,19 @@ def test_an_empty_profile_and_one_that_is_open() -> None:
     with prof:
         tg.sin(Tensor(1.0))
     assert [e.op for e in prof.events] == ["sin"]
+
+
+def test_arrays_made_out_of_none_count() -> None:
+    made = {
+        "zeros": lambda: tg.zeros(1000),
+        "full": lambda: tg.full(1000, 2.0),
+        "arange": lambda: tg.arange(1000.0),
+        "linspace": lambda: tg.linspace(0.0, 1.0, 1000),
+        "normal": lambda: tg.normal(1000, dtype="float64"),
+    }
+    for name, make in made.items():
+        report = tg.peak_memory(lambda x, make=make: np.sum(x * make()), np.ones(1000))
+        assert report.peak >= 16000, name  # the array made and the product
+        with tg.profile() as prof, tg.detect_anomaly():
+            make()
+        assert [e.bytes for e in prof.events if e.bytes][0] == 8000, name

@@ -10,6 +10,7 @@ import numpy as np  # oracles only
 from tensorgrad import dtypes, shapes
 from tensorgrad._errors import DTypeError, need
 from tensorgrad.backend.philox import RandomError
+from tensorgrad.core.autocast import CASTS, cast
 from tensorgrad.core.primitive import Spec, operand
 from tensorgrad.core.registry import fused, operation
 from tensorgrad.core.tensor import Tensor
@@ -139,6 +140,8 @@ def _four(x: Tensor, lead: shapes.Shape, heads: int) -> Tensor:
 def _mask(mask: Any, q: Tensor, lead: shapes.Shape, scores: shapes.Shape) -> Tensor:
     """A mask as four axes, each of one element or as long as the scores'."""
     mask = operand(mask, (), _OP, q)
+    if CASTS:
+        (mask,) = cast(attention_p, (mask,))
     need(mask.dtype.kind == "b" or mask.dtype == q.dtype, _OP, query=q, attn_mask=mask,
          want="a mask of bools, True for what takes part, or of query's dtype, which is added",
          fix=f'attn_mask.astype(bool), or attn_mask.astype("{q.dtype.name}")',
@@ -219,6 +222,8 @@ def scaled_dot_product_attention(
     """
     q = operand(query, (), _OP)
     k, v = (operand(x, (), _OP, q) for x in (key, value))
+    if CASTS:
+        q, k, v = cast(attention_p, (q, k, v))
     _checked(q, k, v)
     need(attn_mask is None or not is_causal, _OP, attn_mask=attn_mask, is_causal=is_causal,
          want="one of the two", fix="attn_mask & np.tri(L, S, dtype=bool)",

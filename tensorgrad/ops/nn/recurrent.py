@@ -14,6 +14,7 @@ import numpy as np  # the order of steps of ragged sequences
 from tensorgrad import dtypes
 from tensorgrad._errors import DTypeError, need
 from tensorgrad.backend import base
+from tensorgrad.core.autocast import CASTS, cast
 from tensorgrad.core.calls import operands
 from tensorgrad.core.primitive import Spec, operand
 from tensorgrad.core.registry import fused, operation
@@ -118,6 +119,8 @@ def _given(
     if hx is not None:
         held += _pair(op, hx) if states > 1 else [hx]
     x, *initial = operands((input, *held), op)
+    if CASTS:
+        x, *initial = cast(lstm_p, (x, *initial))
     found = {n: initial.pop(0) for n, w in zip(_NAMES, weights) if w is not None}
     for name, one in (*found.items(), *[("hx", h) for h in initial], ("input", x)):
         if one.dtype != x.dtype or not dtypes.is_float(x.dtype):

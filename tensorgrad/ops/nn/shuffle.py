@@ -23,12 +23,11 @@ def _image(op: str, input: Any) -> Tensor:
 
 
 def _up(x: Any, r: int) -> Any:
-    """Works on arrays and tensors: (..., C r², H, W) to (..., C, H r, W r)."""
     *lead, c, h, w = x.shape
     n = len(lead)
     split = x.reshape((*lead, c // r**2, r, r, h, w))
     order = (*range(n), n, n + 3, n + 1, n + 4, n + 2)
-    return transpose_of(split, order).reshape((*lead, c // r**2, h * r, w * r))
+    return transpose(split, order).reshape((*lead, c // r**2, h * r, w * r))
 
 
 def _down(x: Any, r: int) -> Any:
@@ -36,12 +35,7 @@ def _down(x: Any, r: int) -> Any:
     n = len(lead)
     split = x.reshape((*lead, c, h // r, r, w // r, r))
     order = (*range(n), n, n + 2, n + 4, n + 1, n + 3)
-    return transpose_of(split, order).reshape((*lead, c * r**2, h // r, w // r))
-
-
-def transpose_of(x: Any, order: tuple[int, ...]) -> Any:
-    """Axes in another order, of a tensor or of an array."""
-    return transpose(x, order) if isinstance(x, Tensor) else x.transpose(order)
+    return transpose(split, order).reshape((*lead, c * r**2, h // r, w // r))
 
 
 def _up_oracle(x: Any, r: int) -> Any:
