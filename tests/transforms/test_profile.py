@@ -132,7 +132,7 @@ def test_arrays_made_out_of_none_count() -> None:
         "full": lambda: tg.full(1000, 2.0),
         "arange": lambda: tg.arange(1000.0),
         "linspace": lambda: tg.linspace(0.0, 1.0, 1000),
-        "normal": lambda: tg.normal(1000, dtype="float64"),
+        "normal": lambda: tg.randn(1000),
     }
     for name, make in made.items():
         report = tg.peak_memory(lambda x, make=make: np.sum(x * make()), np.ones(1000))

@@ -1,15 +1,21 @@
-"""Attention on CuPy arrays by `kernels/attention.cu`, forward and backward."""
+"""Attention on CuPy arrays, forward and backward: by `kernels/attention.cu`, or by cuDNN.
+
+Where cuDNN's frontend is installed, half precision without a mask or dropout is its own, on tensor
+cores; either backward reads the statistics of either forward.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import cupy
 import numpy as np
 
 from tensorgrad import dtypes
-from tensorgrad.backend.cuda import launch
+from tensorgrad.backend.cuda import dnn, launch
+from tensorgrad.backend.cuda.dnn_attention import HALVES
 from tensorgrad.backend.cuda.kernels import cast, written
 from tensorgrad.backend.cuda.reduce import sum_to
 
@@ -78,6 +84,17 @@ def _dense(x: Array) -> Array:
     return x if x.strides[3] == x.itemsize or x.shape[3] == 1 else launch.contiguous(x)
 
 
+def _by_dnn(f: Callable[..., Any], *arrays: Array, **options: Any) -> Any:
+    """What cuDNN makes of the arrays; None where it is not installed, or has no engine."""
+    fits = all(x.dtype.name in HALVES and x.size for x in arrays[:4])
+    if not fits or not dnn.available():
+        return None
+    try:
+        return f(*arrays, **options)
+    except dnn.Unsupported:
+        return None
+
+
 def _forward(problem: _Problem, out: Array | None) -> tuple[Array, Array, Array]:
     shape = problem.shape
     found = cupy.empty((*shape[:3], problem.width), problem.q.dtype)
@@ -92,6 +109,9 @@ def attention(
     q: Array, k: Array, v: Array, *, scale: float, causal: bool, out: Array | None = None
 ) -> Any:
     """softmax(scale q kᵀ) v; and for backward that again, and log Σ exp of every row of scores."""
+    known = _by_dnn(dnn.sdpa, q, k, v, scale=scale, causal=causal, out=out)
+    if known is not None:
+        return known[0], known[0], known[1]
     return _forward(_Problem((q, k, v), scale=scale, causal=causal), out)
 
 
@@ -107,6 +127,10 @@ def attention_masked(
 def attention_pull(ct: Array, wanted: Any, saved: tuple[Any, ...], params: Any) -> Any:
     """[(input, its cotangent)] of either primitive; a mask's takes memory of all scores."""
     *inputs, out, logs = saved
+    if len(inputs) == 3:
+        known = _by_dnn(dnn.sdpa_backward, ct, *inputs, out, logs, **params)
+        if known is not None:
+            return [(n, known[n]) for n in wanted]
     problem = _Problem(tuple(inputs), **params)
     q, k, v = inputs[:3]
     found = [cupy.zeros(x.shape, x.dtype) for x in (q, k, v)]
