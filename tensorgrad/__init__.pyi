@@ -13,6 +13,7 @@ from tensorgrad import fft as fft
 from tensorgrad import interpolate as interpolate
 from tensorgrad import io as io
 from tensorgrad import linalg as linalg
+from tensorgrad import models as models
 from tensorgrad import nn as nn
 from tensorgrad import ops as ops
 from tensorgrad import optim as optim
@@ -37,6 +38,9 @@ from tensorgrad._errors import ShapeError as ShapeError
 from tensorgrad._errors import TensorgradError as TensorgradError
 from tensorgrad.backend.threads import get_num_threads as get_num_threads
 from tensorgrad.backend.threads import set_num_threads as set_num_threads
+from tensorgrad.core.autocast import autocast as autocast
+from tensorgrad.core.autocast import get_autocast_dtype as get_autocast_dtype
+from tensorgrad.core.autocast import is_autocast_enabled as is_autocast_enabled
 from tensorgrad.core.tensor import Tensor as Tensor
 from tensorgrad.dtypes import complex64 as complex64
 from tensorgrad.dtypes import complex128 as complex128

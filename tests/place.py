@@ -23,7 +23,7 @@ TESTS = Path(__file__).parent
 BACKENDS = ("cpu", "cuda", "stand-in")
 DEVICE = "cuda:0"
 
-SHARED = ("ops", "core", "nn", "optim", "transforms", "textbook")
+SHARED = ("ops", "core", "nn", "models", "optim", "transforms", "textbook")
 """Folders whose tests run on every backend; those of `cuda` are about GPUs on any of them."""
 
 RUNS = ("train",)

@@ -23,6 +23,9 @@ Array = np.ndarray[Any, Any]
 Part = tuple[slice, slice]
 """Batches and heads that are done together."""
 
+SPARE = 2
+"""Shares are kept where they are this many times as wide as keys and values together, at most."""
+
 INF = float("inf")
 EMPTY = np.empty(0, np.float32)
 
@@ -92,7 +95,7 @@ def forward(problem: Problem) -> tuple[Array, Array]:
     q, v = problem.q, problem.v
     found = np.empty_like(q, shape=(*q.shape[:3], v.shape[3]), subok=False)
     parts = _parts(problem)
-    keeps = problem.keys <= 2 * (q.shape[3] + v.shape[3])
+    keeps = problem.keys <= SPARE * (q.shape[3] + v.shape[3])
     alone = keeps and len(parts) == 1
     shares = EMPTY
     if keeps and not alone:

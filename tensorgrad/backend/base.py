@@ -167,7 +167,7 @@ def on(device: Any = None) -> Backend:
 
 
 LATER = """
-attention calculus conv convolve ctc cumulative decompositions exchange fft group_norm
+attention calculus conv convolve ctc cumulative decompositions exchange fft gated group_norm
 interpolate linalg nan pool recurrent resample select signal sorting sparse special
 """.split()
 """Families whose kernels (numpy_fft, cuda/fft ...) are imported when one of them is asked for."""

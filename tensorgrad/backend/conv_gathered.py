@@ -95,14 +95,21 @@ def forwards(reading: Reading, x: Array, w: Array, bias: Array | None, target: A
 def backwards(reading: Reading, ct: Array, w: Array, bias: Array | None, target: Array) -> None:
     """Its adjoint in x."""
     places = _places(ct, w.dtype)
-    rows = np.stack([DOOR.multiply(kernel.T, part) for kernel, part in zip(w, places)])
+    rows = np.empty((len(w), w.shape[2], places.shape[2]), w.dtype)
+    for kernel, part, row in zip(w, places, rows):
+        DOOR.multiply(kernel.T, part, row)
     found = reading.scattered(rows, len(ct))
     if bias is not None:
         found += bias.reshape(*bias.shape, *(1,) * (found.ndim - 2))
     target[...] = np.moveaxis(found, -1, 0)
 
 
-def weights(reading: Reading, x: Array, ct: Array, dtype: Any) -> Array:
-    """Its adjoint in w: (group, output, term)."""
+def weights(reading: Reading, x: Array, ct: Array, dtype: Any, target: Array) -> None:
+    """Its adjoint in w, (group, output, term)."""
     rows, places = reading.gathered(x, dtype), _places(ct, dtype)
-    return np.stack([DOOR.multiply(part, row.T) for part, row in zip(places, rows)])
+    direct = target.flags.c_contiguous and target.dtype == dtype
+    for g, (part, row) in enumerate(zip(places, rows)):
+        if direct:
+            DOOR.multiply(part, row.T, target[g])
+        else:
+            target[g] = DOOR.multiply(part, row.T)

@@ -11,7 +11,7 @@ stay in the second cache.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
@@ -45,6 +45,15 @@ class Item(NamedTuple):
     n1: int
     q0: int
     q1: int
+
+
+class Move(NamedTuple):
+    """Of a phase: its number, where in its planes it begins, its first position and its extent."""
+
+    number: int
+    at: int
+    starts: Shape
+    counts: Shape
 
 
 class Work(NamedTuple):
@@ -150,6 +159,17 @@ class Layout:
         there = -(-(self.size[0] - phase) // self.step[0])
         return max(0, item.q0 - self.lead[0]), min(there, item.q1 + self.tail[0])
 
+    def moves(self, item: Item) -> Iterator[Move]:
+        """What an item reads of a source, and where it lies in the planes."""
+        for number, phase in enumerate(self.phases):
+            low, high = self.rows(item, phase[0])
+            there = [-(-(n - r) // s) for n, r, s in zip(self.size, phase, self.step)]
+            counts = (high - low, *[min(n, m) for n, m in zip(there[1:], self.most[1:])])
+            if min(counts) > 0:
+                starts = (low * self.step[0] + phase[0], *phase[1:])
+                at = self.front + (low - item.q0) * self.steps[1]
+                yield Move(number, at, starts, counts)
+
     def fill(self, planes: Array, x: Array, item: Item) -> None:
         """Copy what an item reads of x (image, group, channel, ...) to its planes.
 
@@ -157,18 +177,11 @@ class Layout:
         """
         size = planes.itemsize
         strides = (planes.strides[0], planes.strides[2], *[size * n for n in self.steps])
-        for number, phase in enumerate(self.phases):
-            low, high = self.rows(item, phase[0])
-            there = [-(-(n - r) // s) for n, r, s in zip(self.size, phase, self.step)]
-            counts = (high - low, *[min(n, m) for n, m in zip(there[1:], self.most[1:])])
-            if min(counts) <= 0:
-                continue
-            starts = (low * self.step[0] + phase[0], *phase[1:])
+        for number, at, starts, counts in self.moves(item):
             cuts = [slice(a, a + (n - 1) * s + 1, s) for a, n, s in zip(starts, counts, self.step)]
             source = x[(slice(item.n0, item.n1), slice(None), slice(None), *cuts)]
-            at = self.front + (low - item.q0) * self.steps[1]
-            at = number * planes.strides[1] + size * at
             shape = (planes.shape[0], planes.shape[2], item.n1 - item.n0, *counts)
+            at = number * planes.strides[1] + size * at
             target = np.ndarray(shape, planes.dtype, planes, at, strides)
             target[...] = source.transpose(1, 2, 0, *range(3, source.ndim))
 

@@ -76,21 +76,29 @@ class Generated:
     """By loops that read the planes in place; see `Tiled` for what they do."""
 
     def __init__(self, loops: Loops, outputs: int) -> None:
-        self._taps, self._dots, self._lanes = *loops.chosen(outputs), loops.lanes
-        self._blocks, self._tiles = self._taps.blocks(outputs), self._dots.blocks(outputs)
-        self.rows = self._blocks * self._taps.rows
-        self.ct_rows = self._tiles * self._dots.rows
+        self.loops, self._lanes = loops, loops.lanes
+        self.taps_loop, self.dots_loop = loops.chosen(outputs)
+        self._blocks, self._tiles = self.taps_loop.blocks(outputs), self.dots_loop.blocks(outputs)
+        self.rows = self._blocks * self.taps_loop.rows
+        self.ct_rows = self._tiles * self.dots_loop.rows
+
+    def added(self, groups: int, bias: Array | None, dtype: Any) -> Array:
+        """A bias (group, output) as the loops read it."""
+        if bias is not None and bias.shape[1] == self.rows:
+            return np.ascontiguousarray(bias)
+        added = np.zeros((groups, self.rows), dtype)
+        if bias is not None:
+            added[:, : bias.shape[1]] = bias
+        return added
 
     def weights(self, w: Array, bias: Array | None) -> tuple[Array, Array]:
         groups, outputs, *terms = w.shape
-        added = np.zeros((groups, self.rows), w.dtype)
-        if bias is not None:
-            added[:, :outputs] = bias
+        added = self.added(groups, bias, w.dtype)
         if outputs < self.rows:
             full = np.zeros((groups, self.rows, *terms), w.dtype)
             full[:, :outputs] = w
             w = full
-        packed = memory.empty((groups, self._blocks, *terms, self._taps.rows), w.dtype)
+        packed = memory.empty((groups, self._blocks, *terms, self.taps_loop.rows), w.dtype)
         packed[...] = np.moveaxis(w.reshape(groups, self._blocks, -1, *terms), 2, -1)
         return packed, added
 
@@ -99,10 +107,10 @@ class Generated:
     ) -> None:
         w, bias = weights
         terms = one.terms * planes.itemsize
-        self._taps.run(
+        self.taps_loop.run(
             _at(planes), _at(terms), _at(w), _at(out), _at(bias), len(terms), self._blocks,
-            -(-work.length // self._taps.columns), out.strides[1], len(planes), planes.strides[0],
-            work.stretches, work.apart * planes.itemsize,
+            -(-work.length // self.taps_loop.columns), out.strides[1], len(planes),
+            planes.strides[0], work.stretches, work.apart * planes.itemsize,
         )  # fmt: skip
 
     def sums(self, groups: int, terms: int, dtype: Any) -> Array:
@@ -111,14 +119,14 @@ class Generated:
     def dots(self, planes: Array, one: Sums, ct: Array, out: Array, work: Work) -> None:
         terms = np.zeros(out.shape[2], np.int64)
         terms[: len(one.terms)] = one.terms * planes.itemsize
-        self._dots.run(
-            _at(planes), _at(terms), _at(ct), _at(out), len(terms) // self._dots.columns,
+        self.dots_loop.run(
+            _at(planes), _at(terms), _at(ct), _at(out), len(terms) // self.dots_loop.columns,
             self._tiles, -(-work.length // self._lanes), ct.strides[1], out.strides[1],
             len(planes), planes.strides[0], work.stretches, work.apart * planes.itemsize,
         )  # fmt: skip
 
     def _columns(self, terms: int) -> int:
-        return -(-terms // self._dots.columns) * self._dots.columns
+        return -(-terms // self.dots_loop.columns) * self.dots_loop.columns
 
 
 def _at(x: Array) -> int:

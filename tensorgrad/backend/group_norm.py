@@ -53,9 +53,15 @@ def _formulas() -> tuple[Formula, Formula, Formula, Formula]:
 
 
 def _flat(x: Array) -> tuple[Array, dict[str, Any]]:
-    """(N, C, L), and its rows of channels."""
-    shape = (*x.shape[:2], shapes.size(x.shape[2:]))
-    return x.reshape(shape), {"axis": (2,), "shape": shape}
+    """(N, C, ...), and its rows of channels."""
+    if x.ndim == 2:
+        x = x.reshape((*x.shape, 1))
+    return x, {"axis": tuple(range(2, x.ndim)), "shape": x.shape}
+
+
+def _shaped(y: Array, x: Array) -> Array:
+    """y as x is: itself where it can be, since a gradient that is a view would be copied."""
+    return y if y.shape == x.shape else y.reshape(x.shape)
 
 
 def _rows(value: Array, count: int) -> Array:
@@ -68,12 +74,13 @@ def forward(
 ) -> tuple[Array, Array, Array]:
     """y, and the mean and 1 / std of each group, (N, G)."""
     wide, (flat, view) = dtypes.compute(x.dtype), _flat(x)
-    count, channels, length = flat.shape
+    count, channels = x.shape[:2]
+    length = shapes.size(x.shape[2:])
     grouped = (count, groups, channels // groups * length)
     mean, inverse = find(_moments(eps), wide)(x.reshape(grouped), axis=(2,), shape=grouped)
     each = [v.repeat(channels // groups, 1) for v in (mean, inverse)]
     given = (flat, *each, _rows(weight, count), _rows(bias, count))
-    return find(_formulas()[0], x.dtype)(*given, **view).reshape(x.shape), mean, inverse
+    return _shaped(find(_formulas()[0], x.dtype)(*given, **view), x), mean, inverse
 
 
 def backward(
@@ -82,7 +89,8 @@ def backward(
     """The cotangents of x, weight and bias, those of them that are wanted."""
     x, weight, bias, mean, inverse = saved
     wide, (flat, view), (cts, _) = dtypes.compute(x.dtype), _flat(x), _flat(ct)
-    count, channels, length = flat.shape
+    count, channels = x.shape[:2]
+    length = shapes.size(x.shape[2:])
     _, sums, dx, total = _formulas()
     share = channels // groups
     each = [v.repeat(share, 1) for v in (mean, inverse)]
@@ -97,7 +105,7 @@ def backward(
             for v in (plain, scaled)
         ]  # fmt: skip
         given = (flat, cts, *each, _rows(weight, count), *means)
-        found.append((0, find(dx, x.dtype)(*given, **view).reshape(x.shape)))
+        found.append((0, _shaped(find(dx, x.dtype)(*given, **view), x)))
     for place, value, like in ((1, scaled, weight), (2, plain, bias)):
         if place in wanted:
             size = (count, channels)

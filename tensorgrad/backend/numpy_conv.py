@@ -21,14 +21,15 @@ places beside their channels (`conv_gathered`).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from tensorgrad import dtypes
 from tensorgrad.backend import conv_gathered as gathered
-from tensorgrad.backend import memory, threads
+from tensorgrad.backend import conv_programs as programs
+from tensorgrad.backend import memory, numpy_reduce, threads
 from tensorgrad.backend.blas import DOOR
 from tensorgrad.backend.conv_gathered import Reading
 from tensorgrad.backend.conv_layout import Layout, Pairs, Sums, backwards, extent, forwards
@@ -118,7 +119,11 @@ def conv_weight(
     elif (read := Reading(x.shape[2:], shape[2:], places, stride, padding, dilation)).suits(
         x.shape[0], shape[0] // groups
     ):
-        found[...] = gathered.weights(read, source, seen, inner).reshape(shape)
+        flat = found if found.flags.c_contiguous else np.empty(shape, found.dtype)
+        terms = flat.reshape(groups, shape[0] // groups, -1)
+        gathered.weights(read, source, seen, inner, terms)
+        if flat is not found:
+            found[...] = flat
     else:
         layout = forwards(
             x.shape[0], shape[1], shape[0] // groups, groups, x.shape[2:], shape[2:],
@@ -126,6 +131,54 @@ def conv_weight(
         )  # fmt: skip
         found[...] = _collected(layout, source, seen, inner).reshape(shape)
     return found
+
+
+def conv_pull(
+    ct: Array, wanted: Sequence[int], into: Callable[[int], Any], saved: Any, node: Any
+) -> Iterator[tuple[int, Array]]:
+    """First-order cotangents of `conv`: x, w and bias."""
+    params, parents = node.params, node.parents
+    for k in wanted:
+        shape, out = parents[k].shape, _buffer(k, ct, into, parents)
+        if k == 0:
+            yield k, conv_input(ct, _conj(saved[1]), shape=shape, **params, out=out)
+        elif k == 1:
+            yield k, conv_weight(_conj(saved[0]), ct, shape=shape, **params, out=out)
+        else:
+            yield k, _total(ct, out)
+
+
+def conv_input_pull(
+    ct: Array, wanted: Sequence[int], into: Callable[[int], Any], saved: Any, node: Any
+) -> Iterator[tuple[int, Array]]:
+    """First-order cotangents of `conv_input`: ct, w and bias."""
+    parents = node.parents
+    params = {name: value for name, value in node.params.items() if name != "shape"}
+    for k in wanted:
+        out = _buffer(k, ct, into, parents)
+        if k == 0:
+            yield k, conv(ct, _conj(saved[1]), **params, out=out)
+        elif k == 1:
+            w = parents[k].shape
+            yield k, conv_weight(ct, _conj(saved[0]), shape=w, **params, out=out)
+        else:
+            yield k, _total(ct, out)
+
+
+def _buffer(k: int, ct: Array, into: Callable[[int], Any], parents: Any) -> Any:
+    """Where input k's cotangent may be written: nowhere for one that is met twice."""
+    twice = parents[0] is parents[1]
+    return None if twice or parents[k].dtype != ct.dtype else into(k)
+
+
+def _conj(x: Array) -> Array:
+    return x.conj() if x.dtype.kind == "c" else x
+
+
+def _total(ct: Array, out: Array | None) -> Array:
+    """The cotangent of a bias."""
+    axes = (0, *range(2, ct.ndim))
+    return numpy_reduce.sum(ct, axis=axes, keepdims=False, out=out)  # type: ignore[no-any-return]
 
 
 # -- shapes and arrays -------------------------------------------------------------------------
@@ -175,6 +228,10 @@ def _summed(
     groups, outputs = kernels.shape[:2]
     dtype = kernels.dtype
     how = products(dtype, outputs)
+    alike = source.dtype == target.dtype == dtype and all(len(one.kernel) for one in layout.sums)
+    if alike and isinstance(how, Generated):
+        _run(layout, how, source, kernels, bias, target)
+        return
     ready = [_weights(how, kernels, one, bias) for one in layout.sums]
     rest = 0 if bias is None else bias.reshape(groups, outputs, *(1,) * (target.ndim - 3))
 
@@ -193,6 +250,29 @@ def _summed(
                     continue
                 how.taps(planes, one, weights, made, layout.work(counts))
                 place[...] = layout.seen(made, outputs, counts).transpose(order)
+
+    threads.split(len(layout.items), 1, job)
+
+
+def _run(
+    layout: Layout, how: Generated, source: Array, kernels: Array, bias: Array | None,
+    target: Array,
+) -> None:  # fmt: skip
+    """`_summed` by programs."""
+    (groups, outputs, channels, _), dtype = kernels.shape, kernels.dtype
+    size = dtype.itemsize
+    words = sum(programs.packed(how, groups, channels, one) for one in layout.sums)
+    weights = (np.zeros if outputs < how.rows else memory.empty)((words,), dtype)
+    programs.packing(layout, how, kernels.shape, kernels.strides, size).run(kernels, weights)
+    added = how.added(groups, bias, dtype)
+
+    def job(start: int, stop: int) -> None:
+        planes = memory.empty(layout.shape, dtype)
+        made = memory.empty((groups, how.rows, layout.longest), dtype)
+        program = programs.summing(
+            layout, how, outputs, source.strides, target.strides, size, start, stop
+        )
+        program.run(source, planes, target, made, weights, added)
 
     threads.split(len(layout.items), 1, job)
 
@@ -227,12 +307,20 @@ def _collected(layout: Layout, source: Array, cts: Array, dtype: Any) -> Array:
     count = _blocks(len(layout.items), source.size // (groups * outputs * terms))
     bounds = [k * len(layout.items) // count for k in range(count + 1)]
     found: list[Any] = [None] * count
+    direct = isinstance(how, Generated) and source.dtype == cts.dtype == dtype
 
     def job(start: int, stop: int) -> None:
         planes = memory.empty(layout.shape, dtype)
         stretches = memory.empty((groups, how.ct_rows, layout.longest), dtype)
         for block in range(start, stop):
             found[block] = how.sums(groups, terms, dtype)
+            if direct:
+                program = programs.collecting(
+                    layout, how, outputs, found[block].shape[2], source.strides, cts.strides,
+                    found[block].itemsize, bounds[block], bounds[block + 1],
+                )  # fmt: skip
+                program.run(source, planes, cts, stretches, found[block])
+                continue
             held = None
             for item in _filled(layout, planes, source, bounds[block], bounds[block + 1]):
                 counts = layout.counts(item, one)

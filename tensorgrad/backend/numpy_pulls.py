@@ -192,12 +192,36 @@ def attention(
 attention_masked = attention
 
 
+def conv(
+    ct: Array, wanted: Sequence[int], into: Into, saved: Saved, node: Any
+) -> Iterable[tuple[int, Array]]:
+    from tensorgrad.backend import numpy_conv  # late: for import time
+
+    return numpy_conv.conv_pull(ct, wanted, into, saved, node)
+
+
+def conv_input(
+    ct: Array, wanted: Sequence[int], into: Into, saved: Saved, node: Any
+) -> Iterable[tuple[int, Array]]:
+    from tensorgrad.backend import numpy_conv  # late: for import time
+
+    return numpy_conv.conv_input_pull(ct, wanted, into, saved, node)
+
+
 def group_norm(
     ct: Array, wanted: Sequence[int], into: Any, saved: tuple[Any, ...], node: Any
 ) -> list[tuple[int, Array]]:
     from tensorgrad.backend import numpy_group_norm  # late: for import time
 
     return numpy_group_norm.group_norm_pull(ct, wanted, saved, node.params)  # type: ignore[no-any-return]
+
+
+def glu(
+    ct: Array, wanted: Sequence[int], into: Any, saved: tuple[Any, ...], node: Any
+) -> list[tuple[int, Array]]:
+    from tensorgrad.backend import numpy_gated  # late: for import time
+
+    return [(0, numpy_gated.glu_pull(ct, saved[0], node.params["axis"]))]
 
 
 def lstm(
@@ -214,10 +238,10 @@ gru = rnn_tanh = rnn_relu = lstm
 def mean_counted(
     ct: Array, wanted: Sequence[int], into: Any, saved: Any, node: Any
 ) -> list[tuple[int, Array]]:
+    # A whole array, since generated code would turn a broadcast one down and have it copied.
     count = np.count_nonzero(saved[1] != saved[2])
-    if not count:
-        return [(0, np.full(node.parents[0].shape, np.nan, ct.dtype))]
-    return [(0, np.broadcast_to(np.asarray(ct / ct.dtype.type(count)), node.parents[0].shape))]
+    share = ct / ct.dtype.type(count) if count else np.nan
+    return [(0, np.full(node.parents[0].shape, share, ct.dtype))]
 
 
 def ctc(

@@ -25,6 +25,7 @@ LARGE = 65_536  # elements from which a higher order is worth compiling too
 COLUMNS = 2**31  # a kernel counts columns in 32 bits
 PART = 128  # rows that are added one after the other in a sum over rows
 SPLIT = 150_000  # nanoseconds of work from which threads share it
+TURN = 2**16  # elements up to which arrays are turned where they would be read in segments
 LINE, FEW = 64, 2048  # bytes side by side below which more elements are turned first
 DONE, UNFIT = -1, -2
 
@@ -77,7 +78,8 @@ class ReduceKernel:
         return run
 
     def _made(self, layout: Layout) -> Run:
-        if worth(layout, self._order) and inner_axes(layout.axis, layout.shape):
+        large = layout.extent[0] * layout.extent[1] > TURN
+        if large and worth(layout, self._order) and inner_axes(layout.axis, layout.shape):
             from tensorgrad.backend.segments import segmented  # late: for import time
 
             parts = segmented(layout, lambda f, d: ReduceKernel(f, self._order, d), _number)
@@ -245,6 +247,7 @@ class Generated:
         self._casts = [None if c == d else c for c, d in zip(casts, layout.given)]
         self._casting = any(c is not None for c in self._casts)
         self._turned = not inner and not _trailing(layout)
+        self._small = self._rows * self._columns <= TURN
         self._back = layout.result if layout.result != layout.computed else None
         sums = [o.op == "isum" for o in formula.outputs]
         self._part = inner or (_part(self._rows, self._columns) if any(sums) else self._rows)
@@ -321,6 +324,8 @@ class Generated:
                 found[k] = _folded(found[k])
             elif o.index == ELEMENT and self._turned:
                 found[k] = found[k].transpose(self._layout.back)
+                if self._small:
+                    found[k] = np.ascontiguousarray(found[k])
             if self._back is not None:
                 found[k] = found[k].astype(self._back)
         return found

@@ -34,8 +34,8 @@ def _positions(p: Resampling) -> Numbers:
 
 def _nearest(p: Resampling) -> Table:
     # In the input's own precision, as PyTorch does: at a tie the last bit decides.
-    real = np.float64 if p.wide else np.float32
-    j = np.arange(p.target, dtype=real) + real(0.5 if p.mode == "nearest-exact" else 0)
+    real: Any = np.float64 if p.wide else np.float32
+    j: Any = np.arange(p.target, dtype=real) + real(0.5 if p.mode == "nearest-exact" else 0)
     found = np.minimum(np.floor(j * real(p.step)).astype(np.int64), p.source - 1)
     return found[None], np.ones((1, p.target))
 

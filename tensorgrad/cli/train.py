@@ -115,7 +115,8 @@ def _config(path: str | None, flags: dict[str, Any]) -> Config:
 command = TrainCommand(
     "train",
     help=(
-        "Train a network on DATA: digits, FILE.csv, FILE.npz or a folder of MNIST-format files.\n\n"
+        "Train a network on DATA: digits, a toy set (gauss, circle, xor, spiral, plane, "
+        "multi-gauss), FILE.csv, FILE.npz or a folder of MNIST-format files.\n\n"
         "Writes a run folder with model.safetensors (best weights), config.toml, metrics.jsonl "
         "and curves.svg. Ctrl-C saves the run; --resume goes on with it."
     ),

@@ -1,8 +1,9 @@
 """Mixed precision: what an operation's inputs are cast to before it runs, while somebody asks.
 
 The call path of an operation with a policy asks `CASTS`, which is empty unless a block is open
-somewhere; then `cast` gives the inputs that the operation is to have. Casts are operations of the tape like any other, so that a
-float32 parameter has a float32 gradient. Backward runs in the dtypes that forward had.
+somewhere; then `cast` gives the inputs that the operation is to have. Casts are operations of the
+tape like any other, so that a float32 parameter has a float32 gradient. Backward runs in the dtypes
+that forward had.
 """
 
 from __future__ import annotations
@@ -69,9 +70,9 @@ class State:
         if dtype is not None:
             CASTS.append(None)
 
-    def __del__(self) -> None:
+    def __del__(self, casts: list[None] = CASTS) -> None:
         if self.dtype is not None:
-            CASTS.pop()
+            casts.pop()
 
     def lowered(self, x: Tensor) -> Tensor:
         """A tensor in the low dtype; the values of a leaf are cast once, its uses recorded each."""

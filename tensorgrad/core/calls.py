@@ -80,6 +80,11 @@ def operand(
     return make(base.asarray(value))
 
 
+def constant(value: Any, near: Tensor) -> Tensor:
+    """A NumPy array that an operation makes for itself as a tensor, on the device of `near`."""
+    return make(base.of(near.value()).asarray(value))
+
+
 def operands(values: tuple[Any, ...], op: str) -> tuple[Tensor, ...]:
     """Values as tensors; Python numbers last, since they take their dtype from the others."""
     if len(values) == 2:

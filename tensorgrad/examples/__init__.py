@@ -2,16 +2,29 @@
 
 Each prints its numbers as a table and saves its picture.
 
-    >>> sorted(EXAMPLES)
-    ['cost', 'line', 'valley']
+    >>> list(EXAMPLES)[:5]
+    ['valley', 'line', 'cost', 'bends', 'vanishing']
 """
 
 from __future__ import annotations
 
 EXAMPLES: dict[str, str] = {
-    "valley": "tensorgrad.examples.valley",
-    "line": "tensorgrad.examples.line",
-    "cost": "tensorgrad.examples.cost",
+    name: f"tensorgrad.examples.{name.replace('-', '_')}"
+    for name in (
+        "valley",
+        "line",
+        "cost",
+        "bends",
+        "vanishing",
+        "race",
+        "diabetes",
+        "cnn",
+        "features",
+        "multilabel",
+        "autoencoder",
+        "chars-lstm",
+        "chars-transformer",
+    )
 }
 """Name -> module; the first line of the module's docstring says what it shows."""
 

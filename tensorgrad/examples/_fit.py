@@ -13,6 +13,8 @@ from tensorgrad.data import Batches
 
 Array = np.ndarray[Any, Any]
 
+LINEAR_EPOCHS = 40
+
 
 def on(array: Any, device: str) -> Any:
     """An array as a tensor of a device."""
@@ -72,13 +74,10 @@ def steps(arrays: Sequence[Array], epochs: int, batch_size: int) -> int:
     return epochs * -(-len(arrays[0]) // batch_size)
 
 
-def linear(
-    x: Array, y: Array, loss: Callable[..., Any], outputs: int, device: str = "cpu",
-    epochs: int = 40,
-) -> Any:  # fmt: skip
+def linear(x: Array, y: Array, loss: Callable[..., Any], outputs: int, device: str = "cpu") -> Any:
     """A linear model, fitted by Adam along a falling cosine."""
     net = nn.Linear(x.shape[1], outputs).to(device)
     optimizer = tg.optim.Adam(net.parameters(), lr=0.03)
-    cosine = tg.optim.Cosine(steps((x,), epochs, 64))
-    fit(net, loss, (x, y), optimizer, epochs, 64, cosine, device=device)
+    cosine = tg.optim.Cosine(steps((x,), LINEAR_EPOCHS, 64))
+    fit(net, loss, (x, y), optimizer, LINEAR_EPOCHS, 64, cosine, device=device)
     return net

@@ -12,29 +12,15 @@ import tensorgrad as tg
 from tensorgrad import nn
 from tensorgrad.data import load_digits, stratified_split
 from tensorgrad.examples import _fit, _show
+from tensorgrad.models import Autoencoder
 
 EPOCHS, BATCH, RATE = 120, 64, 3e-3
 WIDTHS = (64, 128, 64, 2)
 
 
-class Autoencoder(nn.Module):
-    """64 pixels to a code of two numbers, and back."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.encoder = layers(WIDTHS)
-        self.decoder = nn.Sequential(layers(WIDTHS[::-1]), nn.Sigmoid())
-
-    def forward(self, x: Any) -> Any:
-        return self.decoder(self.encoder(x))
-
-
-def layers(widths: tuple[int, ...]) -> Any:
-    """Linear layers of these widths with tanh between them."""
-    found: list[Any] = []
-    for inputs, outputs in zip(widths, widths[1:]):
-        found += [nn.Linear(inputs, outputs), nn.Tanh()]
-    return nn.Sequential(*found[:-1])
+def loss(logits: Any, x: Any) -> Any:
+    """The mean squared error of sigmoid(logits), as pixels are, from 0 to 1."""
+    return nn.functional.mse_loss(tg.sigmoid(logits), x)
 
 
 def principal(train: Any, x: Any) -> tuple[Any, Any]:
@@ -58,16 +44,15 @@ def main(out: Path | None = None, device: str = "cpu") -> None:
     tg.manual_seed(0)
     data = load_digits()
     train, test = stratified_split(data.y, (0.8, 0.2), 0)
-    net = Autoencoder().to(device)
+    net = Autoencoder(WIDTHS, nn.Tanh).to(device)
     optimizer = tg.optim.AdamW(net.parameters(), lr=RATE, weight_decay=1e-3)
     schedule = tg.optim.OneCycle(_fit.steps((train,), EPOCHS, BATCH))
     x = data.x[train]
-    _fit.fit(
-        net, nn.functional.mse_loss, (x, x), optimizer, EPOCHS, BATCH, schedule, device=device
-    )
+    _fit.fit(net, loss, (x, x), optimizer, EPOCHS, BATCH, schedule, device=device)
     x, labels = data.x[test], data.y[test]
     seconds = time.perf_counter() - start
-    code, rebuilt = _fit.outputs(net.encoder, x, device), _fit.outputs(net, x, device)
+    code = _fit.outputs(net.encoder, x, device)
+    rebuilt = 0.5 + 0.5 * np.tanh(_fit.outputs(net, x, device) / 2)
     flat, flat_rebuilt = principal(data.x[train], x)
     _show.table(
         f"{len(x)} digits not trained on, from two numbers each; {seconds:.1f} s",
@@ -90,10 +75,9 @@ def picture(flat: Any, code: Any, labels: Any, images: tuple[Any, ...]) -> Any:
         (left, flat, "Two principal axes"), (right, code, "The code of the autoencoder"),
     ):  # fmt: skip
         for digit in range(10):
-            colour = f"C{digit}"
-            for x, y in points[labels == digit]:
-                ax.text(x, y, str(digit), color=colour, fontsize=8, ha="center", va="center")
-        ax.set(title=title, xlim=spread(points[:, 0]), ylim=spread(points[:, 1]))
+            ax.scatter(*points[labels == digit].T, s=28, marker=f"${digit}$", color=f"C{digit}",
+                       linewidths=0.2)  # fmt: skip
+        ax.set_title(title)
     shown = [np.flatnonzero(labels == digit)[0] for digit in range(10)]
     for ax, rebuilt, title in (
         (first, images[1], "Images, and rebuilt from two principal axes"),
@@ -105,9 +89,3 @@ def picture(flat: Any, code: Any, labels: Any, images: tuple[Any, ...]) -> Any:
         ax.set_title(title, fontsize=10)
         ax.set_axis_off()
     return figure
-
-
-def spread(values: Any) -> tuple[float, float]:
-    """The limits of an axis that hold every value."""
-    margin = 0.04 * (values.max() - values.min())
-    return values.min() - margin, values.max() + margin

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ CASES: dict[str, tuple[Any, tuple[int, ...], int]] = {
 
 
 def network(widths: tuple[int, ...]) -> Any:
-    """Tanh layers of these widths on two inputs, and one logit."""
+    """Tanh layers of these widths on two inputs, and one logit; a line without any."""
     sizes = (2, *widths)
     found = [
         nn.Sequential(nn.Linear(inputs, outputs), nn.Tanh())
@@ -62,8 +63,8 @@ def main(out: Path | None = None, device: str = "cpu") -> None:
         start = time.perf_counter()
         data = make(POINTS)
         x = data.x.astype(np.float32)
-        straight = best(lambda: nn.Sequential(nn.Linear(2, 1)), x, data.y, 20, device, 1)[1]
-        net, right = best(lambda: network(widths), x, data.y, epochs, device)
+        straight = best(partial(network, ()), x, data.y, 20, device, 1)[1]
+        net, right = best(partial(network, widths), x, data.y, epochs, device)
         seconds = time.perf_counter() - start
         shape = "-".join(map(str, (2, *widths, 1)))
         rows.append((name, f"{straight:.1%}", shape, f"{right:.1%}", f"{seconds:.1f}"))

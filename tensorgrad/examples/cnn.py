@@ -42,7 +42,7 @@ def shifted(x: Any, rng: Any) -> Any:
     return windows[np.arange(len(x)), :, down, right]
 
 
-def run(seed: int, device: str = "cpu", epochs: int = EPOCHS) -> tuple[Any, Any, Any, Any]:
+def run(seed: int, device: str = "cpu") -> tuple[Any, Any, Any, Any]:
     """Train on four fifths of the digits; (losses, test images, test labels, logits)."""
     tg.manual_seed(seed)
     data, rng = load_digits(), np.random.default_rng(seed)
@@ -50,9 +50,9 @@ def run(seed: int, device: str = "cpu", epochs: int = EPOCHS) -> tuple[Any, Any,
     x = data.x.reshape(-1, 1, 8, 8)
     net = network().to(device)
     optimizer = tg.optim.AdamW(net.parameters(), lr=RATE, weight_decay=0.01)
-    schedule = tg.optim.OneCycle(_fit.steps((train,), epochs, BATCH))
+    schedule = tg.optim.OneCycle(_fit.steps((train,), EPOCHS, BATCH))
     losses = _fit.fit(
-        net, nn.functional.cross_entropy, (x[train], data.y[train]), optimizer, epochs, BATCH,
+        net, nn.functional.cross_entropy, (x[train], data.y[train]), optimizer, EPOCHS, BATCH,
         schedule, lambda batch: shifted(batch, rng), device,
     )  # fmt: skip
     return losses, x[test], data.y[test], _fit.outputs(net, x[test], device)
@@ -60,7 +60,8 @@ def run(seed: int, device: str = "cpu", epochs: int = EPOCHS) -> tuple[Any, Any,
 
 def main(out: Path | None = None, device: str = "cpu", seeds: int = 1) -> None:
     """Train from each seed, print accuracies and save a picture of what was misread."""
-    rows, accuracies = [], []
+    rows: list[tuple[Any, ...]] = []
+    accuracies = []
     for seed in range(seeds):
         start = time.perf_counter()
         losses, x, y, logits = run(seed, device)

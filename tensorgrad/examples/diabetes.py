@@ -1,4 +1,4 @@
-"""Regression on scikit-learn's diabetes data: does a net beat a straight line?"""
+"""Regression on scikit-learn's diabetes data: nets beside a straight line."""
 
 from __future__ import annotations
 
@@ -110,5 +110,5 @@ def picture(found: dict[str, Any], y: Any) -> Any:
     for ax, (name, said) in zip(panels, found.items()):
         ax.scatter(said, y, s=12, color=_show.BLUE, alpha=0.6)
         ax.plot([25, 346], [25, 346], color=_show.ORANGE)
-        ax.set(title=name, xlabel="said", ylabel="progress of the disease", xlim=(0, 320))
+        ax.set(title=name, xlabel="said", ylabel="progress of the disease", xlim=(0, 350))
     return figure

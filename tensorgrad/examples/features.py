@@ -58,7 +58,7 @@ def main(out: Path | None = None, device: str = "cpu") -> None:
         ("features", *answers),
         table,
     )
-    _show.save(picture(sources, data.y, test), "features", out)
+    _show.save(picture(sources, data.y, train, test), "features", out)
 
 
 def score(x: Any, y: Any, train: Any, test: Any, device: str) -> float:
@@ -70,13 +70,19 @@ def score(x: Any, y: Any, train: Any, test: Any, device: str) -> float:
     return _fit.accuracy(model, x[test], y[test], device)
 
 
-def picture(sources: dict[str, Any], y: Any, test: Any) -> Any:
-    """The test digits along the two axes that part the means of the digits best."""
+def parting(x: Any, y: Any) -> Any:
+    """The two axes along which the digits lie apart most, in units of their own spread (Fisher)."""
+    means = np.stack([x[y == digit].mean(0) for digit in range(10)])
+    within = np.cov((x - means[y]).T) + 1e-2 * np.var(x) * np.eye(x.shape[1])
+    white = np.linalg.inv(np.linalg.cholesky(within)).T
+    return white @ np.linalg.svd((means - means.mean(0)) @ white, full_matrices=False)[2][:2].T
+
+
+def picture(sources: dict[str, Any], y: Any, train: Any, test: Any) -> Any:
+    """The test digits along the two axes that part those of the training most."""
     figure, panels = _show.axes(1, len(sources), (4.4 * len(sources), 4.3))
     for ax, (name, x) in zip(panels, sources.items()):
-        means = np.stack([x[y == digit].mean(0) for digit in range(10)])
-        axes = np.linalg.svd(means - means.mean(0), full_matrices=False)[2][:2].T
-        points = (x[test] - means.mean(0)) @ axes
+        points = x[test] @ parting(x[train], y[train])
         for digit in range(10):
             ax.scatter(*points[y[test] == digit].T, s=12, color=f"C{digit}", label=str(digit))
         ax.set_title(name)

@@ -1,4 +1,4 @@
-"""Several labels for one image: even, prime, with a loop, five or more."""
+"""Several labels for one image: even, prime, with a loop, five or up."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LABELS: dict[str, tuple[int, ...]] = {
     "even": (0, 2, 4, 6, 8),
     "prime": (2, 3, 5, 7),
     "has a loop": (0, 6, 8, 9),
-    "five or more": (5, 6, 7, 8, 9),
+    "five or up": (5, 6, 7, 8, 9),
 }
 """Label -> the digits that carry it; 1 carries none, 8 three of them."""
 
@@ -49,11 +49,11 @@ def main(out: Path | None = None, device: str = "cpu") -> None:
     _fit.fit(net, loss, rows, optimizer, EPOCHS, BATCH, schedule, device=device)
     x, wanted = data.x[test], y[test] > 0.5
     logits = _fit.outputs(net, x, device)
-    models = {"linear model": _fit.outputs(straight, x, device), "network": logits}
+    models = {"linear": _fit.outputs(straight, x, device), "network": logits}
     seconds = time.perf_counter() - start
     _show.table(
         f"{len(LABELS)} labels, {len(test)} digits held out; {seconds:.1f} s",
-        ("model", *LABELS, "all of them right", "F1"),
+        ("model", *LABELS, "all right", "F1"),
         [(name, *scores(found > 0, wanted)) for name, found in models.items()],
     )
     _show.save(picture(x, wanted, 0.5 + 0.5 * np.tanh(logits / 2), data.y[test]), "multilabel", out)
@@ -67,10 +67,11 @@ def scores(found: Any, wanted: Any) -> list[str]:
 
 
 def picture(x: Any, wanted: Any, p: Any, digits: Any) -> Any:
-    """An image of each digit and the probability of each label; the right ones are orange."""
+    """The hardest image of each digit and the probability of each label, orange where right."""
+    doubt = np.abs(wanted - p).max(1)
     figure, panels = _show.axes(2, 10, (13, 3.6), (1.3, 1))
     for digit, (image, bars) in enumerate(zip(panels[:10], panels[10:])):
-        k = np.flatnonzero(digits == digit)[0]
+        k = np.where(digits == digit, doubt, -1).argmax()
         image.imshow(x[k].reshape(8, 8), cmap="gray_r")
         image.set_axis_off()
         colours = [_show.ORANGE if right else "0.7" for right in wanted[k]]
@@ -78,5 +79,7 @@ def picture(x: Any, wanted: Any, p: Any, digits: Any) -> Any:
         bars.set(xlim=(0, 1), xticks=[0, 1], yticks=range(len(LABELS)))
         bars.set_yticklabels(list(LABELS) if digit == 0 else [])
         bars.invert_yaxis()
-    figure.suptitle("The probability of each label; those that are right, orange")
+    figure.suptitle(
+        "The hardest of each digit: the probability of each label, orange where it holds"
+    )
     return figure

@@ -19,9 +19,10 @@ EPOCHS, BATCH, RATE = 10, 32, 1e-3
 
 
 class Net(nn.Module):
-    """A linear layer, `depth` hidden blocks, and ten logits; a block is added to its input if asked.
+    """A linear layer, `depth` hidden blocks, and ten logits.
 
-    `start` fills the weights of the blocks, whose biases are 0.
+    `start` fills the weights of the blocks, whose biases are 0; with `residual` each block is added
+    to its input.
     """
 
     def __init__(

@@ -80,8 +80,7 @@ class FeedForward(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, input: Any) -> Any:
-        inner = tg.linear_gelu(input, self.c_fc.weight.T, self.c_fc.bias)
-        return self.dropout(self.c_proj(inner))
+        return self.dropout(self.c_proj(F.gelu(self.c_fc(input), approximate="tanh")))
 
 
 class Block(nn.Module):

@@ -35,5 +35,5 @@ class LeNet(nn.Module):
             )
         x = F.max_pool2d(tg.relu(self.conv1(input)), 2)
         x = F.max_pool2d(tg.relu(self.conv2(x)), 2)
-        x = self.fc1.rectified(x.reshape(x.shape[0], -1))
-        return self.fc3(self.fc2.rectified(x))
+        x = tg.relu(self.fc1(x.reshape(x.shape[0], -1)))
+        return self.fc3(tg.relu(self.fc2(x)))

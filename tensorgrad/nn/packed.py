@@ -30,6 +30,11 @@ def _whole(values: Any) -> Any:
     return found.astype(np.int64) if found.dtype.kind in "iu" else found
 
 
+def _beside(x: Any, values: Any) -> Any:
+    """An array of the host as a tensor on the device of x."""
+    return tg.tensor(values, device=x.device)
+
+
 def _checked(op: str, lengths: Any, rows: int, steps: int) -> Any:
     found = _whole(lengths)
     fits = found.dtype.kind == "i" and found.shape == (rows,)
@@ -70,11 +75,11 @@ def pack_padded_sequence(
         )
     inside = np.arange(found.max())[:, None] < found[order]
     step, place = np.nonzero(inside)
-    data = x[step, order[place]]
+    data = x[_beside(x, step), _beside(x, order[place])]
     sizes = tg.tensor(inside.sum(axis=1))
     if enforce_sorted:
         return PackedSequence(data, sizes)
-    return PackedSequence(data, sizes, tg.tensor(order), tg.tensor(np.argsort(order)))
+    return PackedSequence(data, sizes, _beside(x, order), _beside(x, np.argsort(order)))
 
 
 def pad_packed_sequence(
@@ -107,9 +112,9 @@ def pad_packed_sequence(
         back = _whole(sequence.unsorted_indices)
         index, inside, lengths = index[:, back], inside[:, back], lengths[back]
     data = sequence.data
-    found = data[index]
+    found = data[_beside(data, index)]
     mask = inside.reshape(*inside.shape, *(1,) * (data.ndim - 1))
-    found = tg.where(tg.tensor(mask, device=data.device), found, padding_value)
+    found = tg.where(_beside(data, mask), found, padding_value)
     return (found.swapaxes(0, 1) if batch_first else found), tg.tensor(lengths)
 
 

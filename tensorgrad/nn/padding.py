@@ -71,7 +71,7 @@ class ConstantPad2d(_ConstantPad):
     >>> import tensorgrad as tg
     >>> ConstantPad2d((1, 0, 0, 1), 7.0)(tg.ones((1, 1, 2)))
     tensor([[[7., 1., 1.],
-             [7., 7., 7.]]], dtype=float32)
+            [7., 7., 7.]]])
     """
 
     rank = 2

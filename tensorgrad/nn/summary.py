@@ -207,6 +207,7 @@ _COUNTED: dict[str, Callable[[Any, Any, Any], int]] = {
     **{f"Conv{rank}d": _by_output for rank in (1, 2, 3)},
     **{f"ConvTranspose{rank}d": _by_input for rank in (1, 2, 3)},
     **dict.fromkeys(_RECURRENT, _by_step),
+    "Conv1D": _by_input,
     "MultiheadAttention": _attention,
 }
 """How the layers of `tg.nn` that multiply matrices count, by class."""

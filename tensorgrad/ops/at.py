@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from tensorgrad._errors import DTypeError, ShapeError, need
+from tensorgrad.core.calls import constant
 from tensorgrad.core.primitive import Spec, operand
 from tensorgrad.core.registry import OPERATIONS, operation
 from tensorgrad.core.tensor import Tensor
@@ -219,7 +220,7 @@ def _rounds(x: Any, place: Place) -> list[Any]:
     nth = np.empty(flat.size, np.int64)
     nth[order] = np.arange(flat.size) - np.repeat(np.cumsum(counts) - counts, counts)
     nth = nth.reshape(flat.shape)
-    return [tuple([operand(k, (), "at", index) for k in np.nonzero(nth == n)])
+    return [tuple([constant(k, index) for k in np.nonzero(nth == n)])
             for n in range(int(counts.max()))]  # fmt: skip
 
 

@@ -329,11 +329,15 @@ def nll_loss(
     target: integer class indices; "mean" divides by the sum of the targets' weights. Raises
     `ShapeError`, and `IndexError` naming a label out of range.
     """
-    check_reduction("nll_loss", reduction)
     x = operand(input, (), "nll_loss")
+    target = operand(target, (), "nll_loss", x)
+    ignore = _constant(ignore_index, x)
+    if weight is None and reduction == "mean" and _fit(x, target):
+        loss = _nll_plain_p.bind(x, target, ignore, axis=(1,), shape=x.shape)
+        return _mean_counted_p.bind(loss, target, ignore)  # type: ignore[no-any-return]
+    check_reduction("nll_loss", reduction)
     target, axis, classes = _classes("nll_loss", x, target)
     view: Any = {"axis": (axis,), "shape": x.shape}
-    ignore = _constant(ignore_index, x)
     if weight is None:
         loss = _nll_plain_p.bind(x, target, ignore, **view)
         if reduction == "mean":

@@ -342,6 +342,9 @@ def _where_samples(r: Any) -> Any:
     yield (r.bools(4), r.normal(4), 0.0), {}
 
 
+_NUMBERS = {bool, int, float, complex}
+
+
 @operation(numpy="where", oracle="where", samples=_where_samples)
 def where(condition: Any, x: Any = None, y: Any = None, /) -> Any:
     """x where the condition holds (is not 0), else y; broadcast against one another.
@@ -362,6 +365,8 @@ def where(condition: Any, x: Any = None, y: Any = None, /) -> Any:
         )
     if traced(condition, x, y):
         return _where.bind(condition, x, y)
+    if isinstance(condition, Tensor) and {type(x), type(y)} <= _NUMBERS:
+        x, y = (operand(v, (), "where", condition) for v in (x, y))
     x, y = operands((x, y), "where")
     c = operand(condition, (), "where")
     return _where.bind(c if c.dtype == dtypes.bool_ else c != 0, x, y)

@@ -14,6 +14,7 @@ import numpy as np
 from tensorgrad import dtypes, shapes
 from tensorgrad._errors import DTypeError, need
 from tensorgrad.backend import base
+from tensorgrad.core.calls import constant
 from tensorgrad.core.formula import Elementwise
 from tensorgrad.core.primitive import Primitive, Spec, operand
 from tensorgrad.core.registry import known, operation, primitive
@@ -228,7 +229,7 @@ def _way(gamma: Any, slope: Any, moving: Any, a: Any, dtype: Any) -> Any:
         move = reshape(moving - moving.detach(), (-1,))
         gamma = move * slope + gamma
     elif not isinstance(gamma, Tensor):
-        gamma = operand(np.asarray(gamma, float), near=a)
+        gamma = constant(np.asarray(gamma, float), a)
     if dtype is None:
         dtype = dtypes.inexact(a.dtype)
     return astype(gamma, dtypes.inexact(dtype), copy=False)
@@ -253,7 +254,7 @@ def _interpolated(x: Any, levels: Any, rule: Rule, dtype: Any, moving: Any) -> A
 def _interpolated_without_nan(x: Any, levels: Any, rule: Rule, dtype: Any, moving: Any) -> Any:
     """Quantiles along the last axis of what is a number, in every row its own ranks."""
     count = astype(sum(logical_not(isnan(x)), -1, keepdims=True), dtypes.float64)
-    q = operand(np.asarray(levels, float).reshape(-1), near=x)
+    q = constant(np.asarray(levels, float).reshape(-1), x)
     low, high, gamma, slope = rule(count, q)
     if gamma is None:
         return picked_p.bind(x, astype(low, dtypes.int64))
@@ -279,7 +280,7 @@ def _weighted(op: str, x: Any, levels: Any, weights: Any, skip: bool) -> Any:
     run = cumsum_p.bind(permute_p.bind(weights, order, axis=last), axis=last)
     run = run / run[..., -1:]
     run = select(run == 0, -1.0, run)
-    q = operand(np.asarray(levels, float).reshape(-1, 1), near=x)
+    q = constant(np.asarray(levels, float).reshape(-1, 1), x)
     index = sum(less(expand_dims(run, -2), q), -1)
     index = minimum(index, x.shape[-1] - 1)
     found = take_along_p.bind(ordered, index, axis=last)

@@ -106,8 +106,8 @@ def linspace(
     num = _count("linspace", num)
     if not retstep and isinstance(start, _PLAIN) and isinstance(stop, _PLAIN):
         chosen = None if dtype is None else dtypes.dtype(dtype)
-        made = source("linspace", backend.on(device).kernel("linspace"))(start, stop, num, endpoint, chosen)
-        return leaf(make(made), requires_grad)
+        spaced = source("linspace", backend.on(device).kernel("linspace"))
+        return leaf(make(spaced(start, stop, num, endpoint, chosen)), requires_grad)
     a, b = _ends("linspace", start, stop)
     found, step = _spaced(a, b, num, endpoint)
     found = moveaxis(_cast(found, dtype), 0, axis)

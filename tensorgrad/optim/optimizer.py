@@ -101,18 +101,18 @@ class Optimizer:
     def step_unless(self, inverse: Any, flag: Any = 0.0) -> Any:
         """Update by the gradients times `inverse`, unless one is not finite; then gives 1, else 0.
 
-        Nor is anything updated where `flag` is not 0. On a GPU all three are 0-d float64 tensors
-        there, the host waits for nothing, and a step that does nothing counts as an update.
+        Nor is anything updated where `flag` is not 0. `inverse` is a 0-d float64 tensor; on a GPU
+        the other two are too, the host waits for nothing, and a step that does nothing counts as
+        an update.
         """
         work = self._work()
         most = math.inf if self.max_grad_norm is None else self.max_grad_norm
-        if not any(on_device(bucket.flat) for _, bucket, _ in work):
-            limit = self._limit(work, most, float(inverse))
-            skip = max(float(flag), limit.skip)
-            if not skip:
-                self._update(work, limit.norm, (limit.factor,))
-            return skip
         limit = self._limit(work, most, inverse.data)
+        if isinstance(limit.skip, float):  # the host has seen it
+            known = max(float(tg.asarray(flag).item()), limit.skip)
+            if not known:
+                self._update(work, limit.norm, (limit.factor,))
+            return known
         skip = tg.maximum(tg.Tensor(limit.skip["float64"]), flag)
         flags = {name: skip.astype(name).data for name in limit.skip}
         self._update(work, limit.norm, (limit.factor, flags))

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import tensorgrad as tg
-from tensorgrad.optim.memory import copy, multiply, on_device
+from tensorgrad.optim.memory import copy, multiply
 from tensorgrad.optim.norm import limited
 from tensorgrad.optim.optimizer import Optimizer, need_between
 
@@ -26,15 +26,15 @@ class GradScaler:
     training", 2018.
 
     >>> import tensorgrad as tg
-    >>> w = tg.nn.Parameter([3.0])
-    >>> opt, scaler = tg.optim.SGD([w], lr=0.1), GradScaler()
+    >>> w = tg.nn.Parameter([0.25])
+    >>> opt, scaler = tg.optim.SGD([w], lr=0.25), GradScaler(1024.0)
     >>> with tg.autocast("float16"):
     ...     loss = (w @ w).sum()
     >>> scaler.scale(loss).backward()
     >>> scaler.step(opt)
     >>> scaler.update()
     >>> w.tolist(), scaler.skipped
-    ([2.4000000953674316], 0)
+    ([0.125], 0)
     """
 
     def __init__(
@@ -100,9 +100,9 @@ class GradScaler:
         self._expect("unscale_", optimizer, ())
         params = [p for group in optimizer.param_groups for p in group["params"]]
         grads = [p.grad.data for p in params if p.grad is not None]
-        inverse = 1 / self._scale
-        there = bool(grads) and on_device(grads[0])
-        found = limited(grads, float("inf"), inverse.data if there else inverse.item())
+        inverse = (1 / self._scale).to(params[0].device)
+        found = limited(grads, float("inf"), inverse.data)
+        there = isinstance(found.skip, dict)
         for grad in grads:
             multiply(grad, found.factor if there else inverse.item())
         flag = tg.Tensor(found.skip["float64"]) if there else found.skip
@@ -119,8 +119,7 @@ class GradScaler:
         self._expect("step", optimizer, (_UNSCALED,))
         stage = self._stages.get(id(optimizer))
         inverse = 1 / self._scale if stage is None else tg.ones_like(self._scale)
-        if self._device == "cpu":
-            inverse = inverse.item()
+        inverse = inverse.to(optimizer.param_groups[0]["params"][0].device)
         flag = optimizer.step_unless(inverse, 0.0 if stage is None else stage[2])
         self._stages[id(optimizer)] = (optimizer, _STEPPED, flag)
 
@@ -143,7 +142,8 @@ class GradScaler:
             )
         flag = tg.zeros((), dtype="float64", device=self._device)
         for _, _, found in self._stages.values():
-            flag = tg.maximum(flag, found)
+            there = isinstance(found, tg.Tensor)
+            flag = tg.maximum(flag, found.to(self._device) if there else found)
         count = self._tracker + 1
         grown = self._scale * self._growth
         full = (count >= self._interval) & (grown < 2.0**128)  # beyond float32 it stays

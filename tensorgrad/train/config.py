@@ -95,6 +95,15 @@ class Config:
     dtype: str = option(
         "float32", "text", "of parameters and data", group=_NET, choices=("float32", "float64")
     )
+    amp: str | None = option(
+        None,
+        "text",
+        "matrix products of training in 16 bits, parameters and the rest in float32",
+        "bfloat16",
+        group=_NET,
+        choices=("bfloat16",),
+        only=("dtype", ("float32",)),
+    )
     loss: str = option(
         "auto",
         "text",

@@ -248,8 +248,9 @@ class Loop:
     def _pass(self, x: tg.Tensor, y: tg.Tensor) -> tuple[Any, Any, Any]:
         """The loss, the outputs, and the loss with its penalty, whose gradients are in place."""
         self.optimizer.zero_grad()
-        outputs = self.net(x)
-        loss = self.objective.loss(outputs, y)
+        with self.recipe.casts():
+            outputs = self.net(x)
+            loss = self.objective.loss(outputs, y)
         more = self.recipe.penalty(self.net)
         total = loss if more is None else loss + more
         total.backward()

@@ -94,7 +94,7 @@ def digest(arrays: Mapping[str, Any]) -> str:
 
 def check_digest(path: str | os.PathLike[str], about: Mapping[str, Any], arrays: Any) -> None:
     """Raise `ConfigError` unless the arrays of a file are those that were written into it."""
-    if about.get("digest", digest(arrays)) != digest(arrays):
+    if "digest" in about and about["digest"] != digest(arrays):
         raise ConfigError(
             f"{os.fspath(path)}: got numbers that changed since they were written, expected a file "
             "as it was saved; try another copy, or training again"

@@ -86,7 +86,9 @@ class Option:
 
     def refusal(self, shown: Any, place: str) -> ConfigError:
         """The error for a value that breaks the rule."""
-        near = nearest(str(shown), self.choices)
+        text = str(shown)
+        alike = [one for one in self.choices if (":" in one) == (":" in text)]
+        near = nearest(text, alike or self.choices) or (alike[0] if ":" in text and alike else None)
         near = _FORMS[near].example if near in _FORMS else near or self.example
         return ConfigError(f"{place}: got {_text(shown)}, expected {self.rule}; try {_text(near)}")
 

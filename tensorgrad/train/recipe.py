@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import tensorgrad as tg
 from tensorgrad import nn, optim
 from tensorgrad.train.choices import FULL_BATCH, UPDATES
 from tensorgrad.train.config import Config
@@ -48,6 +49,11 @@ class Recipe:
         """Whether the gradient is limited, or cannot be."""
         takes = "clip_norm" in UPDATES[self.config.optimizer].takes
         return self.config.clip_norm is not None or not takes
+
+    def casts(self) -> tg.autocast:
+        """The block in which a step computes its loss."""
+        amp = self.config.amp
+        return tg.autocast(amp or "bfloat16", enabled=amp is not None)
 
     def penalty(self, net: nn.Module) -> Any:
         """What is added to the loss of a step, None for nothing."""

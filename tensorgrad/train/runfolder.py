@@ -264,7 +264,7 @@ def load_state(path: str | os.PathLike[str], loop: Loop, fingerprint: str) -> No
     try:
         _put(loop, notes, arrays)
     except (KeyError, tg.ShapeError, ValueError) as cause:
-        reason = " ".join(str(cause).split())
+        reason = " ".join(str(cause).partition("; try")[0].split())
         raise ConfigError(
             f"{shown}: got the state of another run than {CONFIG} beside it says ({reason}), "
             f"expected the one it was saved with; try restoring {CONFIG}, or a new run"

@@ -15,7 +15,7 @@ from tensorgrad.backend import base
 from tensorgrad.core.primitive import PRIMITIVES, Primitive
 from tensorgrad.core.tape import Array, Node, place, user_place
 from tensorgrad.core.tensor import Tensor, name_of
-from tensorgrad.core.watch import Pairs, Watch, watching
+from tensorgrad.core.watch import Pairs, Source, Watch, watching
 from tensorgrad.transforms.checksums import checksums
 
 
@@ -65,7 +65,9 @@ class _Anomaly(Watch):
         self._backward = 0
         self._choices: dict[int, Node] = {}  # by number: the select that a value's cotangent is of
 
-    def kernel(self, op: Primitive, run: Callable[[], Any], arrays: Sequence[Array]) -> Any:
+    def kernel(
+        self, op: Primitive | Source, run: Callable[[], Any], arrays: Sequence[Array]
+    ) -> Any:
         if not arrays:  # an array of given values: what they are is not this operation's doing
             return run()
         with base.of(arrays[0]).quiet():  # the error says more than NumPy's warning
@@ -149,7 +151,7 @@ def _what(value: Any) -> str:
     return f"{kind} ({int(bad.sum())} of {prod(bad.shape)} elements not finite{at})"
 
 
-def _forward_text(op: Primitive, out: Array, arrays: Sequence[Array]) -> str:
+def _forward_text(op: Primitive | Source, out: Array, arrays: Sequence[Array]) -> str:
     given = [k for k, x in enumerate(arrays) if _bad(x)]
     why = f"input {given[0]} already has {_what(arrays[given[0]])}" if given else _at(out, arrays)
     fix = (

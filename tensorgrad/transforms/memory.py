@@ -17,7 +17,7 @@ from tensorgrad.core.backward import gradients
 from tensorgrad.core.primitive import Primitive, operand
 from tensorgrad.core.tape import Array, Leaf, Node, place, reachable, storage, user_place
 from tensorgrad.core.tensor import Tensor, make, name_of
-from tensorgrad.core.watch import Pairs, Watch, watching
+from tensorgrad.core.watch import Pairs, Source, Watch, watching
 from tensorgrad.transforms.tree import flatten
 
 Maker = tuple[str, str, Any, int]  # an operation, its phase, and the instruction that called it
@@ -64,7 +64,9 @@ class Live(Watch):
         self._numbers = itertools.count()
         self._within: list[Node] = []
 
-    def kernel(self, op: Primitive, run: Callable[[], Any], arrays: Sequence[Array]) -> Any:
+    def kernel(
+        self, op: Primitive | Source, run: Callable[[], Any], arrays: Sequence[Array]
+    ) -> Any:
         found = run()
         maker: Maker = (op.name, FORWARD, *user_place())
         if self._within:

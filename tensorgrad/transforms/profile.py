@@ -17,7 +17,7 @@ from tensorgrad.backend import base
 from tensorgrad.core.primitive import Primitive
 from tensorgrad.core.tape import Array, Node, next_seq, place, user_place
 from tensorgrad.core.tensor import name_of
-from tensorgrad.core.watch import Pairs, Watch, watching
+from tensorgrad.core.watch import Pairs, Source, Watch, watching
 from tensorgrad.transforms.memory import BACKWARD, FORWARD, arrays_of, fresh, several, size_text
 
 
@@ -72,7 +72,8 @@ class profile(Watch):  # noqa: N801  (PyTorch's name)
     chrome://tracing. Times on a GPU are the device's, by events in its stream; it is waited for at
     the end of the block only. Memory is that of the arrays that an operation made. An operation
     inside a step of backward counts as that step's time. The profile costs some microseconds an
-    operation. Operations of other threads are not seen. Opened again it goes on; raises `RuntimeError` while it is open.
+    operation. Operations of other threads are not seen. Opened again it goes on; raises
+    `RuntimeError` while it is open.
 
     >>> import numpy as np, tensorgrad as tg
     >>> with profile() as prof:
@@ -112,7 +113,9 @@ class profile(Watch):  # noqa: N801  (PyTorch's name)
 
     # -- what is seen --------------------------------------------------------------------------
 
-    def kernel(self, op: Primitive, run: Callable[[], Any], arrays: Sequence[Array]) -> Any:
+    def kernel(
+        self, op: Primitive | Source, run: Callable[[], Any], arrays: Sequence[Array]
+    ) -> Any:
         if self._backward:
             return run()
         line = place(*user_place())

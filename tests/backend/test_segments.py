@@ -8,10 +8,17 @@ import numpy as np
 import pytest
 
 from tensorgrad import dtypes
-from tensorgrad.backend import segments, threads
+from tensorgrad.backend import numpy_staged, segments, threads
 from tensorgrad.backend.numpy_staged import Layout, ReduceKernel, inner_axes
 from tensorgrad.expr import ELEMENT, ROW, Formula, call, ncols, rmax, rsum
 from tensorgrad.expr import input as variable
+
+
+@pytest.fixture(autouse=True)
+def _never_turned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small arrays, which are turned, in segments too."""
+    monkeypatch.setattr(numpy_staged, "TURN", 0)
+
 
 VIEWS: list[tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]] = [
     # shape, reduced axes, those of a segment

@@ -113,8 +113,8 @@ def test_no_target(cli: Cli) -> None:
         ),
         (
             ("train", "digits", "--momentum", "0.9"),
-            "--momentum: got 0.9 beside optimizer adam, expected optimizer momentum or nag; "
-            "try leaving it out",
+            "--momentum: got 0.9 beside optimizer adam, expected optimizer momentum, nag, "
+            "rmsprop, lars or muon; try leaving it out",
         ),
         (("train", "digits", "--learning-rate", "1"), "No such option '--learning-rate'"),
         (
@@ -138,8 +138,13 @@ def test_no_target(cli: Cli) -> None:
         ),
         (
             ("example", "hill"),
-            "example: got 'hill', expected one of valley, line, cost; "
+            "example: got 'hill', expected one of valley, line, cost, bends, vanishing, race, "
+            "diabetes, cnn, features, multilabel, autoencoder, chars-lstm, chars-transformer; "
             "try tensorgrad example --help",
+        ),
+        (
+            ("example", "line", "--seeds", "2"),
+            "example: got --seeds 2 for line, expected it for cnn alone; try without it",
         ),
     ],
 )
@@ -154,8 +159,8 @@ def test_config_file(cli: Cli) -> None:
     )
     Path("c.toml").write_text("momentum = 0.5\n")
     assert refused(cli, "train", "digits", "--config", "c.toml") == (
-        "c.toml, key 'momentum': got 0.5 beside optimizer adam, expected optimizer momentum or "
-        "nag; try leaving it out"
+        "c.toml, key 'momentum': got 0.5 beside optimizer adam, expected optimizer momentum, "
+        "nag, rmsprop, lars or muon; try leaving it out"
     )
 
 

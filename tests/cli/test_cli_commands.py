@@ -62,12 +62,13 @@ def test_plain_lines(cli: Cli, table: Path) -> None:
     assert only_warnings(found.err)
     lines = found.out.splitlines()
     assert lines[0].startswith("table: 42 rows to train, 9 to validate, 9 to test; classification")
-    heads = ["epoch", "loss", "val_loss", "val_accuracy", "rate", "samples/s"]
+    heads = ["epoch", "loss", "val_loss", "accuracy", "val_accuracy", "rate", "samples/s"]
     assert lines[1].split() == heads
     assert [line.split()[0] for line in lines[2:4]] == ["1/2", "2/2"]
     assert max(map(len, lines[1:4])) < 80
     assert lines[4].startswith("all epochs done; best epoch")
-    assert lines[5] == "rows: true, columns: predicted"
+    assert lines[5].startswith("gradient norms, first to last epoch: linear1 ")
+    assert lines[6] == "rows: true, columns: predicted"
     assert lines[-1].startswith("test accuracy ")
     assert lines[-1].endswith("(9 rows); saved in run")
 
@@ -151,7 +152,9 @@ def test_resume_of_a_run_that_is_done(cli: Cli, table: Path) -> None:
 def test_examples_are_listed(cli: Cli) -> None:
     found = cli("example")
     assert found.status == 0
-    assert [line.split()[0] for line in found.out.splitlines()] == ["valley", "line", "cost"]
+    names = [line.split()[0] for line in found.out.splitlines()]
+    assert names[:3] == ["valley", "line", "cost"]
+    assert names[-1] == "chars-transformer"
 
 
 def test_an_example(cli: Cli) -> None:

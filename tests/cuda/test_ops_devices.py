@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import test_registry as shared
 from ops_tools import gpus, here, there
 
 import tensorgrad as tg
+from tensorgrad.core.registry import OPERATIONS
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +43,63 @@ def test_gradients_come_back_through_a_move(gpu: Any, rng: np.random.Generator) 
     assert x.grad is not None
     assert x.grad.device == "cpu"
     np.testing.assert_allclose(here(x.grad), 8 * value)
+
+
+def moved(value: Any, device: str, found: list[Any]) -> Any:
+    """Arguments with their arrays as tensors of a device; those with a gradient go to `found`."""
+    if isinstance(value, np.ndarray | np.generic):
+        x = tg.tensor(value, device=device, requires_grad=value.dtype.kind in "fc")
+        found += [x] if x.requires_grad else []
+        return x
+    if isinstance(value, dict):
+        return {k: moved(v, device, found) for k, v in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(moved(v, device, found) for v in value)
+    return value
+
+
+def squares(values: Any) -> Any:
+    """The sum of the squares of what is on the tape; None if nothing is."""
+    parts = [v * tg.conj(v) for v in values if isinstance(v, tg.Tensor) and v.node is not None]
+    return sum(tg.real(v).sum() for v in parts if v.dtype.kind in "fc") if parts else None
+
+
+HOST = frozenset(("sparse_matmul", "sparse_multiply", "spsolve"))
+"""Operations whose samples hold a matrix of SciPy's, which stays on the host."""
+
+SLOW = ("special.betainc", "special.gammainc")
+"""How the names of functions begin whose derivatives take the stand-in half a minute: --full."""
+
+
+@pytest.mark.gpus(2)
+def test_what_an_operation_makes_lies_beside_its_input(
+    gpu: Any, rng: np.random.Generator, request: pytest.FixtureRequest
+) -> None:
+    """Under `--backend` a bare array goes to the GPU wherever it was made; here none does."""
+    names = [n for n in shared.NAMES if n not in shared.REFUSED.keys() | HOST]
+    if not request.config.getoption("--full"):
+        quick = [n for n in names if not n.startswith(SLOW)]
+        names = [str(n) for n in rng.choice(quick, 12, replace=False)]
+    for name in names:
+        found = shared.samples(name, rng)
+        for k in rng.permutation(len(found))[:2]:
+            leaves: list[Any] = []
+            args, options = moved(found[k], "cuda:1", leaves)
+            try:
+                made = shared.leaves(OPERATIONS[name].function(*args, **options))
+                assert {v.device for v in made if isinstance(v, tg.Tensor) and leaves} <= {"cuda:1"}
+                for _ in range(2):
+                    total = squares(made)
+                    if not isinstance(total, tg.Tensor) or total.node is None:
+                        break
+                    for leaf in leaves:
+                        leaf.grad = None
+                    total.backward(create_graph=True)
+                    made = [leaf.grad for leaf in leaves if leaf.grad is not None]
+            except tg.DeviceError as error:
+                raise AssertionError(f"{name}: {found[k]}: {error}") from error
+            except (tg.TensorgradError, TypeError, ValueError, NotImplementedError):
+                continue  # what a GPU refuses by name
 
 
 @pytest.mark.gpus(2)

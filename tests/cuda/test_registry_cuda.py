@@ -91,6 +91,13 @@ CUPY = {
     "cross": "passes over components", "convolve": "a dot product for each element",
     "recurrence": "a scan of whole-array operations", "logcumsumexp": "a scan by doubling",
     "ctc": "a generated kernel for each frame",
+    **dict.fromkeys("lstm gru rnn_tanh rnn_relu".split(),
+                    "a stack of products and a generated kernel for each step"),
+    "group_norm": "two generated kernels: rows, then groups",
+    "glu": "a generated kernel over both halves",
+    "resample": "a gather and a multiply-add for each tap",
+    "im2col": "a copy for each element of the kernel",
+    "col2im": "a sum of slices for each element of the kernel",
 }  # fmt: skip
 """Primitives that run through CuPy's own functions, and why that is enough."""
 
@@ -104,6 +111,9 @@ KERNELS = {
     "linear_gelu": "matmul",
     "dropout": "dropout_", "softmax_xent": "softmax_xent_", "mean_counted": "softmax_xent_mean_",
     "attention": "attention_", "attention_masked": "attention_",
+    "conv": "conv_", "conv_input": "conv_input_", "conv_weight": "conv_weight_",
+    **{name: f"{name}_" for name in "max_pool max_taps pool_pick pool_spread".split()},
+    "avg_pool": "avg_pool_", "avg_spread": "avg_spread_",
 }  # fmt: skip
 """Primitives with kernels of their own: how their names begin."""
 

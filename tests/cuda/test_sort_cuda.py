@@ -108,9 +108,10 @@ def test_whole_numbers_are_summed_and_checked(
     updates, index = rng.integers(0, 2, (40, 3)).astype(dtype), rng.integers(-6, 6, 40)
     total = np.zeros((6, 3), "i8")
     np.add.at(total, index, updates.astype("i8"))
-    found = add_rows("take", there(updates).data, there(index).data, 6, 6)
-    np.testing.assert_array_equal(here(found), total.astype(dtype))
-    add_rows("take", there(updates).data, there(np.full(40, 6)).data, 6, 6)
+    start = rng.integers(0, 2, (6, 3)).astype(dtype)
+    found = add_rows("take", there(updates).data, there(index).data, there(start).data, 6)
+    np.testing.assert_array_equal(here(found), (total + start).astype(dtype))
+    add_rows("take", there(updates).data, there(np.full(40, 6)).data, there(start).data, 6)
     with pytest.raises(IndexError, match="take: got an index out of range in row 0"):
         there(index).numpy()
 
@@ -119,7 +120,8 @@ def test_a_bad_index_is_named_by_where_it_stands(gpu: Any, rng: np.random.Genera
     from tensorgrad.backend.cuda.index import add_rows
 
     updates, index = there(rng.standard_normal((9, 2))), np.array([3, 1, 0, 2, 1, 4, -5, 1, 0])
-    total = add_rows("take", updates.data, there(index).data, 4, 4)
+    start = there(np.zeros((4, 2)))
+    total = add_rows("take", updates.data, there(index).data, start.data, 4)
     with pytest.raises(IndexError, match="take: got an index out of range in row 5, expected -4"):
         there(index).numpy()
     want, inside = np.zeros((4, 2)), np.abs(index + 0.5) < 4

@@ -10,7 +10,7 @@ import place
 import pytest
 
 import tensorgrad as tg
-from tensorgrad.backend import numpy_attention
+from tensorgrad.backend import attention_short, numpy_attention
 from tensorgrad.core.primitive import PRIMITIVES
 from tensorgrad.nn import functional as F  # noqa: N812  (the field's name)
 from tensorgrad.testing import check_grad
@@ -26,11 +26,15 @@ def blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(numpy_attention, "KEYS", 2)
 
 
-@pytest.fixture(params=["blocks", "together"])
-def ways(request: pytest.FixtureRequest) -> None:
-    """Many blocks, and several heads at once."""
+@pytest.fixture(params=["blocks", "together", "some", "again"])
+def ways(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many blocks; all heads at once, some of them, and none of their shares kept."""
     if request.param == "blocks":
         request.getfixturevalue("blocks")
+    elif request.param != "together":
+        monkeypatch.setattr(numpy_attention, "TOGETHER", 3 * 56)
+    if request.param == "again":
+        monkeypatch.setattr(attention_short, "SPARE", 0)
 
 
 def inputs(rng: np.random.Generator, heads: int = 4, groups: int = 2) -> list[Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import tracemalloc
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from tensorgrad.backend import (
     conv_gathered,
     conv_layout,
     conv_products,
+    conv_programs,
     memory,
     numpy_conv,
     threads,
@@ -195,6 +197,56 @@ def test_every_tile_of_sums(has: str, dtype: str, rng: Rng) -> None:
             found.append((used, d[:, :outputs, :12]))
         for a, b in zip(*found):
             np.testing.assert_allclose(a, b, atol=200 * np.finfo(kind).eps)
+
+
+@cpu_only
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_copies_of_programs(dtype: str, rng: Rng) -> None:
+    conv = pytest.importorskip("tensorgrad.codegen.conv")
+    pytest.importorskip("llvmlite")
+    loops, kind = conv.loops(dtype), np.dtype(dtype)
+    for _ in range(40):
+        sizes = rng.integers(1, 6, 6)
+        sizes[5] = rng.integers(1, 40)
+        whole = [rng.standard_normal(2 * sizes + 1).astype(kind) for _ in range(2)]
+        order = np.arange(6) if rng.random() < 0.5 else rng.permutation(6)
+        steps = rng.choice([1, 1, 1, 2, -1], 6)
+        cuts = tuple([slice(None, None, int(s)) for s in steps])
+        source = whole[0][cuts].transpose(order)
+        want = whole[1].copy()
+        order = order if rng.random() < 0.5 else np.arange(6)
+        target, place = whole[1].transpose(order), want.transpose(order)
+        counts = tuple(np.minimum(source.shape, target.shape).tolist())
+        part = tuple(map(slice, counts))
+        program = conv_programs.Program(loops, kind.itemsize)
+        program.copy((1, 0), (2, 0), counts, target.strides, source.strides)
+        place[part] = source[part]
+        program.run(target, source)
+        np.testing.assert_array_equal(target, place)
+
+
+@cpu_only
+def test_a_gradient_is_written_where_it_belongs(rng: Rng) -> None:
+    """Into the buffer of its input; not for one that is met twice, or of another dtype."""
+    x = rng.standard_normal((2, 2, 3, 3))
+    p = {"stride": (1, 1), "padding": ((1, 1), (1, 1)), "dilation": (1, 1), "groups": 1}
+    for pull in (numpy_conv.conv_pull, numpy_conv.conv_input_pull):
+        params = {**p, "shape": x.shape} if pull is numpy_conv.conv_input_pull else p
+        for dtypes in (("f8", "f8", "f8"), ("f8", "f4", "f8")):
+            parents: list[Any] = [
+                SimpleNamespace(shape=x.shape[:4], dtype=np.dtype(d)) for d in dtypes
+            ]
+            parents[2].shape = (2,)
+            buffers = [np.zeros(one.shape, one.dtype) for one in parents]
+            node = SimpleNamespace(params=params, parents=parents)
+            found = dict(pull(x, (0, 1, 2), buffers.__getitem__, (x, x), node))
+            for k, d in enumerate(dtypes):
+                assert (found[k] is buffers[k]) == (d == "f8")
+            node.parents = [parents[0], parents[0]]
+            both = dict(pull(x, (0, 1), buffers.__getitem__, (x, x), node))
+            for k in (0, 1):
+                assert both[k] is not buffers[k]
+                np.testing.assert_array_equal(both[k], found[k])
 
 
 @cpu_only

@@ -178,9 +178,7 @@ def test_functions_that_write(name: str, rng: np.random.Generator) -> None:
 
 def test_a_recorded_value_is_not_written_away(rng: np.random.Generator) -> None:
     x = Tensor(rng.normal(size=3), requires_grad=True)
-    with pytest.raises(
-        tg.InPlaceError, match=r"^np\.copyto\(x, \.\.\.\): got a recorded value"
-    ):
+    with pytest.raises(tg.InPlaceError, match=r"^np\.copyto\(x, \.\.\.\): got a recorded value"):
         np.copyto(np.zeros(3), x)
     target = tg.tensor(np.zeros(3))
     np.copyto(target, x)

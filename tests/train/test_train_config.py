@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tensorgrad.train.config import DEFAULTS, OPTIONS, Config, read_toml, write_toml
+from tensorgrad import optim
+from tensorgrad.train.choices import UPDATES
+from tensorgrad.train.config import DEFAULTS, OPTIONS, Config
+from tensorgrad.train.configfile import read_toml, write_toml
 from tensorgrad.train.options import ConfigError, as_text
 
 
@@ -78,7 +82,9 @@ def test_parse(name: str, text: str, value: Any) -> None:
         (
             "optimizer",
             "adamm",
-            "--optimizer: got 'adamm', expected one of sgd, momentum, nag, adam, adamw; try 'adam'",
+            "--optimizer: got 'adamm', expected one of sgd, momentum, nag, asgd, adagrad, rmsprop, "
+            "adadelta, adam, adamw, adamax, nadam, radam, adafactor, lion, lamb, lars, muon, "
+            "rprop, lbfgs; try 'adam'",
         ),
         (
             "device",
@@ -96,8 +102,8 @@ def test_refused_text(name: str, text: str, said: str) -> None:
     [
         (
             {"momentum": 0.9},
-            "Config.momentum: got 0.9 beside optimizer adam, expected optimizer momentum or nag; "
-            "try leaving it out",
+            "Config.momentum: got 0.9 beside optimizer adam, expected optimizer momentum, nag, "
+            "rmsprop, lars or muon; try leaving it out",
         ),
         (
             {"split": (0.5, 0.5)},
@@ -107,6 +113,21 @@ def test_refused_text(name: str, text: str, said: str) -> None:
             {"optimizer": "adamw", "l2": 0.1},
             "Config.l2: got 0.1 beside optimizer adamw, which decays the weights apart from the "
             "gradient, expected 0; try weight_decay, or optimizer adam",
+        ),
+        (
+            {"optimizer": "lbfgs", "l1": 0.1},
+            "Config.l1: got 0.1 beside optimizer lbfgs, whose line search needs one smooth loss, "
+            "expected none; try l2, or optimizer adam",
+        ),
+        (
+            {"pieces": 3},
+            "Config.pieces: got 3 beside activation relu, expected activation maxout; "
+            "try leaving it out",
+        ),
+        (
+            {"loss": "mine:"},
+            "Config.loss: got 'mine:', expected one of auto, cross_entropy, hinge, bce, "
+            "bce_probabilities, mse, rmse, mae, huber, MODULE:FUNCTION; try 'mine:loss'",
         ),
         (
             {"layers": (), "dropout": 0.5},
@@ -169,6 +190,15 @@ def test_missing_file(tmp_path: Path) -> None:
     assert message(lambda: read_toml(path)) == (
         f"{path}: got no such file or directory, expected a readable TOML file; try another path"
     )
+
+
+def test_rates_are_the_classes_own() -> None:
+    for name, update in UPDATES.items():
+        own = inspect.signature(getattr(optim, update.kind)).parameters
+        assert own["lr"].default == update.lr == Config(optimizer=name).rate
+        for option in ("momentum", "weight_decay"):
+            assert option not in update.takes or option in own
+    assert Config(optimizer="lion", lr=0.5).rate == 0.5
 
 
 def test_replace_checks_again() -> None:

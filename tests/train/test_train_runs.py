@@ -18,7 +18,8 @@ import tensorgrad as tg
 from tensorgrad import train
 from tensorgrad.data import Batches
 from tensorgrad.io import load_file
-from tensorgrad.train.config import ACTIVATIONS, INITS, read_toml
+from tensorgrad.train.choices import ACTIVATIONS, INITS
+from tensorgrad.train.configfile import read_toml
 from tensorgrad.train.objective import objective
 from tensorgrad.train.predictions import predict_file
 
@@ -182,6 +183,7 @@ def test_every_init(blobs: Path, fit: Fit, init: str) -> None:
         {"lr": 0.02, "clip_norm": 0.1},
         {"lr": 0.02, "dropout": 0.2},
         {"lr": 0.02, "dtype": "float64"},
+        {"lr": 0.02, "amp": "bfloat16"},
         {"lr": 0.02, "schedule": "exponential", "decay": 0.9, "decay_epochs": 5},
         {"lr": 0.02, "schedule": "step", "warmup": 2},
         {"lr": 0.02, "schedule": "piecewise", "boundaries": (5, 10), "rates": (0.01, 0.005)},

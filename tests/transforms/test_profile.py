@@ -139,4 +139,4 @@ def test_arrays_made_out_of_none_count() -> None:
         assert report.peak >= 16000, name  # the array made and the product
         with tg.profile() as prof, tg.detect_anomaly():
             make()
-        assert [e.bytes for e in prof.events if e.bytes][0] == 8000, name
+        assert next(e.bytes for e in prof.events if e.bytes) == 8000, name

@@ -86,7 +86,8 @@ def _dense(x: Array) -> Array:
 
 def _by_dnn(f: Callable[..., Any], *arrays: Array, **options: Any) -> Any:
     """What cuDNN makes of the arrays; None where it is not installed, or has no engine."""
-    fits = all(x.dtype.name in HALVES and x.size for x in arrays[:4])
+    dtype, given = arrays[0].dtype, arrays[:4]
+    fits = dtype.name in HALVES and all(x.dtype == dtype and x.size for x in given)
     if not fits or not dnn.available():
         return None
     try:

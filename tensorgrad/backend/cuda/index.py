@@ -248,12 +248,12 @@ def _gathered(table: Array, positions: Array, word: int) -> Array:
     return found
 
 
-def add_rows(op: str, updates: Array, positions: Array, count: int, limit: int) -> Array:
-    """Zeros (count, columns) to which contiguous rows are added, in the order of their numbers.
+def add_rows(op: str, updates: Array, positions: Array, total: Array, limit: int) -> Array:
+    """total (count, columns), to which contiguous rows are added in the order of their numbers.
 
-    Negative positions count from the end.
+    Negative positions count from the end. Sums of whole numbers come in a new array.
     """
-    total = cupy.zeros((count, updates.shape[1]), updates.dtype)
+    count = len(total)
     if not updates.size:
         return total
     real = dtypes.real(updates.dtype)
@@ -288,6 +288,7 @@ def _add_whole(op: str, total: Array, updates: Array, positions: Array) -> Array
     check(_fault(op, count), places)
     places = cupy.where((places < 0) | (places >= count), count, places)
     wide = cupy.zeros((count + 1, columns), np.uint64)
+    wide[:count] = total.astype(np.int64).view(np.uint64)
     cupyx.scatter_add(wide, places, updates.astype(np.int64).view(np.uint64))
     return wide[:count].view(np.int64).astype(total.dtype)
 
@@ -330,18 +331,23 @@ def scatter_add(
     out: Array | None = None,
 ) -> Any:
     """Zeros of `shape` to which ct is added where `gather` read; repeated indices accumulate."""
-    width = index.ndim - 1
     kept = [k for k in range(len(shape)) if k not in axes]
-    sizes = tuple([shape[k] for k in axes])
-    places = launch.contiguous(_positions(index, sizes, True)).reshape(-1)
-    columns = shapes.size(tuple([shape[k] for k in kept]))
-    updates = ct.transpose(moved_block(ct.ndim, width, at, 0)).reshape(places.size, columns)
-    count = shapes.size(sizes)
-    total = add_rows("take", launch.contiguous(updates), places, count, sizes[0])
     order = [*axes, *kept]
-    total = total.reshape([shape[k] for k in order])
+    sizes = [shape[k] for k in order]
+    total = add_at(cupy.zeros(sizes, ct.dtype), ct, index, axes=axes, at=at)
     turned = order != sorted(order)
     return written(total.transpose(np.argsort(order).tolist()) if turned else total, out)
+
+
+def add_at(total: Array, ct: Array, index: Array, *, axes: shapes.Shape, at: int) -> Array:
+    """total, in C order and with the indexed axes first, with ct added where `gather` read."""
+    sizes = total.shape[: len(axes)]
+    places = launch.contiguous(_positions(index, sizes, True)).reshape(-1)
+    count, columns = shapes.size(sizes), shapes.size(total.shape[len(axes) :])
+    updates = ct.transpose(moved_block(ct.ndim, index.ndim - 1, at, 0))
+    updates = launch.contiguous(updates.reshape(places.size, columns))
+    found = add_rows("take", updates, places, total.reshape(count, columns), sizes[0])
+    return found.reshape(total.shape)
 
 
 # -- one index per element ---------------------------------------------------------------------
@@ -381,7 +387,8 @@ def add_along_axis(
     """Zeros of `shape` to which ct is added where `take_along_axis` read."""
     places = cupy.broadcast_to(_along(index, axis, shape), ct.shape).reshape(-1)
     updates = launch.contiguous(ct).reshape(-1, 1)
-    total = add_rows("take_along_axis", updates, places, shapes.size(shape), shape[axis])
+    total = cupy.zeros((shapes.size(shape), 1), ct.dtype)
+    total = add_rows("take_along_axis", updates, places, total, shape[axis])
     return written(total.reshape(shape), out)
 
 

@@ -16,7 +16,7 @@ from tensorgrad.backend.cuda import device, layers, losses, products, reduce
 from tensorgrad.backend.cuda.index import unindex as _unindex
 from tensorgrad.backend.cuda.layers import Product, sum_rows
 from tensorgrad.backend.cuda.products import ADD, MULTIPLY, WITH_BIAS, multiply
-from tensorgrad.backend.cuda.put import put_pull
+from tensorgrad.backend.cuda.put import gather_pull, put_pull, scatter_pull
 from tensorgrad.backend.pull_frames import extremes, slices, sums
 
 Array = Any
@@ -32,7 +32,7 @@ def _add(held: Array, key: Any, ct: Array) -> None:
 sum = sums(cupy)
 max = min = nanmax = nanmin = extremes(reduce.shared)
 index = slices(cupy.empty, _unindex, _add)
-put = put_pull
+gather, put, scatter = gather_pull, put_pull, scatter_pull
 
 
 def _conj(x: Array) -> Array:
@@ -216,6 +216,14 @@ def group_norm(
     from tensorgrad.backend.cuda.group_norm import group_norm_pull  # late: for import time
 
     return group_norm_pull(ct, wanted, saved, node.params)  # type: ignore[no-any-return]
+
+
+def glu(
+    ct: Array, wanted: Sequence[int], into: Any, saved: tuple[Any, ...], node: Any
+) -> list[tuple[int, Array]]:
+    from tensorgrad.backend.cuda.gated import glu_pull  # late: for import time
+
+    return [(0, glu_pull(ct, saved[0], node.params["axis"]))]
 
 
 def ctc(

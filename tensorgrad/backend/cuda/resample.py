@@ -28,6 +28,9 @@ def resample(
     x: Array, *, plan: Resampling, axis: int, adjoint: bool, out: Array | None = None
 ) -> Any:
     """Σ_t weight[t] x[index[t]] along an axis."""
+    if not x.size:  # CuPy picks nothing out of nothing
+        size = plan.source if adjoint else plan.target
+        return written(cupy.empty((*x.shape[:axis], size, *x.shape[axis + 1 :]), x.dtype), out)
     half = dtypes.is_half(x.dtype)
     real = "float32" if half else x.dtype.name
     index, weight, plain = _table(plan, adjoint, real, int(cupy.cuda.runtime.getDevice()))
@@ -48,8 +51,8 @@ def im2col(
     """Blocks of images (*lead, H, W): (*lead, kh, kw, rows, columns)."""
     found = cupy.empty((*x.shape[:-2], *kernel, *places), x.dtype) if out is None else out
     target, source = bits(found), bits(x)
-    for tap, key in pieces(kernel, stride, dilation, places):
-        target[(..., *tap, slice(None), slice(None))] = source[(..., *key)]
+    for block, image in pieces(kernel, stride, dilation, places):
+        target[block] = source[image]
     return found
 
 
@@ -61,6 +64,6 @@ def col2im(
     half = dtypes.is_half(x.dtype)
     wide = cast(x, np.float32) if half else x
     found = cupy.zeros((*x.shape[:-4], *shape), wide.dtype)
-    for tap, key in pieces(kernel, stride, dilation, places):
-        found[(..., *key)] += wide[(..., *tap, slice(None), slice(None))]
+    for block, image in pieces(kernel, stride, dilation, places):
+        found[image] += wide[block]
     return written(cast(found, x.dtype) if half else found, out)

@@ -14,6 +14,7 @@ import numpy as np  # samples only
 
 from tensorgrad import dtypes
 from tensorgrad._errors import ShapeError, need
+from tensorgrad.core.calls import constant
 from tensorgrad.core.primitive import operand
 from tensorgrad.core.registry import operation
 from tensorgrad.core.tensor import make
@@ -102,7 +103,7 @@ def _corners(values: Any, axes: Sequence[Any], pieces: Sequence[Any]) -> Any:
         shape = [2 if n == k else 1 for n in range(count)]
         offsets = offsets + (np.arange(2) * side).reshape(shape)
     offsets = offsets.reshape(offsets.shape + (1,) * flat.ndim)
-    index = operand(offsets, (), "interpn", values) + flat
+    index = constant(offsets, values) + flat
     return picked(reshape(values, (size, *trailing)), index)
 
 

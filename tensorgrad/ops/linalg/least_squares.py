@@ -15,7 +15,6 @@ from tensorgrad import dtypes
 from tensorgrad._errors import ShapeError, need
 from tensorgrad.core.primitive import Primitive, Spec, operand
 from tensorgrad.core.registry import operation, primitive
-from tensorgrad.ops.create import zeros
 from tensorgrad.ops.linalg.matrices import adjoint, matrices, mirrored, readable
 from tensorgrad.ops.linalg.svd import svdvals
 from tensorgrad.ops.products import matmul
@@ -133,7 +132,7 @@ def lstsq(a: Any, b: Any, rcond: float | None = None) -> Any:
     cut = smallest * max(m, n) if rcond is None else smallest if rcond < 0 else float(rcond)
     x = matmul(pinv_p.bind(a, rcond=cut, hermitian=False), b)
     s = svdvals(a)
-    rank = (s.detach() > cut * s.detach().max()).sum() if s.size else zeros((), dtype="int64")
+    rank = (s.detach() > cut * (s.detach().max() if s.size else 0.0)).sum()
     left = b - matmul(a, x)
     sums = (abs(left) ** 2).sum(axis=0).reshape((-1,))
     if n >= m or (readable(rank) and int(rank) < n):

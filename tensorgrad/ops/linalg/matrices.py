@@ -6,7 +6,8 @@ from typing import Any
 
 from tensorgrad import dtypes
 from tensorgrad._errors import DTypeError, GradientError, ShapeError, need
-from tensorgrad.core.primitive import operand
+from tensorgrad.core.autocast import CASTS, cast
+from tensorgrad.core.primitive import PRIMITIVES, operand
 from tensorgrad.core.tensor import Payload
 from tensorgrad.ops.axes import matrix_transpose
 from tensorgrad.ops.complex import conj
@@ -23,6 +24,8 @@ def matrices(op: str, a: Any, square: bool = False) -> Any:
     if square:
         need(a.shape[-1] == a.shape[-2], op, a=a, want="square matrices", fix="a.mT @ a",
              error=ShapeError)  # fmt: skip
+    if CASTS:
+        (a,) = cast(PRIMITIVES["inv"], (a,))
     need(not dtypes.is_half(a.dtype), op, a=a, want="32 bits at least", fix="a.astype('float32')",
          error=DTypeError)  # fmt: skip
     return a if dtypes.is_inexact(a.dtype) else astype(a, dtypes.float64)
@@ -83,7 +86,8 @@ def pairs(*cts: Any) -> Any:
     for ct in cts:
         if ct is not None:
             touched = touched | (ct.detach() != 0).any(axis=-2)
-    return (touched[..., None, :] | touched[..., :, None]) & (eye(touched.shape[-1]) == 0)
+    alike = eye(touched.shape[-1], device=touched.device)
+    return (touched[..., None, :] | touched[..., :, None]) & (alike == 0)
 
 
 def chosen(op: str, degenerate: str) -> str:

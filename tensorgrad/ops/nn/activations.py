@@ -17,8 +17,8 @@ from tensorgrad import dtypes, shapes
 from tensorgrad._errors import DTypeError, need
 from tensorgrad.core.calls import operands
 from tensorgrad.core.formula import Elementwise
-from tensorgrad.core.primitive import operand
-from tensorgrad.core.registry import elementwise, known, operation
+from tensorgrad.core.primitive import Spec, operand
+from tensorgrad.core.registry import elementwise, fused, known, operation
 from tensorgrad.core.tensor import Tensor
 from tensorgrad.expr import call
 from tensorgrad.expr import where as select
@@ -63,7 +63,7 @@ _threshold = known(
 _celu = known(
     Elementwise.trace("celu", lambda x, a: select(x > 0, x, a * call("expm1", x / a)))
 )  # fmt: skip
-_glu = known(Elementwise.trace("glu", lambda x, y: x * call("sigmoid", y)))
+_glu = known(Elementwise.trace("gated", lambda x, y: x * call("sigmoid", y)))
 _rrelu = known(Elementwise.trace("rrelu", lambda x, slope: select(x > 0, x, slope * x)))
 
 
@@ -144,6 +144,19 @@ def celu(input: Any, alpha: Any = 1.0) -> Tensor:
     return _celu.bind(*operands((input, alpha), "celu"))  # type: ignore[no-any-return]
 
 
+def _glu_reference(x: Any, *, axis: int) -> Any:
+    return _glu.bind(*split(x, 2, axis))
+
+
+def _glu_spec(x: Spec, *, axis: int) -> Spec:
+    shape = (*x.shape[:axis], x.shape[axis] // 2, *x.shape[axis + 1 :])
+    return Spec(shape, dtypes.inexact(x.dtype))
+
+
+_glu_p = fused("glu", _glu_reference, nin=1, spec=_glu_spec)
+"""The halves of an axis, one times the sigmoid of the other; see `backend/gated.py`."""
+
+
 def _glu_samples(r: Any) -> Any:
     for x, dim in (
         (r.normal(4), -1), (r.normal(3, 4), -1), (r.normal(4, 3), 0), (r.normal(2, 6, 3), 1),
@@ -172,7 +185,8 @@ def glu(input: Any, dim: int = -1) -> Tensor:
     axis = shapes.axis_index(dim, x.ndim, "glu")
     even = x.shape[axis] % 2 == 0
     need(even, "glu", input=x, dim=dim, want="an axis of even length", fix="another dim")
-    return _glu.bind(*split(x, 2, axis))  # type: ignore[no-any-return]
+    bind = _glu_p.bind if dtypes.is_float(x.dtype) else _glu_reference
+    return bind(x, axis=axis)  # type: ignore[no-any-return]
 
 
 def _rrelu_samples(r: Any) -> Any:

@@ -11,6 +11,7 @@ import numpy as np  # constants and oracles
 
 from tensorgrad import shapes
 from tensorgrad._errors import DTypeError, need
+from tensorgrad.core.calls import constant
 from tensorgrad.core.primitive import operand
 from tensorgrad.core.registry import operation
 from tensorgrad.ops.elementwise import where
@@ -65,10 +66,10 @@ def _mean(op: str, rank: int, input: Any, output_size: Any) -> Any:
     for axis in range(-rank, 0):
         index, count = _windows(x.shape[axis], wanted[axis])
         place, tail = x.ndim + axis, (1,) * (-axis - 1)
-        part = take(x, operand(index, near=x), axis=place)
+        part = take(x, constant(index, x), axis=place)
         own = np.arange(index.shape[1]) < count[:, None]
-        part = where(operand(own.reshape(*own.shape, *tail), near=x), part, 0.0)
-        scale = astype(operand(count.reshape(-1, *tail), near=x), x.dtype)
+        part = where(constant(own.reshape(*own.shape, *tail), x), part, 0.0)
+        scale = astype(constant(count.reshape(-1, *tail), x), x.dtype)
         x = part.sum(axis=place + 1) / scale
     return x
 
@@ -128,7 +129,7 @@ def _maximum(op: str, rank: int, input: Any, output_size: Any, return_indices: b
         axes = [1] * (2 * rank)
         axes[k], axes[rank + k] = own.shape
         index = index * n + own.reshape(axes)
-    found = operand(index.reshape(-1), near=x)
+    found = constant(index.reshape(-1), x)
     seen = take(reshape(x, (*lead, -1)) if x.size else reshape(x, (*lead, shapes.size(size))),
                 found, axis=len(lead))  # fmt: skip
     count = index.size // shapes.size(wanted)
@@ -137,7 +138,7 @@ def _maximum(op: str, rank: int, input: Any, output_size: Any, return_indices: b
     values = reshape(take_along_p.bind(seen, best, axis=seen.ndim - 1), (*lead, *wanted))
     if not return_indices:
         return values
-    places = operand(np.broadcast_to(index, index.shape).reshape(*wanted, count), near=x)
+    places = constant(np.broadcast_to(index, index.shape).reshape(*wanted, count), x)
     spread = broadcast_to(places, (*lead, *wanted, count))
     chosen = take_along_p.bind(spread, best, axis=seen.ndim - 1)
     return values, reshape(chosen, (*lead, *wanted))

@@ -11,6 +11,7 @@ from tensorgrad import dtypes, shapes
 from tensorgrad._errors import DTypeError, need
 from tensorgrad.backend.philox import RandomError
 from tensorgrad.core.autocast import CASTS, cast
+from tensorgrad.core.calls import constant
 from tensorgrad.core.primitive import Spec, operand
 from tensorgrad.core.registry import fused, operation
 from tensorgrad.core.tensor import Tensor
@@ -62,7 +63,7 @@ def _masked(
     elif mask is not None:
         s = s + astype(mask, wide, copy=False)
     if causal:
-        s = where(operand(np.tri(*s.shape[2:], dtype=bool), near=s), s, -INF)
+        s = where(constant(np.tri(*s.shape[2:], dtype=bool), s), s, -INF)
     share = _softmax_or_zero(s) if s.shape[3] else s
     if p:
         words = 4 * ceil(s.shape[3] / 4)
@@ -250,7 +251,7 @@ def _dropped(
 ) -> tuple[Tensor, dict[str, Any]]:
     """The counter of a dropout of the scores, and its parameters."""
     if not p:
-        return operand(np.zeros((), np.uint64), near=q), {"p": 0.0, "key": 0}
+        return constant(np.zeros((), np.uint64), q), {"p": 0.0, "key": 0}
     need(0 <= p <= 1, _OP, dropout_p=p, want="0 <= dropout_p <= 1", fix="dropout_p=0.1",
          error=RandomError)  # fmt: skip
     size = shapes.size(q.shape[:3]) * 4 * ceil(k.shape[2] / 4)

@@ -56,8 +56,12 @@ def _padding(op: str, given: Any, kernel: Shape, stride: Shape, dilation: Shape)
     return tuple([(n // 2, n // 2) for n in total])
 
 
-def _specs(given: tuple[Any, ...]) -> tuple[Spec, ...]:
-    return tuple([Spec(one.shape, one.dtype) for one in given])
+Seen = tuple[Shape, Any]
+
+
+def _seen(given: tuple[Any, ...]) -> tuple[Seen, ...]:
+    """Shapes and dtypes, which are looked up by."""
+    return tuple([(one.shape, one.dtype) for one in given])
 
 
 def _hashable(given: Any) -> Any:
@@ -92,11 +96,11 @@ def _biased(op: str, bias: tuple[Spec, ...], channels: int) -> None:
 
 @lru_cache(512)
 def _fitted(
-    op: str, rank: int, specs: tuple[Spec, ...], stride: Any, padding: Any, dilation: Any,
+    op: str, rank: int, given: tuple[Seen, ...], stride: Any, padding: Any, dilation: Any,
     groups: int,
 ) -> dict[str, Any]:  # fmt: skip
     """The parameters of a convolution of what fits; raises for what does not."""
-    x, w, *bias = specs
+    x, w, *bias = [Spec(*one) for one in given]
     lead = _axes(op, rank, x, w, groups)
     steps = _numbers(op, "stride", stride, rank, 1)
     wide = _numbers(op, "dilation", dilation, rank, 1)
@@ -117,7 +121,7 @@ def _convolved(
 ) -> Any:  # fmt: skip
     given = operands((input, weight) if bias is None else (input, weight, bias), op)
     options = [_hashable(one) for one in (stride, padding, dilation)]
-    params = _fitted(op, rank, _specs(given), *options, groups)
+    params = _fitted(op, rank, _seen(given), *options, groups)
     x, *rest = given
     if x.ndim == rank + 2:
         return conv_p.bind(x, *rest, **params)
@@ -127,11 +131,11 @@ def _convolved(
 
 @lru_cache(512)
 def _reached(
-    op: str, rank: int, specs: tuple[Spec, ...], stride: Any, padding: Any, output_padding: Any,
+    op: str, rank: int, given: tuple[Seen, ...], stride: Any, padding: Any, output_padding: Any,
     groups: int, dilation: Any,
 ) -> dict[str, Any]:  # fmt: skip
     """The parameters of a transposed convolution of what fits; raises for what does not."""
-    x, w, *bias = specs
+    x, w, *bias = [Spec(*one) for one in given]
     lead = _axes(op, rank, x, w, groups)
     steps = _numbers(op, "stride", stride, rank, 1)
     wide = _numbers(op, "dilation", dilation, rank, 1)
@@ -160,7 +164,7 @@ def _transposed(
 ) -> Any:  # fmt: skip
     given = operands((input, weight) if bias is None else (input, weight, bias), op)
     options = [_hashable(one) for one in (stride, padding, output_padding)]
-    params = _reached(op, rank, _specs(given), *options, groups, _hashable(dilation))
+    params = _reached(op, rank, _seen(given), *options, groups, _hashable(dilation))
     x, *rest = given
     if x.ndim == rank + 2:
         return conv_input_p.bind(x, *rest, **params)

@@ -41,7 +41,7 @@ def _checked(op: str, input: Any, p: float) -> Tensor:
 
 def _ones(x: Tensor, shape: tuple[int, ...]) -> Tensor:
     one = astype(operand(1.0, near=x), x.dtype, copy=False)
-    return one.reshape((1,) * len(shape)).broadcast_to(shape)
+    return one.reshape((1,) * len(shape)).broadcast_to(shape)  # type: ignore[no-any-return]
 
 
 def _mask(x: Tensor, shape: tuple[int, ...], p: float, generator: Generator | None) -> Tensor:
@@ -118,9 +118,9 @@ def dropout2d(
 def dropout3d(
     input: Any, p: float = 0.5, training: bool = True, *, generator: Generator | None = None
 ) -> Tensor:
-    """Channels of (N, C, D, H, W) or (C, D, H, W) set to 0 with probability p, the others / (1 - p).
+    """Channels of (N, C, D, H, W) or (C, D, H, W) set to 0 with probability p.
 
-    Raises as `dropout1d` does.
+    The others are divided by 1 - p. Raises as `dropout1d` does.
 
     >>> dropout3d([[[[1.0, 2.0]]]], 1.0)
     tensor([[[[0., 0.]]]])
@@ -131,8 +131,8 @@ def dropout3d(
 
 
 def _scale(p: float) -> float:
-    """What a kept element is multiplied by, so that the variance stays 1."""
-    return float(((_SATURATED**2 * p + 1) * (1 - p)) ** -0.5)
+    """What a kept element is multiplied by, so that the variance stays 1; 0 where none is kept."""
+    return float(((_SATURATED**2 * p + 1) * (1 - p)) ** -0.5) if p < 1 else 0.0
 
 
 @operation(oracle=_oracle, samples=_samples((3,), (2, 3), (0, 2), ()), namespace="nn")
@@ -148,8 +148,6 @@ def alpha_dropout(
     x = _checked(op, input, p)
     if not training or not p or not x.size:
         return x
-    if p == 1:
-        return x * 0
     # The mask is drawn twice from one counter, and so is not kept for backward.
     key, counter = mask_counter((x,), x.size, generator)
     draw: dict[str, Any] = {"p": float(p), "key": key, "shape": x.shape}
@@ -174,10 +172,8 @@ def feature_alpha_dropout(
     need(x.ndim >= 2, op, input=x, want="axes (N, C, ...)", fix="input[None]")
     if not training or not p or not x.size:
         return x
-    if p == 1:
-        return x * 0
     mask = _mask(x, (*x.shape[:2], *(1,) * (x.ndim - 2)), p, generator)
     a = _scale(p)
     shift = a * _SATURATED * p
-    low = -a * _SATURATED * (1 - p)
+    low = shift - a * _SATURATED
     return _shifted.bind(*operands((x, mask, a, shift, low), op))  # type: ignore[no-any-return]

@@ -9,6 +9,7 @@ import numpy as np  # tables of constants, and oracles
 
 from tensorgrad import _config, dtypes
 from tensorgrad._errors import DTypeError, need
+from tensorgrad.core.calls import constant
 from tensorgrad.core.primitive import operand
 from tensorgrad.core.registry import operation
 from tensorgrad.core.tensor import Tensor
@@ -54,7 +55,7 @@ def _limited(weight: Tensor, index: Tensor, most: float, order: float) -> None:
 def _frequency(index: Tensor, count: int) -> Tensor:
     """How often each index is there, in the indices' shape."""
     flat = index.reshape(-1)
-    zeros: Any = operand(np.zeros(count, np.int64), near=index)
+    zeros: Any = constant(np.zeros(count, np.int64), index)
     return zeros.at[flat].add(1)[index]  # type: ignore[no-any-return]
 
 
@@ -159,10 +160,10 @@ def rotary_embedding(x: Any, base: float = 10000.0, positions: Any = None) -> Te
     need(x.ndim > 1 and x.shape[-1] % 2 == 0, op, x=x,
          want="axes (..., length, size) of an even size", fix="x[None]")  # fmt: skip
     if positions is None:
-        c, s = (operand(t, near=x) for t in _turns(x.shape[-2], x.shape[-1], float(base)))
+        c, s = (constant(t, x) for t in _turns(x.shape[-2], x.shape[-1], float(base)))
     else:
         angles = operand(positions, (), op, x).reshape((*np.shape(positions), 1))
-        angles = angles * operand(_speeds(x.shape[-1], float(base)), near=x)
+        angles = angles * constant(_speeds(x.shape[-1], float(base)), x)
         c, s = cos(angles), sin(angles)
     c, s = astype(c, x.dtype, copy=False), astype(s, x.dtype, copy=False)
     pairs = x.reshape((*x.shape[:-1], x.shape[-1] // 2, 2))

@@ -13,7 +13,7 @@ import numpy as np  # tables of constants
 
 from tensorgrad import dtypes, shapes
 from tensorgrad._errors import DTypeError, need
-from tensorgrad.core.calls import operands
+from tensorgrad.core.calls import constant, operands
 from tensorgrad.core.formula import Elementwise
 from tensorgrad.core.primitive import operand
 from tensorgrad.core.registry import known, operation
@@ -182,7 +182,7 @@ def grid_sample(
         p: Any = flat[:, len(size) - 1 - k] + 1
         p = p * (0.5 * (extent - 1)) if corners else p * (0.5 * extent) - 0.5
         axes.append(_taps(p, extent, mode, padding_mode, corners))
-    start = operand(np.repeat(np.arange(n) * pixels, count), near=x)
+    start = constant(np.repeat(np.arange(n) * pixels, count), x)
     rows = transpose(x.reshape((n, c, pixels)), (0, 2, 1)).reshape((n * pixels, c))
     found = astype(_read(rows, start, tuple(size), axes), x.dtype, copy=False)
     found = transpose(found.reshape((n, count, c)), (0, 2, 1))
@@ -212,8 +212,8 @@ def affine_grid(theta: Any, size: Any, align_corners: bool | None = None) -> Ten
     for n in size[2:]:
         whole = np.linspace(-1, 1, n) if n > 1 else np.zeros(n)
         axes.append(whole if align_corners or n < 2 else whole * ((n - 1) / n))
-    points = np.stack([*np.meshgrid(*axes, indexing="ij")[::-1], np.ones(size[2:])], -1)
+    points: Any = np.stack([*np.meshgrid(*axes, indexing="ij")[::-1], np.ones(size[2:])], -1)
     real = dtypes.float32 if dtypes.is_half(t.dtype) else t.dtype
-    points = operand(points.reshape(-1, rank + 1).astype(real), near=t)
+    points = constant(points.reshape(-1, rank + 1).astype(real), t)
     found = matmul(points, transpose(astype(t, real, copy=False), (0, 2, 1)))
     return astype(found, t.dtype, copy=False).reshape((size[0], *size[2:], rank))  # type: ignore[no-any-return]

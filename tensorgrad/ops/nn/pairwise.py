@@ -9,6 +9,7 @@ import numpy as np  # oracles, and numbers of pairs
 
 from tensorgrad import dtypes
 from tensorgrad._errors import DTypeError, need
+from tensorgrad.core.calls import constant
 from tensorgrad.core.primitive import operand
 from tensorgrad.core.registry import operation
 from tensorgrad.core.tensor import Tensor
@@ -97,5 +98,5 @@ def pdist(input: Any, p: float = 2.0) -> Tensor:
     op = "pdist"
     x = _floats(op, input)
     need(x.ndim == 2, op, input=x, want="rows (N, M)", fix="input.reshape(N, M)")
-    first, second = (operand(k, near=x) for k in _pairs(x.shape[0]))
+    first, second = (constant(k, x) for k in _pairs(x.shape[0]))
     return _between(op, take(x, first, axis=0), take(x, second, axis=0), p)

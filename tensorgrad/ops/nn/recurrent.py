@@ -15,7 +15,7 @@ from tensorgrad import dtypes
 from tensorgrad._errors import DTypeError, need
 from tensorgrad.backend import base
 from tensorgrad.core.autocast import CASTS, cast
-from tensorgrad.core.calls import operands
+from tensorgrad.core.calls import constant, operands
 from tensorgrad.core.primitive import Spec, operand
 from tensorgrad.core.registry import fused, operation
 from tensorgrad.core.tensor import Tensor
@@ -197,15 +197,15 @@ class _Ragged:
 
     def turned(self, x: Any) -> Any:
         """Each sequence from its end to its beginning."""
-        return x[self.mirror, self.rows]
+        return x[constant(self.mirror, x), constant(self.rows, x)]
 
     def final(self, x: Any) -> Any:
         """The last step of each sequence."""
-        return x[self.last, self.rows]
+        return x[constant(self.last, x), constant(self.rows, x)]
 
     def cut(self, x: Any) -> Any:
         """0 behind the ends."""
-        return where(operand(self.inside, near=x), x, 0.0)
+        return where(constant(self.inside, x), x, 0.0)
 
 
 def _sequence(
@@ -249,7 +249,7 @@ def _first(x: Tensor, reverse: bool, lengths: Any) -> Any:
     """Where a row's first step is, in the order in which they are taken: (steps, rows, 1)."""
     steps = len(x)
     at = 0 if not reverse else steps - 1 if lengths is None else _Ragged("lstm", x, lengths).last
-    return operand(np.arange(steps)[:, None, None] == np.reshape(at, (-1, 1)), near=x)
+    return constant(np.arange(steps)[:, None, None] == np.reshape(at, (-1, 1)), x)
 
 
 def _lstm_projected(

@@ -98,7 +98,7 @@ def pixel_unshuffle(input: Any, downscale_factor: int) -> Tensor:
     """
     op, x, r = "pixel_unshuffle", _image("pixel_unshuffle", input), downscale_factor
     need(r > 0 and x.shape[-1] % r == 0 and x.shape[-2] % r == 0, op, input=x, downscale_factor=r,
-         want="height and width that downscale_factor divides", fix="downscale_factor=1")  # fmt: skip
+         want="height and width that it divides", fix="downscale_factor=1")  # fmt: skip
     return _down(x, r)  # type: ignore[no-any-return]
 
 

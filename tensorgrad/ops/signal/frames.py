@@ -13,10 +13,10 @@ import numpy as np
 
 from tensorgrad import dtypes, shapes
 from tensorgrad._errors import ShapeError, need
+from tensorgrad.core.calls import constant
 from tensorgrad.core.primitive import operand
 from tensorgrad.core.registry import operation
 from tensorgrad.ops.axes import moveaxis
-from tensorgrad.ops.create import asarray
 from tensorgrad.ops.elementary import sqrt
 from tensorgrad.ops.elementwise import where
 from tensorgrad.ops.fft.frequencies import fftfreq, rfftfreq
@@ -41,7 +41,8 @@ BOUNDARIES: dict[Any, dict[str, Any]] = {
 def framed(x: Any, length: int, step: int) -> Any:
     """The pieces of so many elements that begin at every `step`-th one: (..., pieces, length)."""
     count = (x.shape[-1] - length) // step + 1
-    return take(x, np.arange(count)[:, None] * step + np.arange(length), -1)
+    places = np.arange(count)[:, None] * step + np.arange(length)
+    return take(x, constant(places, x), -1)
 
 
 def added(pieces: Any, step: int) -> Any:
@@ -59,8 +60,8 @@ def added(pieces: Any, step: int) -> Any:
 
 def _window(op: str, window: Any, length: int, x: Any) -> Any:
     """A window by name or as an array, in the real dtype of x."""
-    given = window_of(window, length) if isinstance(window, str | tuple | float) else window
-    found = operand(given, (x,), op, x)
+    named = isinstance(window, str | tuple | float)
+    found = constant(window_of(window, length), x) if named else operand(window, (x,), op, x)
     need(found.shape == (length,), op, window=found, nperseg=length, want="nperseg numbers",
          fix="window='hann'", error=ShapeError)  # fmt: skip
     return astype(found, dtypes.real(x.dtype), copy=False)
@@ -130,7 +131,7 @@ def stft(
     pieces = straightened(pieces, type=detrend) if isinstance(detrend, str) else pieces
     found = (rfft if half else fft)(pieces * win, points) / _scale("stft", scaling, win, fs)
     first = 0.0 if boundary is not None else length / 2
-    times = asarray((first + step * np.arange(pieces.shape[-2])) / fs, device=x.device)
+    times = constant((first + step * np.arange(pieces.shape[-2])) / fs, x)
     frequencies = (rfftfreq if half else fftfreq)(points, 1 / fs, device=x.device)
     return frequencies, times, moveaxis(found, -1, axis)
 
@@ -189,7 +190,7 @@ def istft(
     found = added(pieces, step) / where(weight > 1e-10, weight, 1.0)
     if boundary:
         found = on_last(found, length // 2, found.shape[-1] - length // 2)
-    return asarray(np.arange(found.shape[-1]) / fs, device=found.device), found
+    return constant(np.arange(found.shape[-1]) / fs, found), found
 
 
 __all__ = ["added", "framed", "istft", "stft"]

@@ -13,6 +13,7 @@ import numpy as np
 
 from tensorgrad import dtypes, shapes
 from tensorgrad._errors import ShapeError, need
+from tensorgrad.core.calls import constant
 from tensorgrad.core.primitive import operand
 from tensorgrad.core.registry import operation
 from tensorgrad.ops.axes import moveaxis, transpose
@@ -41,7 +42,7 @@ def _lowpass(window: Any, rate: int, x: Any) -> Any:
     import scipy.signal  # late: for import time
 
     taps = scipy.signal.firwin(20 * rate + 1, 1 / rate, window=window)
-    return astype(operand(taps, (), "resample_poly", x), dtypes.real(x.dtype), copy=False)
+    return astype(constant(taps, x), dtypes.real(x.dtype), copy=False)
 
 
 def _upsampled(x: Any, h: Any, up: int, down: int, count: int) -> Any:

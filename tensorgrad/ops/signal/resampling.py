@@ -14,11 +14,11 @@ import numpy as np
 from tensorgrad import dtypes, shapes
 from tensorgrad._errors import ShapeError, need
 from tensorgrad.backend import base
+from tensorgrad.core.calls import constant
 from tensorgrad.core.primitive import operand
 from tensorgrad.core.registry import operation
 from tensorgrad.core.tensor import make
 from tensorgrad.ops.axes import flip, moveaxis
-from tensorgrad.ops.create import asarray
 from tensorgrad.ops.fft.transforms import fft, ifft, irfft, rfft
 from tensorgrad.ops.join import concatenate, pad_p
 from tensorgrad.ops.reduce import mean, sum
@@ -65,9 +65,9 @@ def _weights(window: Any, count: int, x: Any) -> Any:
     if window is None:
         return None
     if callable(window):
-        window = window(np.fft.fftfreq(count))
+        window = constant(np.asarray(window(np.fft.fftfreq(count))), x)
     elif isinstance(window, str | tuple | float):
-        window = np.fft.fftshift(window_of(window, count))
+        window = constant(np.fft.fftshift(window_of(window, count)), x)
     found = operand(window, (x,), "resample", x)
     need(found.shape == (count,), "resample", window=found, x=x, want=f"{count} weights",
          fix="window=None", error=ShapeError)  # fmt: skip
@@ -93,9 +93,7 @@ def _halves(x: Any, num: int, window: Any) -> Any:
     factors = np.full(few // 2 + 1, num / count)
     if few % 2 == 0 and num != count:  # the one place without a partner
         factors[-1] *= 2 if num < count else 0.5
-    return irfft(
-        spectrum * operand(factors.astype(dtypes.real(spectrum.dtype)), (), "resample", x), num
-    )
+    return irfft(spectrum * constant(factors.astype(dtypes.real(spectrum.dtype)), x), num)
 
 
 def _whole(spectrum: Any, num: int) -> Any:
@@ -171,7 +169,7 @@ def resample(
     if t is None:
         return found
     t = operand(t, (), "resample", x)
-    steps = asarray(np.arange(num), device=t.device)
+    steps = constant(np.arange(num), t)
     return found, t[0] + (t[1] - t[0]) * (count / num) * steps
 
 
@@ -216,7 +214,7 @@ def _straightened(x: Any) -> Any:
     count = x.shape[-1]
     steps = np.arange(count) - (count - 1) / 2
     steps = steps / max(np.sqrt(np.sum(steps**2)), 1e-300)
-    line = operand(steps.astype(dtypes.real(x.dtype)), (), "detrend", x)
+    line = constant(steps.astype(dtypes.real(x.dtype)), x)
     return x - mean(x, axis=-1, keepdims=True) - sum(x * line, axis=-1, keepdims=True) * line
 
 
