@@ -78,8 +78,8 @@ class Generated:
     def __init__(self, loops: Loops, outputs: int) -> None:
         self.loops, self._lanes = loops, loops.lanes
         self.taps_loop, self.dots_loop = loops.chosen(outputs)
-        self._blocks, self._tiles = self.taps_loop.blocks(outputs), self.dots_loop.blocks(outputs)
-        self.rows = self._blocks * self.taps_loop.rows
+        self.blocks, self._tiles = self.taps_loop.blocks(outputs), self.dots_loop.blocks(outputs)
+        self.rows = self.blocks * self.taps_loop.rows
         self.ct_rows = self._tiles * self.dots_loop.rows
 
     def added(self, groups: int, bias: Array | None, dtype: Any) -> Array:
@@ -98,8 +98,8 @@ class Generated:
             full = np.zeros((groups, self.rows, *terms), w.dtype)
             full[:, :outputs] = w
             w = full
-        packed = memory.empty((groups, self._blocks, *terms, self.taps_loop.rows), w.dtype)
-        packed[...] = np.moveaxis(w.reshape(groups, self._blocks, -1, *terms), 2, -1)
+        packed = memory.empty((groups, self.blocks, *terms, self.taps_loop.rows), w.dtype)
+        packed[...] = np.moveaxis(w.reshape(groups, self.blocks, -1, *terms), 2, -1)
         return packed, added
 
     def taps(
@@ -108,7 +108,7 @@ class Generated:
         w, bias = weights
         terms = one.terms * planes.itemsize
         self.taps_loop.run(
-            _at(planes), _at(terms), _at(w), _at(out), _at(bias), len(terms), self._blocks,
+            _at(planes), _at(terms), _at(w), _at(out), _at(bias), len(terms), self.blocks,
             -(-work.length // self.taps_loop.columns), out.strides[1], len(planes),
             planes.strides[0], work.stretches, work.apart * planes.itemsize,
         )  # fmt: skip

@@ -23,15 +23,18 @@ Place = tuple[int, int]
 """An address: which of the arrays that a run is given, from 1 on, and bytes behind its start."""
 
 AXES = 5  # of a copy, around its innermost one; see codegen/conv_copies
-SOURCE, PLANES, TARGET, MADE, WEIGHTS, BIAS = range(1, 7)
+KERNELS, PLANES, TARGET, MADE, WEIGHTS, BIAS, SOURCE = range(1, 8)
 FOUND = WEIGHTS
+
+ROOM = 2**17
+"""Elements of packed weights that are made at a time where all of them outweigh the input."""
 
 
 class Program:
     """Steps that are added one by one, then run on arrays."""
 
     def __init__(self, loops: Loops, size: int) -> None:
-        self._loops, self._size = loops, size
+        self._loops, self.size = loops, size
         self._words, self._bases = [0], [0]
         self._held: list[Array] = []
         self._ready: tuple[Array, Array] | None = None
@@ -62,7 +65,7 @@ class Program:
             *((0,) * (AXES - len(around)) + outer[:-1]),
             *((0,) * (AXES - len(around)) + inner[:-1]),
         ]
-        if outer[-1] == inner[-1] == self._size:
+        if outer[-1] == inner[-1] == self.size:
             ends = divmod(count, self._loops.lanes)
             self.add(self._loops.rows, to, source, *words, *ends)
         else:
@@ -107,27 +110,37 @@ def packed(how: Generated, groups: int, channels: int, one: Sums) -> int:
 @lru_cache(256)
 def packing(layout: Layout, how: Generated, shape: Shape, strides: Shape, size: int) -> Program:
     """From kernels (group, output, channel, element) to [group, block, K, row], sums in turn."""
-    groups, outputs, channels, elements = shape
-    program, rows = Program(how.loops, size), how.taps_loop.rows
-    start = 0
+    program, start = Program(how.loops, size), 0
     for one in layout.sums:
-        terms = channels * len(one.kernel)
-        whole, rest = divmod(outputs, rows)
-        straight = len(one.kernel) == elements and bool((np.diff(one.kernel) == 1).all())
-        taps = [(0, elements)] if straight else [(int(k), 1) for k in one.kernel]
-        for block, blocks, width in ((0, whole, rows), (whole, min(rest, 1), rest)):
-            for t, (k, many) in enumerate(taps):
-                if blocks:
-                    program.copy(
-                        (2, size * (start + (block * terms + t) * rows)),
-                        (1, block * rows * strides[1] + k * strides[3]),
-                        (groups, blocks, channels, many, width),
-                        (how.rows * terms * size, rows * terms * size,
-                         len(one.kernel) * rows * size, rows * size, size),
-                        (strides[0], rows * strides[1], *strides[2:], strides[1]),
-                    )  # fmt: skip
-        start += packed(how, groups, channels, one)
+        _pack(program, how, one, shape, strides, (2, size * start), range(how.blocks))
+        start += packed(how, shape[0], shape[2], one)
     return program
+
+
+def _pack(
+    program: Program, how: Generated, one: Sums, shape: Shape, strides: Shape, to: Place,
+    blocks: range,
+) -> None:  # fmt: skip
+    """Blocks of the weights of one of a layout's sums; of the last one what rows there are."""
+    groups, outputs, channels, elements = shape
+    rows, size, terms = how.taps_loop.rows, program.size, channels * len(one.kernel)
+    whole, rest = divmod(outputs, rows)
+    straight = len(one.kernel) == elements and bool((np.diff(one.kernel) == 1).all())
+    taps = [(0, elements)] if straight else [(int(k), 1) for k in one.kernel]
+    last = max(blocks.start, min(blocks.stop, whole))
+    ends = ((blocks.start, last - blocks.start, rows), (last, int(last < blocks.stop), rest))
+    for block, many, width in ends:
+        for t, (k, count) in enumerate(taps):
+            if many and width:
+                at = ((block - blocks.start) * terms + t) * rows
+                program.copy(
+                    (to[0], to[1] + size * at),
+                    (1, block * rows * strides[1] + k * strides[3]),
+                    (groups, many, channels, count, width),
+                    (how.rows * terms * size, rows * terms * size,
+                     len(one.kernel) * rows * size, rows * size, size),
+                    (strides[0], rows * strides[1], *strides[2:], strides[1]),
+                )  # fmt: skip
 
 
 # -- sums over taps, and gradients of weights --------------------------------------------------
@@ -183,42 +196,64 @@ def _shared(layout: Layout, counts: Shape, size: int) -> Shape:
 
 @lru_cache(256)
 def summing(
-    layout: Layout, how: Generated, outputs: int, source: Shape, target: Shape, size: int,
-    start: int, stop: int,
+    layout: Layout, how: Generated, kernels: tuple[Shape, Shape], source: Shape, target: Shape,
+    size: int, chunk: int, start: int, stop: int,
 ) -> Program:  # fmt: skip
-    """The sums of some items: of SOURCE, PLANES, TARGET, MADE, WEIGHTS and BIAS."""
-    program, loop = Program(how.loops, size), how.taps_loop
+    """The sums of some items, of all arrays that are named.
+
+    kernels: their shape and strides; chunk: the blocks of WEIGHTS that are packed at a time, or 0
+    where all of them are ready
+    """
+    program, loop, shape = Program(how.loops, size), how.taps_loop, kernels[0]
     reader = _Reader(layout, program, source, size)
-    groups, _, channels, _ = layout.shape
     terms = [program.held(one.terms * size) for one in layout.sums]
     made = _stretches(layout, how.rows, size)
     for item in layout.items[start:stop]:
         reader.fill(item)
         first = 0
         for one, offsets in zip(layout.sums, terms):
-            weights = (WEIGHTS, size * first)
-            first += packed(how, groups, channels, one)
-            counts = layout.counts(item, one)
+            counts, at = layout.counts(item, one), first
+            first += packed(how, shape[0], shape[2], one)
             if min(counts) <= 0:
                 continue
             length, *grid = _shared(layout, counts, size)
-            program.add(
-                loop.address, (PLANES, 0), offsets, weights, (MADE, 0), (BIAS, 0), len(one.terms),
-                how.rows // loop.rows, -(-length // loop.columns), made[2], *grid,
-            )  # fmt: skip
-            at, strides = _result(layout, item, one, target)
-            shape = (counts[0], groups, outputs, *counts[1:])
-            program.copy((TARGET, at), (MADE, 0), shape, strides, made)
+            for block in range(0, how.blocks, chunk or how.blocks):
+                blocks = range(block, min(block + (chunk or how.blocks), how.blocks))
+                if chunk:
+                    _pack(program, how, one, *kernels, (WEIGHTS, 0), blocks)
+                row = block * loop.rows
+                program.add(
+                    loop.address, (PLANES, 0), offsets, (WEIGHTS, 0 if chunk else size * at),
+                    (MADE, row * made[2]), (BIAS, row * size), len(one.terms), len(blocks),
+                    -(-length // loop.columns), made[2], *grid,
+                )  # fmt: skip
+            begin, strides = _result(layout, item, one, target)
+            extent = (counts[0], shape[0], shape[1], *counts[1:])
+            program.copy((TARGET, begin), (MADE, 0), extent, strides, made)
     return program
+
+
+def chunk(layout: Layout, how: Generated, groups: int, channels: int, least: int) -> int:
+    """Blocks of weights to pack at a time: 0, all of them before, unless those are so many."""
+    words = sum(packed(how, groups, channels, one) for one in layout.sums)
+    if groups > 1 or words <= max(least, ROOM):
+        return 0
+    longest = max(packed(how, groups, channels, one) for one in layout.sums) // how.blocks
+    return max(1, ROOM // longest)
 
 
 @lru_cache(256)
 def collecting(
-    layout: Layout, how: Generated, outputs: int, columns: int, source: Shape, cts: Shape,
-    size: int, start: int, stop: int,
+    layout: Layout, how: Generated, outputs: int, columns: int, exact: bool, source: Shape,
+    cts: Shape, size: int, start: int, stop: int,
 ) -> Program:  # fmt: skip
-    """The gradient of the weights, of some items: of SOURCE, PLANES, cotangents, MADE and FOUND."""
+    """The gradient of the weights, of some items, added to FOUND; TARGET is the cotangent.
+
+    exact: FOUND has a row for each output, and none that only fills a tile
+    """
     program, loop = Program(how.loops, size), how.dots_loop
+    whole = outputs // loop.rows * loop.rows if exact else how.ct_rows
+    parts = [(loop, 0, whole), (how.loops.dots[-1], whole, outputs - whole if exact else 0)]
     reader = _Reader(layout, program, source, size)
     groups, (one,) = layout.shape[0], layout.sums
     terms = np.zeros(columns, np.int64)
@@ -236,9 +271,20 @@ def collecting(
         shape = (counts[0], groups, outputs, *counts[1:])
         program.copy((MADE, 0), (TARGET, at), shape, made, strides)
         length, *grid = _shared(layout, counts, size)
-        program.add(
-            loop.address, (PLANES, 0), offsets, (MADE, 0), (FOUND, 0), columns // loop.columns,
-            how.ct_rows // loop.rows, -(-length // how.loops.lanes), made[2], columns * size,
-            *grid,
-        )  # fmt: skip
+        for one_loop, row, rows in parts:
+            if rows:
+                program.add(
+                    one_loop.address, (PLANES, 0), offsets, (MADE, row * made[2]),
+                    (FOUND, row * columns * size), columns // one_loop.columns,
+                    rows // one_loop.rows, -(-length // how.loops.lanes), made[2], columns * size,
+                    *grid,
+                )  # fmt: skip
     return program
+
+
+def exact(how: Generated, groups: int, outputs: int, terms: int) -> bool:
+    """Whether products of stretches fill the gradient of the weights, and nothing beside it."""
+    loop, single = how.dots_loop, how.loops.dots[-1]
+    if outputs % loop.rows == 0:
+        return terms % loop.columns == 0
+    return groups == single.rows == 1 and terms % loop.columns == terms % single.columns == 0

@@ -129,7 +129,7 @@ def conv_weight(
             x.shape[0], shape[1], shape[0] // groups, groups, x.shape[2:], shape[2:],
             stride, padding, dilation,
         )  # fmt: skip
-        found[...] = _collected(layout, source, seen, inner).reshape(shape)
+        _collected(layout, source, seen, inner, found)
     return found
 
 
@@ -260,19 +260,24 @@ def _run(
 ) -> None:  # fmt: skip
     """`_summed` by programs."""
     (groups, outputs, channels, _), dtype = kernels.shape, kernels.dtype
-    size = dtype.itemsize
-    words = sum(programs.packed(how, groups, channels, one) for one in layout.sums)
-    weights = (np.zeros if outputs < how.rows else memory.empty)((words,), dtype)
-    programs.packing(layout, how, kernels.shape, kernels.strides, size).run(kernels, weights)
+    size, given = dtype.itemsize, (kernels.shape, kernels.strides)
     added = how.added(groups, bias, dtype)
+    chunk = programs.chunk(layout, how, groups, channels, source.size)
+    if chunk:
+        words = chunk * max(len(one.terms) for one in layout.sums) * how.taps_loop.rows
+    else:
+        words = sum(programs.packed(how, groups, channels, one) for one in layout.sums)
+        ready = (np.zeros if outputs < how.rows else memory.empty)((words,), dtype)
+        programs.packing(layout, how, *given, size).run(kernels, ready)
 
     def job(start: int, stop: int) -> None:
         planes = memory.empty(layout.shape, dtype)
         made = memory.empty((groups, how.rows, layout.longest), dtype)
+        weights = np.zeros((words,), dtype) if chunk else ready
         program = programs.summing(
-            layout, how, outputs, source.strides, target.strides, size, start, stop
+            layout, how, given, source.strides, target.strides, size, chunk, start, stop
         )
-        program.run(source, planes, target, made, weights, added)
+        program.run(kernels, planes, target, made, weights, added, source)
 
     threads.split(len(layout.items), 1, job)
 
@@ -298,45 +303,82 @@ def _filled(layout: Layout, planes: Array, source: Array, start: int, stop: int)
         yield item
 
 
-def _collected(layout: Layout, source: Array, cts: Array, dtype: Any) -> Array:
-    """The gradient of the weights, (group, output, term): blocks of items, added in their order."""
-    (one,) = layout.sums
+def _collected(layout: Layout, source: Array, cts: Array, dtype: Any, target: Array) -> None:
+    """The gradient of the weights: blocks of items, added in their order."""
     groups, outputs = cts.shape[1:3]
     how = products(dtype, outputs)
-    terms = len(one.terms)
+    terms = len(layout.sums[0].terms)
     count = _blocks(len(layout.items), source.size // (groups * outputs * terms))
     bounds = [k * len(layout.items) // count for k in range(count + 1)]
+    if isinstance(how, Generated) and source.dtype == cts.dtype == dtype:
+        _gathered_up(layout, how, source, cts, bounds, target)
+        return
     found: list[Any] = [None] * count
-    direct = isinstance(how, Generated) and source.dtype == cts.dtype == dtype
+
+    def job(start: int, stop: int) -> None:
+        for block in range(start, stop):
+            found[block] = _dots(layout, how, source, cts, dtype, bounds[block : block + 2])
+
+    threads.split(count, 1, job)
+    _added(found, outputs, terms, target)
+
+
+def _gathered_up(
+    layout: Layout, how: Generated, source: Array, cts: Array, bounds: list[int], target: Array
+) -> None:
+    """`_collected` by programs; one block alone adds to the result itself where it may."""
+    groups, outputs = cts.shape[1:3]
+    dtype, terms, count = cts.dtype, len(layout.sums[0].terms), len(bounds) - 1
+    whole = count == 1 and target.flags.c_contiguous and target.dtype == dtype
+    exact = whole and programs.exact(how, groups, outputs, terms)
+    found: list[Any] = [None] * count
+    if exact:
+        target.fill(0)
 
     def job(start: int, stop: int) -> None:
         planes = memory.empty(layout.shape, dtype)
         stretches = memory.empty((groups, how.ct_rows, layout.longest), dtype)
         for block in range(start, stop):
-            found[block] = how.sums(groups, terms, dtype)
-            if direct:
-                program = programs.collecting(
-                    layout, how, outputs, found[block].shape[2], source.strides, cts.strides,
-                    found[block].itemsize, bounds[block], bounds[block + 1],
-                )  # fmt: skip
-                program.run(source, planes, cts, stretches, found[block])
-                continue
-            held = None
-            for item in _filled(layout, planes, source, bounds[block], bounds[block + 1]):
-                counts = layout.counts(item, one)
-                if counts != held:
-                    stretches.fill(0)
-                    held = counts
-                part = cts[layout.place(item, one)]
-                view = layout.seen(stretches, outputs, counts)
-                view[...] = part.transpose(1, 2, 0, *range(3, part.ndim))
-                how.dots(planes, one, stretches, found[block], layout.work(counts))
+            made = target.reshape(groups, outputs, -1) if exact else how.sums(groups, terms, dtype)
+            program = programs.collecting(
+                layout, how, outputs, made.shape[2], exact, source.strides, cts.strides,
+                dtype.itemsize, *bounds[block : block + 2],
+            )  # fmt: skip
+            program.run(source, planes, cts, stretches, made, made, source)
+            found[block] = made
 
     threads.split(count, 1, job)
+    if not exact:
+        _added(found, outputs, terms, target)
+
+
+def _added(found: list[Array], outputs: int, terms: int, target: Array) -> None:
+    """The sum of the blocks, as the weights lie."""
     total = found[0]
     for part in found[1:]:
         total += part
-    return total[:, :outputs, :terms]  # type: ignore[no-any-return]
+    target[...] = total[:, :outputs, :terms].reshape(target.shape)
+
+
+def _dots(
+    layout: Layout, how: Tiled | Generated, source: Array, cts: Array, dtype: Any,
+    bounds: list[int],
+) -> Array:  # fmt: skip
+    """The gradient of the weights of some items."""
+    (one,), (groups, outputs) = layout.sums, cts.shape[1:3]
+    planes = memory.empty(layout.shape, dtype)
+    stretches = memory.empty((groups, how.ct_rows, layout.longest), dtype)
+    found, held = how.sums(groups, len(one.terms), dtype), None
+    for item in _filled(layout, planes, source, *bounds):
+        counts = layout.counts(item, one)
+        if counts != held:
+            stretches.fill(0)
+            held = counts
+        part = cts[layout.place(item, one)]
+        view = layout.seen(stretches, outputs, counts)
+        view[...] = part.transpose(1, 2, 0, *range(3, part.ndim))
+        how.dots(planes, one, stretches, found, layout.work(counts))
+    return found
 
 
 def _blocks(items: int, room: int) -> int:

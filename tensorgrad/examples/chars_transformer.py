@@ -1,4 +1,4 @@
-"""A transformer writes Python, character by character, after two minutes of it."""
+"""A transformer writes Python, character by character, after minutes of it."""
 
 from __future__ import annotations
 

@@ -39,6 +39,7 @@ class AdaptiveLogSoftmaxWithLoss(Module):
         cutoffs: Sequence[int],
         div_value: float = 4.0,
         head_bias: bool = False,
+        device: Any = None,
         dtype: Any = None,
     ) -> None:
         super().__init__()
@@ -53,15 +54,15 @@ class AdaptiveLogSoftmaxWithLoss(Module):
         self.cutoffs, self.div_value, self.head_bias = [*ends, n_classes], div_value, head_bias
         self.shortlist_size, self.n_clusters = ends[0], len(ends)
         self.head_size = self.shortlist_size + self.n_clusters
-        self.head = Linear(in_features, self.head_size, bias=head_bias, dtype=dtype)
+        self.head = Linear(in_features, self.head_size, head_bias, device, dtype)
         self.tail = ModuleList()
         for k in range(self.n_clusters):
             hidden = int(in_features // div_value ** (k + 1))
             classes = self.cutoffs[k + 1] - self.cutoffs[k]
             self.tail.append(
                 Sequential(
-                    Linear(in_features, hidden, bias=False, dtype=dtype),
-                    Linear(hidden, classes, bias=False, dtype=dtype),
+                    Linear(in_features, hidden, False, device, dtype),
+                    Linear(hidden, classes, False, device, dtype),
                 )
             )
 

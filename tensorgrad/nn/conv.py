@@ -71,11 +71,11 @@ class _Conv(Module):
         """The padding as numbers; the words stay (no transpose has them)."""
         if not isinstance(padding, str):
             return self._each("padding", padding, 0)
-        odd = all(d * (k - 1) % 2 == 0 for d, k in zip(self.dilation, self.kernel_size))
         known = padding in ("same", "valid") and not self.transposed
-        if known and (padding == "valid" or (odd and self.stride == (1,) * self.rank)):
+        if known and (padding == "valid" or self.stride == (1,) * self.rank):
             return padding
-        want = 'an odd kernel and stride=1 for "same"' if known else "numbers"
+        words = "numbers" if self.transposed else 'numbers, "same" or "valid"'
+        want = 'stride=1 for "same"' if known else words
         raise ValueError(
             f"{type(self).__name__}: got padding={padding!r}, kernel_size={self.kernel_size}, "
             f"stride={self.stride}, expected {want}; try padding=1"
@@ -136,9 +136,12 @@ class _Forward(_Conv):
         """The input with the border that padding_mode says."""
         widths = self.padding
         if widths == "same":
-            widths = [d * (k - 1) // 2 for d, k in zip(self.dilation, self.kernel_size)]
+            total = [d * (k - 1) for d, k in zip(self.dilation, self.kernel_size)]
+            pairs = [(n // 2, n - n // 2) for n in total]
+        else:
+            pairs = [(n, n) for n in widths]
         axes = [(0, 0)] * (x.ndim - self.rank)
-        return tg.pad(x, (*axes, *[(n, n) for n in widths]), mode=MODES[self.padding_mode])
+        return tg.pad(x, (*axes, *pairs), mode=MODES[self.padding_mode])
 
 
 class _Transposed(_Conv):

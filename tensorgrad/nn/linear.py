@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import tensorgrad as tg
+from tensorgrad.nn import functional as F  # noqa: N812  (the field's name)
 from tensorgrad.nn import init
 from tensorgrad.nn.module import Module
 from tensorgrad.nn.parameter import Parameter
@@ -52,15 +53,16 @@ class Linear(Module):
     bias: Parameter | None
 
     def __init__(
-        self, in_features: int, out_features: int, bias: bool = True, dtype: Any = None
-    ) -> None:
+        self, in_features: int, out_features: int, bias: bool = True, device: Any = None,
+        dtype: Any = None,
+    ) -> None:  # fmt: skip
         super().__init__()
         self.in_features, self.out_features = in_features, out_features
         dtype = dtype or tg.dtypes.default()
         # In memory the weight lies as (in, out): x Wᵀ is then what BLAS multiplies fastest.
-        self.weight = Parameter(tg.zeros((in_features, out_features), dtype=dtype).T)
-        bias_values = Parameter(tg.zeros((out_features,), dtype=dtype)) if bias else None
-        self.register_parameter("bias", bias_values)
+        self.weight = Parameter(tg.zeros((in_features, out_features), dtype=dtype, device=device).T)
+        values = Parameter(tg.zeros((out_features,), dtype=dtype, device=device)) if bias else None
+        self.register_parameter("bias", values)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -101,7 +103,8 @@ class Bilinear(Module):
     """y_k = x₁ᵀ W_k x₂ + b_k, over the last axes.
 
     x₁ is (..., in1_features), x₂ (..., in2_features), y (..., out_features) and `weight`
-    (out_features, in1_features, in2_features).
+    (out_features, in1_features, in2_features). Raises `ShapeError`, and `DTypeError` for another
+    dtype than the weight's.
     """
 
     weight: Parameter
@@ -113,15 +116,17 @@ class Bilinear(Module):
         in2_features: int,
         out_features: int,
         bias: bool = True,
+        device: Any = None,
         dtype: Any = None,
     ) -> None:
         super().__init__()
         self.in1_features, self.in2_features = in1_features, in2_features
         self.out_features = out_features
         dtype = dtype or tg.dtypes.default()
-        self.weight = Parameter(tg.zeros((out_features, in1_features, in2_features), dtype=dtype))
-        bias_values = Parameter(tg.zeros((out_features,), dtype=dtype)) if bias else None
-        self.register_parameter("bias", bias_values)
+        shape = (out_features, in1_features, in2_features)
+        self.weight = Parameter(tg.zeros(shape, dtype=dtype, device=device))
+        values = Parameter(tg.zeros((out_features,), dtype=dtype, device=device)) if bias else None
+        self.register_parameter("bias", values)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -133,8 +138,7 @@ class Bilinear(Module):
     def forward(self, input1: Any, input2: Any) -> Any:
         for given in (input1, input2):
             need_dtype(self, given, self.weight.dtype)
-        out = tg.einsum("...i,kij,...j->...k", input1, self.weight, input2)
-        return out if self.bias is None else out + self.bias
+        return F.bilinear(input1, input2, self.weight, self.bias)
 
     def extra_repr(self) -> str:
         return (

@@ -40,6 +40,20 @@ def _drawn(module: Module, units: int) -> None:
         init.uniform_(p, -bound, bound)
 
 
+def _need_states(layer: Any, hx: Any) -> None:
+    """Raise `TypeError` unless there is one array, or one for each of several states."""
+    if layer.states == 1:
+        want = None if hasattr(hx, "shape") else ("one array", "h_0")
+    else:
+        pair = isinstance(hx, tuple | list) and len(hx) == layer.states
+        want = None if pair else ("the pair (h_0, c_0)", "(h_0, c_0)")
+    if want is not None:
+        raise TypeError(
+            f"{type(layer).__name__}: got hx of type {type(hx).__name__}, expected {want[0]}; "
+            f"try hx={want[1]}"
+        )
+
+
 def _misfit(layer: Module, hx: Any, shape: tuple[int, ...], want: str) -> tg.ShapeError:
     return tg.ShapeError(
         f"{type(layer).__name__}: got hx of shape {tuple(hx.shape)}, expected {shape} ({want}); "
@@ -141,13 +155,9 @@ class _Recurrent(Module):
         """Each initial state as (layers · directions, rows, units), or None: zeros."""
         if hx is None:
             return [None] * self.states
+        _need_states(self, hx)
         if self.states == 1:
             hx = (hx,)
-        elif not isinstance(hx, tuple | list) or len(hx) != self.states:
-            raise TypeError(
-                f"{type(self).__name__}: got hx of type {type(hx).__name__}, expected the pair "
-                "(h_0, c_0); try hx=(h_0, c_0)"
-            )
         lead = self.num_layers * (1 + self.bidirectional)
         for h, size in zip(hx, (self._size(), self.hidden_size)):
             shape = (lead, size) if alone else (lead, rows, size)
@@ -318,7 +328,9 @@ class _Cell(Module):
         alone = input.ndim == 1
         if alone:
             input = input[None]
-            if hx is not None:
+        if hx is not None:
+            _need_states(self, hx)
+            if alone:
                 hx = tuple([h[None] for h in hx]) if self.states > 1 else hx[None]
         weights = [getattr(self, name) for name in _NAMES]
         found = self._function()(input, hx, *weights)

@@ -40,6 +40,11 @@ def slots(module: Module, prefix: str = "") -> Iterator[tuple[str, Slot]]:
 
 def load(module: Module, given: Mapping[str, Any], strict: bool, assign: bool) -> Report:
     """Put `given` into the state of a module, or raise one error that lists all that is wrong."""
+    if not hasattr(given, "items"):
+        raise TypeError(
+            f"load_state_dict: got {type(given).__name__}, expected a mapping of names to arrays; "
+            "try tg.io.load_file(path), or module.state_dict()"
+        )
     held = dict(slots(module))
     hooked = [m._hooks for m in module.modules() if m._hooks is not None]
     hooks = Loading(strict)

@@ -109,6 +109,11 @@ def summary(model: Module, input: Any) -> Summary:
             rows[id(module)] = _row(name, module)
             hook = _seen(rows[id(module)])
             stack.enter_context(module.register_forward_hook(hook, with_kwargs=True))
+        if isinstance(input, tuple) and all(isinstance(n, int) for n in input):
+            raise TypeError(
+                f"summary: got input={input}, expected arrays, not a shape; try "
+                f'tg.zeros({input}, dtype="float32")'
+            )
         if isinstance(input, dict):
             model(**input)
         else:

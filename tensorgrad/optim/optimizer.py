@@ -336,6 +336,11 @@ class Optimizer:
 
         Raises `ValueError` for other groups or shapes than this optimizer's; then nothing changes.
         """
+        if not {"param_groups", "state"} <= set(state_dict):
+            raise ValueError(
+                f"{self._name}: got a state of {sorted(map(str, state_dict))[:4]}, expected "
+                '"param_groups" and "state"; try optimizer.state_dict()'
+            )
         groups, state = state_dict["param_groups"], state_dict["state"]
         here = [len(group["params"]) for group in self.param_groups]
         there = [len(group["params"]) for group in groups]

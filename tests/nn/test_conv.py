@@ -63,10 +63,10 @@ def test_weights_lie_as_pytorchs() -> None:
 @pytest.mark.parametrize("rank", [1, 2, 3])
 def test_padding_modes_equal_pytorchs(rank: int, mode: str, rng: Rng) -> None:
     torch = pytest.importorskip("torch")
-    for padding in (1, "same", "valid"):
+    for padding, kernel in ((1, 3), ("same", 3), ("same", 2), ("valid", 3)):
         options = {"padding": padding, "padding_mode": mode}
-        ours = getattr(nn, f"Conv{rank}d")(2, 3, 3, dtype="float64", **options)
-        theirs = getattr(torch.nn, f"Conv{rank}d")(2, 3, 3, dtype=torch.float64, **options)
+        ours = getattr(nn, f"Conv{rank}d")(2, 3, kernel, dtype="float64", **options)
+        theirs = getattr(torch.nn, f"Conv{rank}d")(2, 3, kernel, dtype=torch.float64, **options)
         state = {k: torch.tensor(v.numpy()) for k, v in ours.state_dict().items()}
         theirs.load_state_dict(state)
         x = rng.standard_normal((2, 2, 5, 4, 3)[: rank + 2])
@@ -122,10 +122,10 @@ BAD: list[tuple[Any, type[Exception], str]] = [
         "try kernel_size=1",
     ),
     (
-        lambda: nn.Conv2d(3, 4, 2, padding="same"),
+        lambda: nn.Conv2d(3, 4, 2, stride=2, padding="same"),
         ValueError,
-        "Conv2d: got padding='same', kernel_size=(2, 2), stride=(1, 1), expected an odd kernel and "
-        'stride=1 for "same"; try padding=1',
+        "Conv2d: got padding='same', kernel_size=(2, 2), stride=(2, 2), expected stride=1 for "
+        '"same"; try padding=1',
     ),
     (
         lambda: nn.ConvTranspose1d(3, 4, 3, padding="same"),

@@ -97,7 +97,8 @@ def gather_pull(
     held, shape = into.part(0), node.parents[0].shape
     few = held is not None and ct.size * FEW <= held.size and held.flags.c_contiguous
     if few and axes[-1] < len(axes) and held.dtype == ct.dtype:
-        return [(0, add_at(held, ct, index, axes=axes, at=at))]
+        add_at(held, ct, index, axes=axes, at=at)
+        return [(0, held)]
     found = scatter_add(ct, index, axes=axes, at=at, shape=shape)
     return [(0, found if held is not None else into.keep(0, found))]
 
