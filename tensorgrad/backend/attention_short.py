@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tensorgrad.backend import threads
+from tensorgrad.backend.blas import DOOR
 from tensorgrad.backend.numpy_staged import ReduceKernel
 from tensorgrad.expr import ELEMENT, SCALAR, Formula, call, equal, rmax, rsum, where
 from tensorgrad.expr import input as variable
@@ -82,7 +83,7 @@ def _part_of(mask: Array, at: Part) -> Array:
 def _shared(problem: Problem, at: Part) -> Array:
     """The shares of every query with every key."""
     q = problem.wide(problem.q[at]) * problem.dtype.type(problem.scale)
-    s = np.asarray(np.matmul(q, problem.wide(problem.k[at]).swapaxes(2, 3)))
+    s = np.asarray(DOOR.multiply(q, problem.wide(problem.k[at]).swapaxes(2, 3)))
     if problem.mask is not None:
         np.add(s, problem.added(_part_of(problem.mask, at)), out=s)
     if problem.causal:
@@ -114,9 +115,9 @@ def forward(problem: Problem) -> tuple[Array, Array]:
                 share = share * keep
             values = problem.wide(v[at])
             if found.dtype == problem.dtype:
-                np.matmul(share, values, out=found[at])
+                DOOR.multiply(share, values, found[at])
             else:
-                found[at] = np.matmul(share, values)
+                found[at] = DOOR.multiply(share, values)
 
     threads.split(len(parts), 1, job)
     return found, shares
@@ -135,7 +136,7 @@ def backward(
         for at in parts[start:stop]:
             share = shares[at] if shares.size else _shared(problem, at)
             given = problem.wide(ct[at])
-            ds = np.matmul(given, problem.wide(v[at]).swapaxes(2, 3))
+            ds = DOOR.multiply(given, problem.wide(v[at]).swapaxes(2, 3))
             keep = _kept(problem, at, ds.shape)
             if keep is not None:
                 np.multiply(ds, keep, out=ds)
@@ -161,6 +162,6 @@ def backward(
 def _multiply(x: Array, y: Array, target: Array) -> None:
     """x y into the target, rounded once."""
     if target.dtype == x.dtype:
-        np.matmul(x, y, out=target)
+        DOOR.multiply(x, y, target)
     else:
-        target[...] = np.matmul(x, y)
+        target[...] = DOOR.multiply(x, y)

@@ -8,6 +8,7 @@ is split over the pool of `threads` instead.
 from __future__ import annotations
 
 import ctypes
+import itertools
 import os
 import sys
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from tensorgrad.backend import memory, threads
 Array = np.ndarray[Any, Any]
 
 SPLIT = 12_000_000  # multiplications from which on a product is split over threads
+THREADED = 2**18  # multiplications of one product from which on OpenBLAS starts threads of its own
 PIECE = 2**22  # multiplications of a piece at least: smaller ones are other kernels, other bits
 
 _NAMES = (
@@ -77,6 +79,8 @@ class Door:
     def large(self, x: Array, y: Array, out: Array | None = None, bias: Array | None = None) -> Any:
         """A product that one entry did not take: split over threads, or NumPy's."""
         whole = self._whole
+        if bias is None and min(x.ndim, y.ndim) > 1 and max(x.ndim, y.ndim) > 2:
+            return self._stack(x, y, out)
         if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[0] or threads.get_num_threads() == 1:
             return whole(x, y, out, bias)
         rows, columns = x.shape[0], y.shape[1]
@@ -99,6 +103,28 @@ class Door:
                 ),
             )
         return out
+
+
+    def _stack(self, x: Array, y: Array, out: Array | None) -> Any:
+        """Products along leading axes: one after another where NumPy's would start threads."""
+        whole = self._whole
+        work = x.shape[-2] * x.shape[-1] * y.shape[-1]
+        if work < THREADED or x.shape[-1] != y.shape[-2] or whole is plain:
+            return whole(x, y, out)
+        lead = np.broadcast_shapes(x.shape[:-2], y.shape[:-2])
+        shape = (*lead, x.shape[-2], y.shape[-1])
+        target: Any = np.empty(shape, np.result_type(x, y)) if out is None else out
+        if target.shape != shape:
+            return plain(x, y, out)  # NumPy says what is wrong
+        places = list(itertools.product(*map(range, lead)))
+        x, y = (np.broadcast_to(a, (*lead, *a.shape[-2:])) for a in (x, y))
+
+        def job(start: int, stop: int) -> None:
+            for at in places[start:stop]:
+                whole(x[at], y[at], target[at])
+
+        threads.split(len(places), max(1, PIECE // work), job)
+        return target
 
 
 def _grain(length: int, work: int) -> int:

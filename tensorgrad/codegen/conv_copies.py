@@ -50,46 +50,53 @@ def rows(vectors: Vectors) -> str:
     v, lanes = vectors.type, vectors.lanes
     bools, suffix = f"<{lanes} x i1>", f"v{lanes}f{8 * vectors.size}.p0"
     load, store = f"@llvm.masked.load.{suffix}", f"@llvm.masked.store.{suffix}"
-    numbers = ", ".join(f"i64 {k}" for k in range(lanes))
-    moved = [
+    declarations = (
+        f"declare {v} {load}(ptr, i32, {bools}, {v})\n"
+        f"declare void {store}({v}, ptr, i32, {bools})\n"
+    )
+    size = vectors.size
+    last = [
+        f"  %last = call {v} {load}(ptr %last.in, i32 {size}, {bools} %mask, {v} zeroinitializer)",
+        f"  call void {store}({v} %last, ptr %last.out, i32 {size}, {bools} %mask)",
+    ]
+    numbers, each = ", ".join(f"i64 {k}" for k in range(lanes)), f"<{lanes} x i64>"
+    text = [
+        loads("job", _ROWS),
+        "  %some = icmp sgt i64 %full, 0",
+        "  %more = icmp sgt i64 %rest, 0",
+        f"  %done.bytes = mul i64 %full, {vectors.bytes}",
+        f"  %rest.one = insertelement {each} poison, i64 %rest, i64 0",
+        f"  %rest.all = shufflevector {each} %rest.one, {each} poison, "
+        f"<{lanes} x i32> zeroinitializer",
+        f"  %mask = icmp slt {each} <{numbers}>, %rest.all",
+        _nested(_row(vectors, last)),
+    ]
+    return _function("rows side by side, copied", declarations, text)
+
+
+def _row(vectors: Vectors, last: Sequence[str]) -> list[str]:
+    """One row: whole vectors, then the last one, of %last.in and %last.out."""
+    whole = [
         f"  %o = mul i64 %vector.i, {vectors.bytes}",
         f"  %in = getelementptr i8, ptr %from{AXES}, i64 %o",
         f"  %out = getelementptr i8, ptr %to{AXES}, i64 %o",
-        f"  %x = load {v}, ptr %in, align {vectors.size}",
-        f"  store {v} %x, ptr %out, align {vectors.size}",
+        f"  %x = load {vectors.type}, ptr %in, align {vectors.size}",
+        f"  store {vectors.type} %x, ptr %out, align {vectors.size}",
     ]
-    body = [
+    return [
         "  br i1 %some, label %whole, label %behind",
         "whole:",
-        loop("vector", "%full", moved),
+        loop("vector", "%full", whole),
         "  br label %behind",
         "behind:",
         "  br i1 %more, label %masked, label %done",
         "masked:",
         f"  %last.in = getelementptr i8, ptr %from{AXES}, i64 %done.bytes",
         f"  %last.out = getelementptr i8, ptr %to{AXES}, i64 %done.bytes",
-        f"  %last = call {v} {load}(ptr %last.in, i32 {vectors.size}, {bools} %mask, "
-        f"{v} zeroinitializer)",
-        f"  call void {store}({v} %last, ptr %last.out, i32 {vectors.size}, {bools} %mask)",
+        *last,
         "  br label %done",
         "done:",
     ]
-    declarations = (
-        f"declare {v} {load}(ptr, i32, {bools}, {v})\n"
-        f"declare void {store}({v}, ptr, i32, {bools})\n"
-    )
-    start = [
-        loads("job", _ROWS),
-        "  %some = icmp sgt i64 %full, 0",
-        "  %more = icmp sgt i64 %rest, 0",
-        f"  %done.bytes = mul i64 %full, {vectors.bytes}",
-        f"  %rest.one = insertelement <{lanes} x i64> poison, i64 %rest, i64 0",
-        f"  %rest.all = shufflevector <{lanes} x i64> %rest.one, <{lanes} x i64> poison, "
-        f"<{lanes} x i32> zeroinitializer",
-        f"  %mask = icmp slt <{lanes} x i64> <{numbers}>, %rest.all",
-        _nested(body),
-    ]
-    return _function("rows side by side, copied", declarations, start)
 
 
 def elements(vectors: Vectors) -> str:

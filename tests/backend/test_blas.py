@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 from typing import Any
 
 import numpy as np
@@ -155,3 +156,37 @@ def test_without_the_entry(monkeypatch: pytest.MonkeyPatch) -> None:
     assert np.array_equal(door.multiply(x, x.T, None, np.ones(2)), x @ x.T + 1)
     assert door.multiply is blas.plain
     assert door.library == "NumPy"
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "complex128"])
+def test_stacks(door: Any, dtype: str, rng: np.random.Generator) -> None:
+    """Products along leading axes, broadcast, any layout: no thread of the library's own starts."""
+    draw, near = rng.standard_normal, 200 * np.finfo(dtype).eps
+    for lead, other in (((3,), (3,)), ((2, 1), (3,)), ((), (4,)), ((0,), (0,)), ((2, 2), ())):
+        a, b = draw((*lead, 80, 64)).astype(dtype), draw((*other, 64, 72)).astype(dtype)
+        for x, y in ((a, b), (np.ascontiguousarray(a.swapaxes(-1, -2)).swapaxes(-1, -2), b)):
+            want = np.matmul(x, y)
+            np.testing.assert_allclose(door.multiply(x, y), want, near, near)
+            out = np.empty(want.shape, dtype)
+            assert door.multiply(x, y, out) is out
+            np.testing.assert_allclose(out, want, near, near)
+    with pytest.raises(ValueError, match=r"mismatch|operand"):
+        door.multiply(draw((2, 80, 64)), draw((2, 64, 72)), np.empty((3, 80, 72)))
+
+
+def test_stacks_inside_a_job_take_no_longer(door: Any) -> None:
+    """OpenBLAS's threads, started from ours, wait for one another for half a second."""
+    x = np.ones((64, 128, 64), np.float32)
+    y = np.ones((64, 64, 128), np.float32)
+    door.multiply(x, y)
+
+    def job(start: int, stop: int) -> None:
+        for _ in range(start, stop):
+            door.multiply(x, y)
+
+    began = time.perf_counter()
+    threads.split(8, 1, job)
+    shared = time.perf_counter() - began
+    began = time.perf_counter()
+    job(0, 8)
+    assert shared < 4 * (time.perf_counter() - began) + 0.05

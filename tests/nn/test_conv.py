@@ -59,6 +59,7 @@ def test_weights_lie_as_pytorchs() -> None:
             assert 0 < values.max() <= bound
 
 
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even")  # PyTorch's, of its own copy
 @pytest.mark.parametrize("mode", ["zeros", "reflect", "replicate", "circular"])
 @pytest.mark.parametrize("rank", [1, 2, 3])
 def test_padding_modes_equal_pytorchs(rank: int, mode: str, rng: Rng) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from place import array
 
 import tensorgrad as tg
 from tensorgrad import nn
@@ -61,7 +62,7 @@ def test_layers_equal_pytorchs(name: str, options: str, names: list[str], rng: R
     assert list(theirs.state_dict()) == names
     for p, q in zip(ours.parameters(), theirs.parameters()):
         values = rng.standard_normal(p.shape)
-        p.data[...], q.data[...] = values, torch.tensor(values)
+        p.data[...], q.data[...] = array(values), torch.tensor(values)
     shape = (3, 4, *SPATIAL.get(name[-2], (3,)))
     for step in range(4):
         if step == 3:

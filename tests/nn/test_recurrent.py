@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from place import array
 
 import tensorgrad as tg
 from tensorgrad import nn
@@ -115,7 +116,7 @@ def test_numbers_of_pytorch(kind: str, size: int) -> None:
     options = {"proj_size": size} if size else {}
     layer, start = getattr(nn, kind)(2, 2, dtype="float64", **options), 1
     for p in layer.parameters():
-        p.data[...] = 0.7 * np.sin(np.arange(start, start + p.size)).reshape(p.shape)
+        p.data[...] = array(0.7 * np.sin(np.arange(start, start + p.size)).reshape(p.shape))
         start += p.size
     x = tg.tensor(np.cos(np.arange(12.0)).reshape(3, 2, 2), requires_grad=True)
     y, _ = layer(x)
@@ -150,7 +151,7 @@ def test_one_weight_for_input_and_state(kind: str, rng: Rng) -> None:
     tied, apart = (getattr(nn, kind)(3, 3, dtype="float64") for _ in range(2))
     tied.weight_hh_l0 = tied.weight_ih_l0
     for name, p in apart.named_parameters():
-        p.data[...] = getattr(tied, name).detach().numpy()
+        p.data[...] = getattr(tied, name).detach().data
     x = tg.tensor(rng.standard_normal((4, 2, 3)))
     for layer in (tied, apart):
         tg.optim.SGD(layer.parameters(), 0.1)  # lays the gradients side by side
