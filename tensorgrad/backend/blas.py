@@ -104,7 +104,6 @@ class Door:
             )
         return out
 
-
     def _stack(self, x: Array, y: Array, out: Array | None) -> Any:
         """Products along leading axes: one after another where NumPy's would start threads."""
         whole = self._whole

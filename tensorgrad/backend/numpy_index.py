@@ -219,7 +219,8 @@ def take_along_axis(x: Array, index: Array, *, axis: int, out: Array | None = No
             return written(np.take_along_axis(x, index, axis), out)
         low, high, size = index.min(), index.max(), x.shape[axis]
         if low < -size or high >= size:
-            raise IndexError(f"index {low if low < -size else high} is out of bounds")
+            at = tuple(np.argwhere((index < -size) | (index >= size))[0].tolist())
+            raise IndexError(f"index {index[at]} at {at} is out of bounds")
     except IndexError as error:
         raise outside("take_along_axis", x, error) from None
     found = out

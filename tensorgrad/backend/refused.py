@@ -12,7 +12,7 @@ REFUSED = {
     **{f"special.{name}": "CuPy has no such function" for name in SPECIAL},
     **{f"linalg.{name}": "CuPy has no Schur decomposition"
        for name in ("logm", "solve_sylvester", "sqrtm")},
-    "sparse_matmul": "a sparse matrix of SciPy's lies on the host",
+    **dict.fromkeys(("sparse_matmul", "sparse_multiply"), "a matrix of SciPy's lies on the host"),
     "linalg.spsolve": "SuperLU factorises on the host",
 }  # fmt: skip
 """By operation the reason; `docs/pages/gpu.md` lists them."""

@@ -62,7 +62,7 @@ from tensorgrad.nn.dropout import (
     Dropout3d,
     FeatureAlphaDropout,
 )
-from tensorgrad.nn.embedding import Embedding, RotaryEmbedding
+from tensorgrad.nn.embedding import Embedding, EmbeddingBag, RotaryEmbedding
 from tensorgrad.nn.fold import Fold, Unfold
 from tensorgrad.nn.functional_call import functional_call, stack_module_state
 from tensorgrad.nn.hooks import RemovableHandle
@@ -133,6 +133,8 @@ from tensorgrad.nn.pooling import (
     AvgPool1d,
     AvgPool2d,
     AvgPool3d,
+    FractionalMaxPool2d,
+    FractionalMaxPool3d,
     LPPool1d,
     LPPool2d,
     LPPool3d,
@@ -203,9 +205,12 @@ __all__ = [
     "Dropout2d",
     "Dropout3d",
     "Embedding",
+    "EmbeddingBag",
     "FeatureAlphaDropout",
     "Flatten",
     "Fold",
+    "FractionalMaxPool2d",
+    "FractionalMaxPool3d",
     "GRUCell",
     "GaussianNLLLoss",
     "GroupNorm",

@@ -12,6 +12,24 @@ from tensorgrad.nn.module import Module
 from tensorgrad.nn.parameter import Parameter
 
 
+def need_new(layer: Module, inplace: bool) -> None:
+    """Raise `ValueError` for PyTorch's inplace=True: a layer gives a new array."""
+    if inplace:
+        name = type(layer).__name__
+        raise ValueError(
+            f"{name}: got inplace={inplace!r}, expected inplace=False, since a layer gives a new "
+            f"array and leaves its input as it is; try {name} without inplace"
+        )
+
+
+class _Plain(Module):
+    """An activation that has no option but PyTorch's `inplace`, which has to be False."""
+
+    def __init__(self, inplace: bool = False) -> None:
+        super().__init__()
+        need_new(self, inplace)
+
+
 class Step(Module):
     """1 where x > 0, else 0; its derivative is 0, so nothing behind it learns (for teaching)."""
 
@@ -40,14 +58,14 @@ class Tanh(Module):
         return F.tanh(input)
 
 
-class ReLU(Module):
+class ReLU(_Plain):
     """max(x, 0), with derivative 0 at 0."""
 
     def forward(self, input: Any) -> Any:
         return F.relu(input)
 
 
-class ReLU6(Module):
+class ReLU6(_Plain):
     """min(max(x, 0), 6)."""
 
     def forward(self, input: Any) -> Any:
@@ -57,8 +75,9 @@ class ReLU6(Module):
 class LeakyReLU(Module):
     """x where x > 0, else negative_slope · x."""
 
-    def __init__(self, negative_slope: float = 0.01) -> None:
+    def __init__(self, negative_slope: float = 0.01, inplace: bool = False) -> None:
         super().__init__()
+        need_new(self, inplace)
         self.negative_slope = negative_slope
 
     def forward(self, input: Any) -> Any:
@@ -73,10 +92,13 @@ class PReLU(Module):
 
     weight: Parameter
 
-    def __init__(self, num_parameters: int = 1, init: float = 0.25, dtype: Any = None) -> None:
+    def __init__(
+        self, num_parameters: int = 1, init: float = 0.25, device: Any = None, dtype: Any = None
+    ) -> None:
         super().__init__()
         self.num_parameters, self.init = num_parameters, init
-        self.weight = Parameter(tg.zeros((num_parameters,), dtype=dtype or tg.dtypes.default()))
+        dtype = dtype or tg.dtypes.default()
+        self.weight = Parameter(tg.zeros((num_parameters,), dtype=dtype, device=device))
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -94,8 +116,9 @@ class PReLU(Module):
 class ELU(Module):
     """x where x > 0, else alpha (exp(x) - 1)."""
 
-    def __init__(self, alpha: float = 1.0) -> None:
+    def __init__(self, alpha: float = 1.0, inplace: bool = False) -> None:
         super().__init__()
+        need_new(self, inplace)
         self.alpha = alpha
 
     def forward(self, input: Any) -> Any:
@@ -105,7 +128,7 @@ class ELU(Module):
         return f"alpha={self.alpha}"
 
 
-class SELU(Module):
+class SELU(_Plain):
     """The scaled ELU that keeps mean 0 and variance 1 (Klambauer et al. 2017)."""
 
     def forward(self, input: Any) -> Any:
@@ -147,14 +170,14 @@ class GELU(Module):
         return f"approximate={self.approximate!r}"
 
 
-class SiLU(Module):
+class SiLU(_Plain):
     """x sigmoid(x)."""
 
     def forward(self, input: Any) -> Any:
         return F.silu(input)
 
 
-class Mish(Module):
+class Mish(_Plain):
     """x tanh(softplus(x))."""
 
     def forward(self, input: Any) -> Any:
@@ -164,8 +187,9 @@ class Mish(Module):
 class Hardtanh(Module):
     """min(max(x, min_val), max_val)."""
 
-    def __init__(self, min_val: float = -1.0, max_val: float = 1.0) -> None:
+    def __init__(self, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> None:
         super().__init__()
+        need_new(self, inplace)
         self.min_val, self.max_val = min_val, max_val
 
     def forward(self, input: Any) -> Any:
@@ -178,8 +202,9 @@ class Hardtanh(Module):
 class CELU(Module):
     """x where x > 0, else alpha (exp(x / alpha) - 1)."""
 
-    def __init__(self, alpha: float = 1.0) -> None:
+    def __init__(self, alpha: float = 1.0, inplace: bool = False) -> None:
         super().__init__()
+        need_new(self, inplace)
         self.alpha = alpha
 
     def forward(self, input: Any) -> Any:
@@ -196,8 +221,12 @@ class RReLU(Module):
     own (`tg.manual_seed`).
     """
 
-    def __init__(self, lower: float = 1 / 8, upper: float = 1 / 3, generator: Any = None) -> None:
+    def __init__(
+        self, lower: float = 1 / 8, upper: float = 1 / 3, inplace: bool = False,
+        generator: Any = None,
+    ) -> None:  # fmt: skip
         super().__init__()
+        need_new(self, inplace)
         self.lower, self.upper, self.generator = lower, upper, generator
 
     def forward(self, input: Any) -> Any:
@@ -207,14 +236,14 @@ class RReLU(Module):
         return f"lower={self.lower}, upper={self.upper}"
 
 
-class Hardsigmoid(Module):
+class Hardsigmoid(_Plain):
     """min(max(x + 3, 0), 6) / 6."""
 
     def forward(self, input: Any) -> Any:
         return F.hardsigmoid(input)
 
 
-class Hardswish(Module):
+class Hardswish(_Plain):
     """x min(max(x + 3, 0), 6) / 6."""
 
     def forward(self, input: Any) -> Any:
@@ -259,8 +288,9 @@ class Tanhshrink(Module):
 class Threshold(Module):
     """x where x > threshold, else value."""
 
-    def __init__(self, threshold: float, value: float) -> None:
+    def __init__(self, threshold: float, value: float, inplace: bool = False) -> None:
         super().__init__()
+        need_new(self, inplace)
         self.threshold, self.value = threshold, value
 
     def forward(self, input: Any) -> Any:

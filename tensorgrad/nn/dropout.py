@@ -6,18 +6,20 @@ from typing import Any
 
 import tensorgrad as tg
 from tensorgrad.nn import functional as F  # noqa: N812  (the field's name)
+from tensorgrad.nn.activation import need_new
 from tensorgrad.nn.module import Module
 
 
 class Dropout(Module):
     """While training, zeros elements with probability p and scales the others by 1 / (1 - p).
 
-    In evaluation it is the identity. Srivastava et al. 2014. Raises `ValueError` for p outside
-    0 to 1. The numbers come from `generator`, or from tg's own (`tg.manual_seed`).
+    In evaluation it is the identity. Srivastava et al. 2014. The numbers come from `generator`, or
+    from tg's own (`tg.manual_seed`). Raises `ValueError` for p outside 0 to 1, or inplace=True.
     """
 
-    def __init__(self, p: float = 0.5, generator: Any = None) -> None:
+    def __init__(self, p: float = 0.5, inplace: bool = False, generator: Any = None) -> None:
         super().__init__()
+        need_new(self, inplace)
         if not 0 <= p <= 1:
             name = type(self).__name__
             raise ValueError(f"{name}: got p={p}, expected 0 <= p <= 1; try {name}(0.5)")

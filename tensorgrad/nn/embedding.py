@@ -93,6 +93,61 @@ class Embedding(Module):
         return f"{text}, scale_grad_by_freq=True" if self.scale_grad_by_freq else text
 
 
+class EmbeddingBag(Module):
+    """The sum, mean or largest of the rows of `weight` that each bag of indices names.
+
+    Input: (bags, length), or (indices,) with `offsets`; see `tg.nn.functional.embedding_bag`.
+    `weight` (num_embeddings, embedding_dim) starts standard normal, its row `padding_idx` as zeros
+    that no gradient changes. Raises `IndexError` for an index below 0 or past the rows.
+
+    >>> EmbeddingBag(10, 3, mode="sum")
+    EmbeddingBag(10, 3, mode='sum')
+    """
+
+    weight: Parameter
+
+    def __init__(
+        self, num_embeddings: int, embedding_dim: int, max_norm: float | None = None,
+        norm_type: float = 2.0, scale_grad_by_freq: bool = False, mode: str = "mean",
+        sparse: bool = False, include_last_offset: bool = False,
+        padding_idx: int | None = None, device: Any = None, dtype: Any = None,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        own = Embedding(num_embeddings, embedding_dim, padding_idx, max_norm, norm_type,
+                        scale_grad_by_freq, sparse, device, dtype)  # fmt: skip
+        self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
+        self.padding_idx, self.max_norm, self.norm_type = own.padding_idx, max_norm, norm_type
+        self.scale_grad_by_freq, self.include_last_offset = scale_grad_by_freq, include_last_offset
+        if mode not in ("sum", "mean", "max"):
+            raise ValueError(
+                f'EmbeddingBag: got mode={mode!r}, expected one of sum, mean, max; try mode="mean"'
+            )
+        self.mode, self.weight = mode, own.weight
+
+    def reset_parameters(self) -> None:
+        """Draw new initial values: standard normal, zeros for padding."""
+        init.normal_(self.weight)
+        if self.padding_idx is not None:
+            with tg.no_grad():
+                self.weight[self.padding_idx] = 0
+
+    def forward(self, input: Any, offsets: Any = None, per_sample_weights: Any = None) -> Any:
+        return F.embedding_bag(
+            input, self.weight, offsets, self.max_norm, self.norm_type, self.scale_grad_by_freq,
+            self.mode, False, per_sample_weights, self.include_last_offset, self.padding_idx,
+        )  # fmt: skip
+
+    def extra_repr(self) -> str:
+        text = f"{self.num_embeddings}, {self.embedding_dim}"
+        if self.max_norm is not None:
+            text += f", max_norm={self.max_norm}"
+        if self.norm_type != 2:
+            text += f", norm_type={self.norm_type}"
+        text += ", scale_grad_by_freq=True" if self.scale_grad_by_freq else ""
+        text += f", mode={self.mode!r}"
+        return text if self.padding_idx is None else f"{text}, padding_idx={self.padding_idx}"
+
+
 class RotaryEmbedding(Module):
     """Turns pairs of the last axis by their position; see `tg.nn.functional.rotary_embedding`.
 

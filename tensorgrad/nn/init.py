@@ -71,6 +71,54 @@ def normal_(tensor: Any, mean: float = 0.0, std: float = 1.0, generator: Any = N
     )
 
 
+def trunc_normal_(
+    tensor: Any, mean: float = 0.0, std: float = 1.0, a: float = -2.0, b: float = 2.0,
+    generator: Any = None,
+) -> Any:  # fmt: skip
+    """Normal with this mean and standard deviation, cut to [a, b], which are values.
+
+    Drawn by the inverse of the distribution function. Raises `ValueError` unless a < b, std > 0.
+    """
+    if not (a < b and std > 0):
+        raise ValueError(
+            f"trunc_normal_: got std={std}, a={a}, b={b}, expected std > 0 and a < b; try a=-2, b=2"
+        )
+    low, high = (math.erf((end - mean) / (std * math.sqrt(2))) for end in (a, b))
+    draws: Any = tg.ops.random.uniform(low, high, tensor.shape, "float64", generator=generator)
+    values = mean + std * math.sqrt(2) * tg.special.erfinv(draws)
+    return _fill(tensor, tg.clip(values, a, b))
+
+
+def eye_(tensor: Any) -> Any:
+    """The identity; raises `ShapeError` unless the tensor has two axes."""
+    if len(tensor.shape) != 2:
+        raise tg.ShapeError(
+            f"eye_: got a tensor of shape {tuple(tensor.shape)}, expected two axes; try dirac_"
+        )
+    return _fill(tensor, tg.eye(*tensor.shape))
+
+
+def dirac_(tensor: Any, groups: int = 1) -> Any:
+    """Weights of a convolution that gives its input channels back, in each of `groups`.
+
+    Raises `ShapeError` for other than (out, in, ...) of three to five axes with out divisible by
+    `groups`.
+    """
+    shape = tuple(tensor.shape)
+    if not 3 <= len(shape) <= 5 or groups < 1 or shape[0] % groups:
+        raise tg.ShapeError(
+            f"dirac_: got a tensor of shape {shape}, groups={groups}, expected (out, in, ...) of 3 "
+            "to 5 axes, out divisible by groups; try groups=1"
+        )
+    own, middle = shape[0] // groups, tuple(n // 2 for n in shape[2:])
+    zeros_(tensor)
+    with tg.no_grad():
+        for k in range(groups * min(own, shape[1])):
+            group, channel = divmod(k, min(own, shape[1]))
+            tensor[(group * own + channel, channel, *middle)] = 1
+    return tensor
+
+
 def fans(tensor: Any) -> tuple[int, int]:
     """(fan_in, fan_out) of a weight; raises `ShapeError` for fewer than two axes."""
     shape = tuple(tensor.shape)

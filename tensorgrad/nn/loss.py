@@ -26,6 +26,15 @@ class _Loss(Module):
         self.reduction = reduction
 
 
+def _need_index(loss: Module, ignore_index: Any) -> None:
+    """Refuse what stands where PyTorch's older losses took size_average, a bool."""
+    if isinstance(ignore_index, bool) or not hasattr(ignore_index, "__index__"):
+        raise TypeError(
+            f"{type(loss).__name__}: got ignore_index={ignore_index!r}, expected a whole number; "
+            'try reduction="mean" or "sum" by name'
+        )
+
+
 class _Weighted(_Loss):
     """A loss with a weight a class or an element: a buffer, so it moves with the module."""
 
@@ -117,6 +126,7 @@ class CrossEntropyLoss(_Weighted):
         label_smoothing: float = 0.0,
     ) -> None:
         super().__init__(weight, reduction)
+        _need_index(self, ignore_index)
         self.ignore_index, self.label_smoothing = ignore_index, label_smoothing
 
     def forward(self, input: Any, target: Any) -> Any:
@@ -137,6 +147,7 @@ class NLLLoss(_Weighted):
         self, weight: Any = None, ignore_index: int = -100, reduction: str = "mean"
     ) -> None:
         super().__init__(weight, reduction)
+        _need_index(self, ignore_index)
         self.ignore_index = ignore_index
 
     def forward(self, input: Any, target: Any) -> Any:

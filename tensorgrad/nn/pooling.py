@@ -225,6 +225,46 @@ class AdaptiveMaxPool3d(_AdaptiveMaxPool):
     rank = 3
 
 
+class _FractionalMaxPool(_Pool):
+    def __init__(
+        self, kernel_size: Size, output_size: Size | None = None,
+        output_ratio: float | Sequence[float] | None = None, return_indices: bool = False,
+        generator: Any = None,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        if (output_size is None) == (output_ratio is None):
+            raise ValueError(
+                f"{type(self).__name__}: got output_size={output_size}, "
+                f"output_ratio={output_ratio}, expected one of them; try output_ratio=0.5"
+            )
+        self.kernel_size, self.output_size = kernel_size, output_size
+        self.output_ratio, self.return_indices = output_ratio, return_indices
+        self.generator = generator
+
+    def forward(self, input: Any) -> Any:
+        return self._function("fractional_max_pool")(
+            input, self.kernel_size, self.output_size, self.output_ratio, self.return_indices,
+            generator=self.generator,
+        )  # fmt: skip
+
+    def extra_repr(self) -> str:
+        size, ratio = self.output_size, self.output_ratio
+        wanted = f"output_ratio={ratio}" if size is None else f"output_size={size}"
+        return f"kernel_size={self.kernel_size}, {wanted}"
+
+
+class FractionalMaxPool2d(_FractionalMaxPool):
+    """Maxima of windows that start at drawn places; see `functional.fractional_max_pool2d`."""
+
+    rank = 2
+
+
+class FractionalMaxPool3d(_FractionalMaxPool):
+    """Maxima of windows that start at drawn places; see `functional.fractional_max_pool3d`."""
+
+    rank = 3
+
+
 class _MaxUnpool(_Pool):
     def __init__(self, kernel_size: Size, stride: Size | None = None, padding: Size = 0) -> None:
         super().__init__()

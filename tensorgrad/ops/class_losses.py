@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
@@ -218,6 +219,27 @@ def _refuse(op: str, x: Any, target: Any, axis: int, rows: shapes.Shape) -> None
     )
 
 
+def _picked(op: str, kernel: Any, x: Tensor, labels: Tensor, *rest: Any, axis: int) -> Any:
+    """What a kernel gives that picks by label; its IndexError names the operation and the place."""
+    try:
+        return kernel.bind(x, labels, *rest, axis=(axis,), shape=x.shape)
+    except IndexError as error:
+        raise _located(op, labels, error) from None
+
+
+def _located(op: str, labels: Tensor, error: IndexError) -> IndexError:
+    """The error of a label with its place among those of several axes, instead of a row."""
+    text = f"{op}:{str(error).partition(':')[2]}"
+    row = re.search(r"in row (\d+)", text)
+    if row is None or labels.ndim < 2:
+        return IndexError(text)
+    left, place = int(row[1]), []
+    for extent in reversed(labels.shape):
+        left, k = divmod(left, extent)
+        place.append(k)
+    return IndexError(text.replace(row[0], f"at {tuple(reversed(place))}"))
+
+
 def _class_weight(op: str, x: Any, weight: Any, classes: int) -> Any:
     """One weight per class; ones where none is given."""
     if weight is None:
@@ -285,16 +307,18 @@ def cross_entropy(
     target, axis, classes = _classes(op, x, target)
     ignore = _constant(ignore_index, x)
     if mean and dtypes.is_float(x.dtype):
-        return softmax_xent_p.bind(x, target, ignore, axis=axis)  # type: ignore[no-any-return]
-    view: Any = {"axis": (axis,), "shape": x.shape}
+        try:
+            return softmax_xent_p.bind(x, target, ignore, axis=axis)  # type: ignore[no-any-return]
+        except IndexError as error:
+            raise _located(op, target, error) from None
     if weight is None and not label_smoothing:
-        loss = _cross_entropy_p.bind(x, target, ignore, **view)[0]
+        loss = _picked(op, _cross_entropy_p, x, target, ignore, axis=axis)[0]
         if reduction == "mean":
             return _mean_counted_p.bind(loss, target, ignore)  # type: ignore[no-any-return]
         return reduced(loss, reduction)  # type: ignore[no-any-return]
     weight = _class_weight(op, x, weight, classes)
-    loss, own, *_ = _cross_entropy_weighted_p.bind(
-        x, target, ignore, weight, float(label_smoothing), **view
+    loss, own, *_ = _picked(
+        op, _cross_entropy_weighted_p, x, target, ignore, weight, float(label_smoothing), axis=axis
     )
     return _averaged(loss, own, reduction)  # type: ignore[no-any-return]
 
@@ -333,18 +357,17 @@ def nll_loss(
     target = operand(target, (), "nll_loss", x)
     ignore = _constant(ignore_index, x)
     if weight is None and reduction == "mean" and _fit(x, target):
-        loss = _nll_plain_p.bind(x, target, ignore, axis=(1,), shape=x.shape)
+        loss = _picked("nll_loss", _nll_plain_p, x, target, ignore, axis=1)
         return _mean_counted_p.bind(loss, target, ignore)  # type: ignore[no-any-return]
     check_reduction("nll_loss", reduction)
     target, axis, classes = _classes("nll_loss", x, target)
-    view: Any = {"axis": (axis,), "shape": x.shape}
     if weight is None:
-        loss = _nll_plain_p.bind(x, target, ignore, **view)
+        loss = _picked("nll_loss", _nll_plain_p, x, target, ignore, axis=axis)
         if reduction == "mean":
             return _mean_counted_p.bind(loss, target, ignore)  # type: ignore[no-any-return]
         return reduced(loss, reduction)  # type: ignore[no-any-return]
     weight = _class_weight("nll_loss", x, weight, classes)
-    loss, own = _nll_p.bind(x, target, ignore, weight, **view)
+    loss, own = _picked("nll_loss", _nll_p, x, target, ignore, weight, axis=axis)
     return _averaged(loss, own, reduction)  # type: ignore[no-any-return]
 
 
@@ -373,5 +396,5 @@ def multi_margin_loss(
     need(p in (1, 2), op, p=p, want="1 or 2", fix="p=1")
     target, axis, classes = _classes(op, x, target)
     weight = _class_weight(op, x, weight, classes)
-    loss = _margin_p[p].bind(x, target, float(margin), weight, axis=(axis,), shape=x.shape)
+    loss = _picked(op, _margin_p[p], x, target, float(margin), weight, axis=axis)
     return reduced(loss, reduction)  # type: ignore[no-any-return]

@@ -65,16 +65,12 @@ def squares(values: Any) -> Any:
     return sum(tg.real(v).sum() for v in parts if v.dtype.kind in "fc") if parts else None
 
 
-HOST = frozenset(("sparse_matmul", "sparse_multiply", "spsolve"))
-"""Operations whose samples hold a matrix of SciPy's, which stays on the host."""
-
-
 @pytest.mark.gpus(2)
 def test_what_an_operation_makes_lies_beside_its_input(
     gpu: Any, rng: np.random.Generator, request: pytest.FixtureRequest
 ) -> None:
     """Under `--backend` a bare array goes to the GPU wherever it was made; here none does."""
-    names = [n for n in shared.NAMES if n not in shared.REFUSED.keys() | HOST]
+    names = [n for n in shared.NAMES if n not in shared.REFUSED]
     if not request.config.getoption("--full"):
         quick = [n for n in names if not n.startswith(SLOW)]
         names = [str(n) for n in rng.choice(quick, 6, replace=False)]

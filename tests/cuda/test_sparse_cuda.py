@@ -35,6 +35,8 @@ def test_products_and_their_gradients(dtype: str, rng: np.random.Generator) -> N
     np.testing.assert_allclose(here(t.grad), dense.conj().T @ np.ones((4, 2)), rtol=1e-5)
     left = there(x.T) @ matrix.T
     np.testing.assert_allclose(here(left), x.T @ dense.T, rtol=1e-5)
+    each = tg.sparse_multiply(matrix, there(np.ones((4, 1), dtype)))
+    np.testing.assert_allclose(here(each), dense, rtol=1e-6)
 
 
 def test_matrices_elsewhere_are_refused() -> None:
@@ -45,5 +47,7 @@ def test_matrices_elsewhere_are_refused() -> None:
         tg.sparse_matmul(host, there(np.ones(3)))
     with pytest.raises(tg.DeviceError, match=r"try matrix\.get"):
         tg.sparse_matmul(csr_matrix(host), tg.tensor(np.ones(3), device="cpu"))
+    with pytest.raises(tg.DeviceError, match="expected all on one device"):
+        tg.sparse_multiply(host, there(np.ones((3, 3))))
     with pytest.raises(tg.DeviceError, match="where SuperLU factorises"):
         tg.linalg.spsolve(host, there(np.ones(3)))

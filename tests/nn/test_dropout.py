@@ -20,7 +20,7 @@ CHANNELS = [
 
 @pytest.mark.parametrize(("name", "shape", "lead"), CHANNELS)
 def test_whole_channels_are_dropped(name: str, shape: Any, lead: int) -> None:
-    layer = getattr(nn, name)(0.25, tg.Generator(3))
+    layer = getattr(nn, name)(0.25, generator=tg.Generator(3))
     assert repr(layer) == f"{name}(p=0.25)"
     x = tg.tensor(np.full(shape, 3.0), requires_grad=True)
     y = layer(x)
@@ -42,7 +42,7 @@ def test_an_infinite_channel_that_is_dropped_is_zero() -> None:
 
 @pytest.mark.parametrize("name", ["AlphaDropout", "FeatureAlphaDropout"])
 def test_mean_and_variance_stay(name: str, rng: np.random.Generator) -> None:
-    layer = getattr(nn, name)(0.2, tg.Generator(5))
+    layer = getattr(nn, name)(0.2, generator=tg.Generator(5))
     given = rng.standard_normal((400, 500, 1))
     x = tg.tensor(given, requires_grad=True)
     y = layer(x)

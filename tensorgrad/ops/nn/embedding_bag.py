@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np  # tables of constants, and oracles
 
-from tensorgrad import dtypes
 from tensorgrad._errors import DTypeError, need
 from tensorgrad.core.calls import constant
 from tensorgrad.core.primitive import operand
@@ -84,7 +84,7 @@ def _oracle(
     share = np.ones(i.shape) if per_sample_weights is None else per_sample_weights
     if i.ndim == 1:
         ends = list(offsets) + ([] if include_last_offset else [len(i)])
-        bags = [(i[a:b], share[a:b]) for a, b in zip(ends, ends[1:])]
+        bags = [(i[a:b], share[a:b]) for a, b in pairwise(ends)]
     else:
         bags = list(zip(i, share))
     found = np.zeros((len(bags), w.shape[1]), w.dtype)

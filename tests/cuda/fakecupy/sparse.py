@@ -47,6 +47,10 @@ class spmatrix:  # noqa: N801
     def get(self, stream: Any = None) -> Any:
         return self._matrix.copy()
 
+    def toarray(self, order: Any = None, out: Any = None) -> Any:
+        streams.no_library("cuSPARSE")
+        return produce(lambda: np.asarray(self._matrix.toarray()))
+
     def __matmul__(self, other: Any) -> Any:
         if not isinstance(other, ndarray):
             return NotImplemented
