@@ -39,7 +39,7 @@ class Job:
         self.draws = tg.Generator(seed)
         weights = np.random.default_rng(seed)
         self.net = nn.Sequential(
-            nn.Linear(6, 8), nn.ReLU(), nn.Dropout(0.3, self.draws), nn.Linear(8, 3)
+            nn.Linear(6, 8), nn.ReLU(), nn.Dropout(0.3, generator=self.draws), nn.Linear(8, 3)
         )
         for p in self.net.parameters():
             p.data[...] = weights.standard_normal(p.shape)

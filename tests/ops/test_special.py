@@ -69,6 +69,8 @@ def test_formulas_and_derivatives_never_warn(name: str) -> None:
 @pytest.mark.parametrize("name", [n for n in NAMES if OPERATIONS[n].family != "create"])
 @pytest.mark.parametrize("nonsense", ["text", None, {"a": 1}], ids=["str", "None", "dict"])
 def test_nonsense_is_refused_by_name(name: str, nonsense: Any, rng: np.random.Generator) -> None:
+    if nonsense is None and name == "broadcast_arrays":
+        pytest.skip("NumPy takes None here, and matplotlib passes it")
     args, options = next(iter(OPERATIONS[name].samples(Draw(rng))))
     with pytest.raises((TypeError, ValueError)) as caught:
         OPERATIONS[name].function(nonsense, *args[1:], **options)

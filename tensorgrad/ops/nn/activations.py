@@ -84,7 +84,7 @@ def hardshrink(input: Any, lambd: Any = 0.5) -> Tensor:
     >>> hardshrink([-1.0, 0.25, 0.5, 2.0])
     tensor([-1.,  0.,  0.,  2.])
     """
-    return _hardshrink.bind(*operands((input, lambd), "hardshrink"))  # type: ignore[no-any-return]
+    return _hardshrink.bind(input, lambd)  # type: ignore[no-any-return]
 
 
 @operation(
@@ -100,7 +100,7 @@ def softshrink(input: Any, lambd: Any = 0.5) -> Tensor:
     """
     plain = type(lambd) in (int, float)
     need(not plain or lambd >= 0, "softshrink", lambd=lambd, want="lambd >= 0", fix="lambd=0.5")
-    return _softshrink.bind(*operands((input, lambd), "softshrink"))  # type: ignore[no-any-return]
+    return _softshrink.bind(input, lambd)  # type: ignore[no-any-return]
 
 
 def _threshold_samples(r: Any) -> Any:
@@ -120,7 +120,7 @@ def threshold(input: Any, threshold: Any, value: Any) -> Tensor:
     >>> threshold([-1.0, 0.5, 2.0], 1.0, 7.0)
     tensor([7., 7., 2.])
     """
-    return _threshold.bind(*operands((input, threshold, value), "threshold"))  # type: ignore[no-any-return]
+    return _threshold.bind(input, threshold, value)  # type: ignore[no-any-return]
 
 
 def _celu_samples(r: Any) -> Any:
@@ -141,7 +141,7 @@ def celu(input: Any, alpha: Any = 1.0) -> Tensor:
     """
     plain = type(alpha) in (int, float)
     need(not plain or alpha != 0, "celu", alpha=alpha, want="alpha other than 0", fix="alpha=1.0")
-    return _celu.bind(*operands((input, alpha), "celu"))  # type: ignore[no-any-return]
+    return _celu.bind(input, alpha)  # type: ignore[no-any-return]
 
 
 def _glu_reference(x: Any, *, axis: int) -> Any:

@@ -77,13 +77,16 @@ def _pooled(
     wanted = _wanted(op, size, kernel, output_size, output_ratio)
     planes = lead if len(lead) == 2 else (1, *lead)
     if samples is None:
-        u: Any = uniform(size=(*planes, rank), dtype=x.dtype, device=x.device, generator=generator)
+        u: Any = uniform(
+            size=(*planes, rank), dtype="float64", device=x.device, generator=generator
+        )
     else:
         u = operand(samples, (x,), op)
     need(u.shape == (*planes, rank), op, input=x, _random_samples=u,
          want=f"numbers from 0 to below 1 of shape {(*planes, rank)}",
          fix="_random_samples=None")  # fmt: skip
-    index = _places(u, size, kernel, wanted)
+    # Places are found in float64: one that rounding moves is another window.
+    index = _places(astype(u, "float64", copy=False), size, kernel, wanted)
     flat = index.reshape((*planes, shapes.size(index.shape[2:])))
     image = reshape(x, (*planes, shapes.size(size)))
     seen = reshape(take_along_p.bind(image, flat, axis=2), index.shape)
