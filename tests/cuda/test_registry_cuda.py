@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import random
 import warnings
 from collections.abc import Iterator
 from contextlib import suppress
-from importlib.util import find_spec
 from inspect import signature
 from typing import Any
 
@@ -163,16 +161,9 @@ def test_every_primitive_has_a_path_or_a_reason(name: str, gpu: Any) -> None:
 
 
 def test_the_kernel_of_a_primitive_is_the_only_thing_of_its_name(gpu: Any) -> None:
-    """A helper that is imported under a primitive's name would be taken for its kernel."""
-    from tensorgrad.backend import base
     from tensorgrad.backend.cuda import backend
 
-    lead = "tensorgrad.backend.cuda."
-    late = [importlib.import_module(lead + f) for f in base.LATER if find_spec(lead + f)]
-    for name, primitive in PRIMITIVES.items():
-        if not isinstance(primitive, Elementwise | Reduce):
-            modules = [m for m in (*backend.KERNEL_MODULES, *late) if hasattr(m, name)]
-            assert len({id(getattr(m, name)) for m in modules}) < 2, (name, modules)
+    shared.need_one_of_each_name("tensorgrad.backend.cuda.", backend.KERNEL_MODULES)
 
 
 @pytest.mark.parametrize("test", SHARED, ids=lambda test: test.__name__.removeprefix("test_"))

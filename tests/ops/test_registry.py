@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from typing import Any
@@ -256,16 +256,20 @@ WANDERING = frozenset(["logm"])
 """SciPy's functions whose last bit depends on where their memory lies: one call in some 2,000."""
 
 
-def test_the_kernel_of_a_primitive_is_the_only_thing_of_its_name() -> None:
-    """A helper that is imported under a primitive's name would be taken for its kernel."""
-    lead = "tensorgrad.backend.numpy_"
-    late = [
-        importlib.import_module(lead + family) for family in base.LATER if find_spec(lead + family)
-    ]
+def need_one_of_each_name(lead: str, modules: Sequence[Any]) -> None:
+    """A helper that is imported under a primitive's name would be taken for its kernel.
+
+    `lead`: how the modules of families that are loaded late begin; `modules`: the others.
+    """
+    late = [importlib.import_module(lead + f) for f in base.LATER if find_spec(lead + f)]
     for name, primitive in PRIMITIVES.items():
         if not isinstance(primitive, Elementwise | Reduce):
-            modules = [m for m in (*numpy.KERNEL_MODULES, *late) if hasattr(m, name)]
-            assert len({id(getattr(m, name)) for m in modules}) < 2, (name, modules)
+            having = [m for m in (*modules, *late) if hasattr(m, name)]
+            assert len({id(getattr(m, name)) for m in having}) < 2, (name, having)
+
+
+def test_the_kernel_of_a_primitive_is_the_only_thing_of_its_name() -> None:
+    need_one_of_each_name("tensorgrad.backend.numpy_", numpy.KERNEL_MODULES)
 
 
 class Spy:
