@@ -241,14 +241,17 @@ def tanh(v: Vectors, x: str) -> str:
 
 
 def _tanh_single(v: Vectors, x: str) -> str:
-    """e / (e + 2), e = expm1(2x): beyond ±10 it is ±1."""
-    y = cut(v, "olt", cut(v, "ogt", x, 10), -10)
+    """e / (e + 2), e = expm1(2|x|), or 1 - 2 / (e + 2) where e > 2; beyond ±10 it is ±1."""
+    y = cut(v, "ogt", v.abs(x), 10)
     y = v.add(y, y)
     n, power = _rounded(v, y, math.log(2), 0)
     r = _less_log2(v, y, n, 1)
     p = v.fma(v.polynomial(r, _EXPM1_SINGLE), v.mul(r, r), r)
     e = v.fma(power, p, v.sub(power, v.const(1)))
-    return v.copysign(v.div(e, v.add(e, v.const(2))), x)
+    # Near 1 a rounding of e / (e + 2) would double what 1 - tanh² has lost.
+    near = v.compare("ogt", e, v.const(2))
+    q = v.div(v.select(near, v.const(2), e), v.add(e, v.const(2)))
+    return v.copysign(v.select(near, v.sub(v.const(1), q), q), x)
 
 
 def sigmoid(v: Vectors, x: str) -> str:
