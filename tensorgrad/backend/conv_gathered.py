@@ -1,7 +1,7 @@
 """Convolutions with few outputs and many weights: everything that outputs read, side by side.
 
-Where images are so small that all their places together are no more than twice the channels, the
-weights are most of the work: they go to BLAS as they lie, and what each place reads is copied for
+Where images are so small that all their places together are few beside the channels, the weights
+are most of the work: they go to BLAS as they lie, and what each place reads is copied for
 it, which is less than they are.
 """
 
@@ -41,7 +41,7 @@ class Reading:
 
     def suits(self, batch: int, outputs: int) -> bool:
         """Whether there are few places beside the output channels of a group."""
-        return batch * math.prod(self.count) <= 2 * outputs
+        return 8 * batch * math.prod(self.count) <= outputs
 
     def meetings(self) -> Iterator[tuple[int, tuple[slice, ...], tuple[slice, ...]]]:
         """Of each element of the kernel: its number, the outputs that it meets, and the inputs."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
+from itertools import permutations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,12 +16,19 @@ import numpy as np
 from tensorgrad.backend.conv_layout import Item, Layout, Shape, Sums
 
 if TYPE_CHECKING:
+    from tensorgrad.backend.conv_points import Points
     from tensorgrad.backend.conv_products import Generated
     from tensorgrad.codegen.conv import Loops
 
 Array = np.ndarray[Any, Any]
 Place = tuple[int, int]
 """An address: which of the arrays that a run is given, from 1 on, and bytes behind its start."""
+
+Axis = tuple[int, int, int]
+"""Of a copy: elements, and bytes between them in what is written and in what is read."""
+
+TURNED = 3
+"""Elements of an axis that is worth a tile whose rows and columns are exchanged."""
 
 AXES = 5  # of a copy, around its innermost one; see codegen/conv_copies
 KERNELS, PLANES, TARGET, MADE, WEIGHTS, BIAS, SOURCE = range(1, 8)
@@ -47,10 +55,10 @@ class Program:
             self._words.append(value)
             self._bases.append(base)
 
-    def held(self, numbers: Array) -> int:
-        """The address of an array that lives as long as the program."""
+    def held(self, numbers: Array) -> Array:
+        """An array, by whose address a step finds it, that lives as long as the program."""
         self._held.append(numbers)
-        return numbers.ctypes.data
+        return numbers
 
     def zeros(self, to: Place, elements: int) -> None:
         """Zeros, by whole vectors."""
@@ -58,18 +66,22 @@ class Program:
 
     def copy(self, to: Place, source: Place, counts: Shape, steps: Shape, strides: Shape) -> None:
         """to[k steps] = source[k strides] for all k below the counts."""
-        shape, outer, inner = _merged(counts, steps, strides)
-        *around, count = shape
-        words = [
-            *((1,) * (AXES - len(around)) + tuple(around)),
-            *((0,) * (AXES - len(around)) + outer[:-1]),
-            *((0,) * (AXES - len(around)) + inner[:-1]),
-        ]
-        if outer[-1] == inner[-1] == self.size:
-            ends = divmod(count, self._loops.lanes)
-            self.add(self._loops.rows, to, source, *words, *ends)
+        axes = _merged([*zip(counts, steps, strides)])
+        across = [axis for axis in axes if axis[1] == self.size and axis[0] >= TURNED]
+        along = [axis for axis in axes if axis[2] == self.size and axis[0] >= TURNED]
+        both = [axis for axis in axes if axis[1] == axis[2] == self.size]
+        if both:
+            axes.remove(both[0])
+            ends = divmod(both[0][0], self._loops.lanes)
+            self.add(self._loops.rows, to, source, *_around(axes), *ends)
+        elif across and along:
+            axes.remove(across[0])
+            axes.remove(along[0])
+            (rows, _, stride), (columns, step, _) = across[0], along[0]
+            self.add(self._loops.turns, to, source, *_around(axes), rows, columns, step, stride)
         else:
-            self.add(self._loops.elements, to, source, *words, count, outer[-1], inner[-1])
+            *axes, last = axes
+            self.add(self._loops.elements, to, source, *_around(axes), *last)
 
     def run(self, *arrays: Array) -> None:
         """All steps, on the arrays that they name."""
@@ -83,64 +95,62 @@ class Program:
             self._loops.steps(data(job))
 
 
-def _merged(counts: Shape, steps: Shape, strides: Shape) -> tuple[Shape, Shape, Shape]:
-    """Axes of one element left out, the outer ones in the order in which the source lies, and those
-    made one that follow each other on both sides."""
-    axes = [axis for axis in zip(counts, steps, strides) if axis[0] > 1] or [(1, 0, 0)]
-    axes[:-1] = sorted(axes[:-1], key=lambda axis: -abs(axis[2]))
-    found = [axes[-1]]
-    for n, step, stride in reversed(axes[:-1]):
-        m, *inner = found[-1]
-        if [step, stride] == [m * one for one in inner]:
-            found[-1] = (n * m, inner[0], inner[1])
-        else:
-            found.append((n, step, stride))
-    one, two, three = zip(*reversed(found))
-    return one, two, three
+def _merged(axes: list[Axis]) -> list[Axis]:
+    """Axes of one element left out, those made one that follow each other on both sides, the outer
+    ones in the order in which the source lies."""
+    axes = [axis for axis in axes if axis[0] > 1] or [(1, 0, 0)]
+    for outer, inner in permutations(range(len(axes)), 2):
+        count, *steps = axes[inner]
+        if list(axes[outer][1:]) == [count * step for step in steps]:
+            axes[inner] = (axes[outer][0] * count, *axes[inner][1:])
+            del axes[outer]
+            return _merged(axes)
+    return sorted(axes[:-1], key=lambda axis: -abs(axis[2])) + axes[-1:]
+
+
+def _around(axes: list[Axis]) -> list[int]:
+    """The axes around the innermost one, as loops take them: counts, steps and strides."""
+    full = [(1, 0, 0)] * (AXES - len(axes)) + axes
+    return [word for words in zip(*full) for word in words]
 
 
 # -- weights -----------------------------------------------------------------------------------
 
 
-def packed(how: Generated, groups: int, channels: int, one: Sums) -> int:
-    """Elements of the weights of one of a layout's sums."""
-    return groups * how.rows * channels * len(one.kernel)
-
-
 @lru_cache(256)
-def packing(layout: Layout, how: Generated, shape: Shape, strides: Shape, size: int) -> Program:
-    """From kernels (group, output, channel, element) to [group, block, K, row], sums in turn."""
-    program, start = Program(how.loops, size), 0
-    for one in layout.sums:
-        _pack(program, how, one, shape, strides, (2, size * start), range(how.blocks))
-        start += packed(how, shape[0], shape[2], one)
+def packing(how: Generated | Points, shape: Shape, strides: Shape, size: int) -> Program:
+    """From kernels (group, output, channel, element) to [group, block, term, row]."""
+    program = Program(how.loops, size)
+    _pack(program, how, shape, strides, (2, 0), range(how.blocks))
     return program
 
 
 def _pack(
-    program: Program, how: Generated, one: Sums, shape: Shape, strides: Shape, to: Place,
+    program: Program, how: Generated | Points, shape: Shape, strides: Shape, to: Place,
     blocks: range,
 ) -> None:  # fmt: skip
-    """Blocks of the weights of one of a layout's sums; of the last one what rows there are."""
+    """Blocks of the weights; of the last one what rows there are."""
     groups, outputs, channels, elements = shape
-    rows, size, terms = how.taps_loop.rows, program.size, channels * len(one.kernel)
+    rows, size, terms = how.width, program.size, channels * elements
     whole, rest = divmod(outputs, rows)
-    straight = len(one.kernel) == elements and bool((np.diff(one.kernel) == 1).all())
-    taps = [(0, elements)] if straight else [(int(k), 1) for k in one.kernel]
     last = max(blocks.start, min(blocks.stop, whole))
     ends = ((blocks.start, last - blocks.start, rows), (last, int(last < blocks.stop), rest))
     for block, many, width in ends:
-        for t, (k, count) in enumerate(taps):
-            if many and width:
-                at = ((block - blocks.start) * terms + t) * rows
-                program.copy(
-                    (to[0], to[1] + size * at),
-                    (1, block * rows * strides[1] + k * strides[3]),
-                    (groups, many, channels, count, width),
-                    (how.rows * terms * size, rows * terms * size,
-                     len(one.kernel) * rows * size, rows * size, size),
-                    (strides[0], rows * strides[1], *strides[2:], strides[1]),
-                )  # fmt: skip
+        if many and width:
+            program.copy(
+                (to[0], to[1] + size * (block - blocks.start) * terms * rows),
+                (1, block * rows * strides[1]),
+                (groups, many, channels, elements, width),
+                (how.rows * terms * size, rows * terms * size, elements * rows * size, rows * size,
+                 size),
+                (strides[0], rows * strides[1], *strides[2:], strides[1]),
+            )  # fmt: skip
+
+
+def _terms(one: Sums, how: Generated | Points, shape: Shape, size: int) -> Array:
+    """Of each term its bytes in the planes, and in a block of weights."""
+    places = np.add.outer(np.arange(shape[2]) * shape[3], one.kernel).reshape(-1)
+    return np.stack([one.terms * size, places * how.width * size], 1)
 
 
 # -- sums over taps, and gradients of weights --------------------------------------------------
@@ -181,110 +191,85 @@ def _result(layout: Layout, item: Item, one: Sums, strides: Shape) -> tuple[int,
     return first, (*strides[:3], *[n * s for n, s in zip(layout.every, strides[3:])])
 
 
-def _stretches(layout: Layout, rows: int, size: int) -> Shape:
-    """Strides of (image, group, row, ...) in stretches of outputs."""
-    longest = layout.longest * size
-    steps = [size * n for n in layout.steps]
-    return (steps[0], rows * longest, longest, *steps[1:])
-
-
-def _shared(layout: Layout, counts: Shape, size: int) -> Shape:
-    """(length, groups, bytes of a group, stretches, bytes between them) of both loops."""
-    work, (groups, *plane) = layout.work(counts), layout.shape
-    return work.length, groups, size * math.prod(plane), work.stretches, size * work.apart
-
-
 @lru_cache(256)
 def summing(
-    layout: Layout, how: Generated, kernels: tuple[Shape, Shape], source: Shape, target: Shape,
-    size: int, chunk: int, start: int, stop: int,
+    layout: Layout, how: Generated | Points, kernels: tuple[Shape, Shape], source: Shape,
+    target: Shape, size: int, chunk: int, start: int, stop: int,
 ) -> Program:  # fmt: skip
     """The sums of some items, of all arrays that are named.
 
     kernels: their shape and strides; chunk: the blocks of WEIGHTS that are packed at a time, or 0
     where all of them are ready
     """
-    program, loop, shape = Program(how.loops, size), how.taps_loop, kernels[0]
+    program, shape = Program(how.loops, size), kernels[0]
+    (groups, outputs), block = shape[:2], math.prod(shape[2:]) * how.width * size
     reader = _Reader(layout, program, source, size)
-    terms = [program.held(one.terms * size) for one in layout.sums]
-    made = _stretches(layout, how.rows, size)
+    terms = [program.held(_terms(one, how, shape, size)) for one in layout.sums]
     for item in layout.items[start:stop]:
         reader.fill(item)
-        first = 0
-        for one, offsets in zip(layout.sums, terms):
-            counts, at = layout.counts(item, one), first
-            first += packed(how, shape[0], shape[2], one)
-            if min(counts) <= 0:
-                continue
-            length, *grid = _shared(layout, counts, size)
-            for block in range(0, how.blocks, chunk or how.blocks):
-                blocks = range(block, min(block + (chunk or how.blocks), how.blocks))
-                if chunk:
-                    _pack(program, how, one, *kernels, (WEIGHTS, 0), blocks)
-                row = block * loop.rows
-                program.add(
-                    loop.address, (PLANES, 0), offsets, (WEIGHTS, 0 if chunk else size * at),
-                    (MADE, row * made[2]), (BIAS, row * size), len(one.terms), len(blocks),
-                    -(-length // loop.columns), made[2], *grid,
+        for first in range(0, how.blocks, chunk or how.blocks):
+            blocks = range(first, min(first + (chunk or how.blocks), how.blocks))
+            if chunk:
+                _pack(program, how, *kernels, (WEIGHTS, 0), blocks)
+            done = blocks.start * how.width
+            for one, pairs in zip(layout.sums, terms):
+                counts = layout.counts(item, one)
+                if min(counts) <= 0:
+                    continue
+                how.add_taps(program, layout, counts, pairs, block, blocks)
+                begin, strides = _result(layout, item, one, target)
+                made = how.made(layout, counts, size)
+                many = min(blocks.stop * how.width, outputs) - done
+                program.copy(
+                    (TARGET, begin + done * strides[2]), (MADE, done * made[2]),
+                    (counts[0], groups, many, *counts[1:]), strides, made,
                 )  # fmt: skip
-            begin, strides = _result(layout, item, one, target)
-            extent = (counts[0], shape[0], shape[1], *counts[1:])
-            program.copy((TARGET, begin), (MADE, 0), extent, strides, made)
     return program
 
 
-def chunk(layout: Layout, how: Generated, groups: int, channels: int, least: int) -> int:
+def chunk(how: Generated | Points, shape: Shape, least: int) -> int:
     """Blocks of weights to pack at a time: 0, all of them before, unless those are so many."""
-    words = sum(packed(how, groups, channels, one) for one in layout.sums)
-    if groups > 1 or words <= max(least, ROOM):
+    groups, _, *terms = shape
+    block = math.prod(terms) * how.width
+    if groups > 1 or block * how.blocks <= max(least, ROOM):
         return 0
-    longest = max(packed(how, groups, channels, one) for one in layout.sums) // how.blocks
-    return max(1, ROOM // longest)
+    return max(1, ROOM // block)
 
 
 @lru_cache(256)
 def collecting(
-    layout: Layout, how: Generated, outputs: int, columns: int, exact: bool, source: Shape,
-    cts: Shape, size: int, start: int, stop: int,
+    layout: Layout, how: Generated | Points, outputs: int, exact: bool, source: Shape, cts: Shape,
+    size: int, start: int, stop: int,
 ) -> Program:  # fmt: skip
-    """The gradient of the weights, of some items, added to FOUND; TARGET is the cotangent.
-
-    exact: FOUND has a row for each output, and none that only fills a tile
-    """
-    program, loop = Program(how.loops, size), how.dots_loop
-    whole = outputs // loop.rows * loop.rows if exact else how.ct_rows
-    parts = [(loop, 0, whole), (how.loops.dots[-1], whole, outputs - whole if exact else 0)]
+    """The gradient of the weights, of some items, added to FOUND; TARGET is the cotangent."""
+    program, (one,) = Program(how.loops, size), layout.sums
     reader = _Reader(layout, program, source, size)
-    groups, (one,) = layout.shape[0], layout.sums
-    terms = np.zeros(columns, np.int64)
-    terms[: len(one.terms)] = one.terms * size
-    offsets = program.held(terms)
-    made = _stretches(layout, how.ct_rows, size)
-    held = None
+    groups, held = layout.shape[0], None
     for item in layout.items[start:stop]:
         reader.fill(item)
         counts = layout.counts(item, one)
         if counts != held:
-            program.zeros((MADE, 0), groups * how.ct_rows * layout.longest)
+            program.zeros((MADE, 0), how.ct_room(layout))
             held = counts
         at, strides = _result(layout, item, one, cts)
         shape = (counts[0], groups, outputs, *counts[1:])
-        program.copy((MADE, 0), (TARGET, at), shape, made, strides)
-        length, *grid = _shared(layout, counts, size)
-        for one_loop, row, rows in parts:
-            if rows:
-                program.add(
-                    one_loop.address, (PLANES, 0), offsets, (MADE, row * made[2]),
-                    (FOUND, row * columns * size), columns // one_loop.columns,
-                    rows // one_loop.rows, -(-length // how.loops.lanes), made[2], columns * size,
-                    *grid,
-                )  # fmt: skip
+        program.copy((MADE, 0), (TARGET, at), shape, how.ct_made(layout, counts, size), strides)
+        how.add_dots(program, layout, counts, one.terms * size, outputs, exact)
     return program
 
 
-def exact(how: Generated, groups: int, outputs: int, terms: int) -> bool:
-    """Whether products of stretches fill the gradient of the weights, and nothing beside it."""
-    loop, single = how.dots_loop, how.loops.dots[-1]
-    if outputs % loop.rows == 0:
-        return terms % loop.columns == 0
-    return groups == single.rows == 1 and terms % loop.columns == terms % single.columns == 0
+def placed(how: Generated | Points, found: Array, target: Array) -> None:
+    """target = found (group, output, term)."""
+    if target.flags.c_contiguous and target.dtype == found.dtype:
+        flat = target.reshape(found.shape)
+        steps, strides = flat.strides, found.strides
+        _placing(how.loops, found.shape, steps, strides, found.itemsize).run(target, found)
+    else:
+        target[...] = found.reshape(target.shape)
+
+
+@lru_cache(256)
+def _placing(loops: Loops, counts: Shape, steps: Shape, strides: Shape, size: int) -> Program:
+    program = Program(loops, size)
+    program.copy((1, 0), (2, 0), counts, steps, strides)
+    return program

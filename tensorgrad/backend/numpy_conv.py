@@ -33,6 +33,7 @@ from tensorgrad.backend import memory, numpy_reduce, threads
 from tensorgrad.backend.blas import DOOR
 from tensorgrad.backend.conv_gathered import Reading
 from tensorgrad.backend.conv_layout import Layout, Pairs, Sums, backwards, extent, forwards
+from tensorgrad.backend.conv_points import suited
 from tensorgrad.backend.conv_products import Generated, Tiled, products
 
 Array = np.ndarray[Any, Any]
@@ -259,20 +260,19 @@ def _run(
     target: Array,
 ) -> None:  # fmt: skip
     """`_summed` by programs."""
-    (groups, outputs, channels, _), dtype = kernels.shape, kernels.dtype
+    (groups, outputs, *terms), dtype = kernels.shape, kernels.dtype
+    how = suited(layout, how, outputs)
     size, given = dtype.itemsize, (kernels.shape, kernels.strides)
     added = how.added(groups, bias, dtype)
-    chunk = programs.chunk(layout, how, groups, channels, source.size)
-    if chunk:
-        words = chunk * max(len(one.terms) for one in layout.sums) * how.taps_loop.rows
-    else:
-        words = sum(programs.packed(how, groups, channels, one) for one in layout.sums)
+    chunk = programs.chunk(how, kernels.shape, source.size)
+    words = math.prod(terms) * (chunk * how.width or groups * how.rows)
+    if not chunk:
         ready = (np.zeros if outputs < how.rows else memory.empty)((words,), dtype)
-        programs.packing(layout, how, *given, size).run(kernels, ready)
+        programs.packing(how, *given, size).run(kernels, ready)
 
     def job(start: int, stop: int) -> None:
         planes = memory.empty(layout.shape, dtype)
-        made = memory.empty((groups, how.rows, layout.longest), dtype)
+        made = memory.empty((how.room(layout),), dtype)
         weights = np.zeros((words,), dtype) if chunk else ready
         program = programs.summing(
             layout, how, given, source.strides, target.strides, size, chunk, start, stop
@@ -320,7 +320,7 @@ def _collected(layout: Layout, source: Array, cts: Array, dtype: Any, target: Ar
             found[block] = _dots(layout, how, source, cts, dtype, bounds[block : block + 2])
 
     threads.split(count, 1, job)
-    _added(found, outputs, terms, target)
+    target[...] = _total_of(found)[:, :outputs, :terms].reshape(target.shape)
 
 
 def _gathered_up(
@@ -328,36 +328,38 @@ def _gathered_up(
 ) -> None:
     """`_collected` by programs; one block alone adds to the result itself where it may."""
     groups, outputs = cts.shape[1:3]
+    how = suited(layout, how, outputs)
     dtype, terms, count = cts.dtype, len(layout.sums[0].terms), len(bounds) - 1
     whole = count == 1 and target.flags.c_contiguous and target.dtype == dtype
-    exact = whole and programs.exact(how, groups, outputs, terms)
+    exact = whole and how.exact(groups, outputs, terms)
     found: list[Any] = [None] * count
     if exact:
         target.fill(0)
 
     def job(start: int, stop: int) -> None:
         planes = memory.empty(layout.shape, dtype)
-        stretches = memory.empty((groups, how.ct_rows, layout.longest), dtype)
+        stretches = memory.empty((how.ct_room(layout),), dtype)
         for block in range(start, stop):
             made = target.reshape(groups, outputs, -1) if exact else how.sums(groups, terms, dtype)
             program = programs.collecting(
-                layout, how, outputs, made.shape[2], exact, source.strides, cts.strides,
-                dtype.itemsize, *bounds[block : block + 2],
+                layout, how, outputs, exact, source.strides, cts.strides, dtype.itemsize,
+                *bounds[block : block + 2],
             )  # fmt: skip
             program.run(source, planes, cts, stretches, made, made, source)
             found[block] = made
 
     threads.split(count, 1, job)
     if not exact:
-        _added(found, outputs, terms, target)
+        total = _total_of(found)
+        programs.placed(how, how.found(total)[:, :outputs, :terms], target)
 
 
-def _added(found: list[Array], outputs: int, terms: int, target: Array) -> None:
-    """The sum of the blocks, as the weights lie."""
+def _total_of(found: list[Array]) -> Array:
+    """The sum of the blocks, made in the first."""
     total = found[0]
     for part in found[1:]:
         total += part
-    target[...] = total[:, :outputs, :terms].reshape(target.shape)
+    return total
 
 
 def _dots(

@@ -13,7 +13,7 @@ import numpy as np
 
 from tensorgrad.codegen import conv_copies
 from tensorgrad.codegen.compiler import compiler
-from tensorgrad.codegen.conv_text import Vectors, dots, taps
+from tensorgrad.codegen.conv_text import Vectors, dots, points, taps
 from tensorgrad.codegen.kernels import KERNELS
 from tensorgrad.codegen.ufunc import layout_known
 
@@ -28,19 +28,21 @@ class Registers:
     """What a processor has: bytes of a vector, whether it multiplies and adds in one, and tiles.
 
     taps: (rows, vectors) by which a tile of sums fills the registers, one of them for few rows;
-    dots: (rows, offsets) alike.
+    dots: (rows, offsets) alike; points: (rows, vectors), one for each number of vectors.
     """
 
     bytes: int
     fused: bool
     taps: tuple[Tile, ...]
     dots: tuple[Tile, ...]
+    points: tuple[Tile, ...]
 
 
-WIDE = Registers(64, True, ((8, 3), (4, 6), (1, 8)), ((6, 4), (1, 8)))
-NARROW = Registers(32, True, ((4, 3), (1, 6)), ((3, 4), (1, 4)))
-ARM = Registers(16, True, ((8, 3), (4, 6), (1, 8)), ((6, 4), (1, 4)))
-OLD = Registers(16, False, ((4, 2), (1, 6)), ((2, 4), (1, 4)))
+MANY = ((6, 4), (8, 3), (10, 2), (12, 1))
+WIDE = Registers(64, True, ((8, 3), (4, 6), (1, 8)), ((6, 4), (1, 8)), MANY)
+NARROW = Registers(32, True, ((4, 3), (1, 6)), ((3, 4), (1, 4)), ((4, 3), (6, 2), (10, 1)))
+ARM = Registers(16, True, ((8, 3), (4, 6), (1, 8)), ((6, 4), (1, 4)), MANY)
+OLD = Registers(16, False, ((4, 2), (1, 6)), ((2, 4), (1, 4)), ((4, 2), (8, 1)))
 """x86 with AVX-512, with AVX2, 64-bit ARM, and x86 with neither."""
 
 
@@ -76,15 +78,17 @@ class Loop:
 class Loops:
     """The loops for one dtype, by rows of a tile; `lanes` are the elements of a vector.
 
-    rows, elements, zeros: where what surrounds them lies; steps: runs a list of them all, of which
-    it is told the address; see `conv_copies`
+    rows, elements, turns, zeros: where what surrounds them lies; steps: runs a list of them all, of
+    which it is told the address; see `conv_copies`
     """
 
     lanes: int
     taps: tuple[Loop, ...]
     dots: tuple[Loop, ...]
+    points: tuple[Loop, ...]
     rows: int
     elements: int
+    turns: int
     zeros: int
     steps: Callable[[int], None]
     data: Callable[[Any], int]
@@ -99,6 +103,15 @@ class Loops:
             return loop.blocks(rows) * (loop.rows + 1)
 
         return min(self.taps, key=cost), min(self.dots, key=cost)
+
+    def channels(self, outputs: int) -> Loop:
+        """Of the sums at points the loop whose vectors waste least on so many channels."""
+
+        def cost(loop: Loop) -> tuple[int, int]:
+            blocks = -(-outputs // loop.columns)
+            return blocks * loop.columns, blocks
+
+        return min(self.points, key=cost)
 
 
 def loops(dtype: Any) -> Loops | None:
@@ -117,8 +130,10 @@ def build(dtype: np.dtype[Any], has: Registers) -> Loops:
         lanes,
         tuple([Loop(r, w * lanes, find(taps(vectors, r, w))) for r, w in has.taps]),
         tuple([Loop(r, min(m, lanes), find(dots(vectors, r, min(m, lanes)))) for r, m in has.dots]),
+        tuple([Loop(r, w * lanes, find(points(vectors, r, w))) for r, w in has.points]),
         find(conv_copies.rows(vectors)),
         find(conv_copies.elements(vectors)),
+        find(conv_copies.turns(vectors)),
         find(conv_copies.zeros(vectors)),
         _CALL(find(conv_copies.steps())),
         _header if layout_known() else _interface,

@@ -5,10 +5,12 @@ images is hundreds of such calls: here it is one, a list of steps.
 
     rows      to[a.t + k] = from[a.f + k], k < lanes full + rest: five axes of rows side by side
     elements  to[a.t + k step] = from[a.f + k stride], k < count
+    turns     to[a.t + c step + r] = from[a.f + r stride + c], r < rows, c < columns
     zeros     `count` vectors of zeros
     steps     calls each of `count` functions, [function, words, its words ...], one after another
 
-`_ROWS`, `_ELEMENTS` and `_ZEROS` name the words that the one argument points to; steps in bytes.
+`_ROWS`, `_ELEMENTS`, `_TURNS` and `_ZEROS` name the words that the one argument points to; steps in
+bytes.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ AXES = 5
 _AXES = " ".join([f"{name}{a}:i64" for name in "ntf" for a in range(AXES)])
 _ROWS = f"to0 from0 {_AXES} full:i64 rest:i64"
 _ELEMENTS = f"to0 from0 {_AXES} count:i64 step:i64 stride:i64"
+_TURNS = f"to0 from0 {_AXES} rows:i64 columns:i64 step:i64 stride:i64"
 _ZEROS = "to count:i64"
 
 
@@ -45,33 +48,55 @@ def _function(title: str, declarations: str, body: Sequence[str]) -> str:
     return f"; {title}\n{declarations}define void @KERNEL(ptr %job) {{\n{text}\n  ret void\n}}\n"
 
 
+def _below(vectors: Vectors, name: str, count: str) -> list[str]:
+    """name = which lanes have a number below `count`."""
+    lanes, each = vectors.lanes, f"<{vectors.lanes} x i64>"
+    numbers = ", ".join(f"i64 {k}" for k in range(lanes))
+    return [
+        f"  {name}.one = insertelement {each} poison, i64 {count}, i64 0",
+        f"  {name}.all = shufflevector {each} {name}.one, {each} poison, "
+        f"<{lanes} x i32> zeroinitializer",
+        f"  {name} = icmp slt {each} <{numbers}>, {name}.all",
+    ]
+
+
+class _Masked:
+    """Loads and stores of the lanes that a mask names."""
+
+    def __init__(self, vectors: Vectors) -> None:
+        v, suffix = vectors.type, f"v{vectors.lanes}f{8 * vectors.size}.p0"
+        bools = f"<{vectors.lanes} x i1>"
+        self._load, self._store = f"@llvm.masked.load.{suffix}", f"@llvm.masked.store.{suffix}"
+        self._v, self._where = v, f"i32 {vectors.size}, {bools}"
+        self.declarations = (
+            f"declare {v} {self._load}(ptr, i32, {bools}, {v})\n"
+            f"declare void {self._store}({v}, ptr, i32, {bools})\n"
+        )
+
+    def load(self, name: str, at: str, mask: str) -> str:
+        where = f"{self._where} {mask}, {self._v} zeroinitializer"
+        return f"  {name} = call {self._v} {self._load}(ptr {at}, {where})"
+
+    def store(self, name: str, at: str, mask: str) -> str:
+        return f"  call void {self._store}({self._v} {name}, ptr {at}, {self._where} {mask})"
+
+
 def rows(vectors: Vectors) -> str:
     """The function `rows`: a row by vectors, the last one masked."""
-    v, lanes = vectors.type, vectors.lanes
-    bools, suffix = f"<{lanes} x i1>", f"v{lanes}f{8 * vectors.size}.p0"
-    load, store = f"@llvm.masked.load.{suffix}", f"@llvm.masked.store.{suffix}"
-    declarations = (
-        f"declare {v} {load}(ptr, i32, {bools}, {v})\n"
-        f"declare void {store}({v}, ptr, i32, {bools})\n"
-    )
-    size = vectors.size
+    masked = _Masked(vectors)
     last = [
-        f"  %last = call {v} {load}(ptr %last.in, i32 {size}, {bools} %mask, {v} zeroinitializer)",
-        f"  call void {store}({v} %last, ptr %last.out, i32 {size}, {bools} %mask)",
+        masked.load("%last", "%last.in", "%mask"),
+        masked.store("%last", "%last.out", "%mask"),
     ]
-    numbers, each = ", ".join(f"i64 {k}" for k in range(lanes)), f"<{lanes} x i64>"
     text = [
         loads("job", _ROWS),
         "  %some = icmp sgt i64 %full, 0",
         "  %more = icmp sgt i64 %rest, 0",
         f"  %done.bytes = mul i64 %full, {vectors.bytes}",
-        f"  %rest.one = insertelement {each} poison, i64 %rest, i64 0",
-        f"  %rest.all = shufflevector {each} %rest.one, {each} poison, "
-        f"<{lanes} x i32> zeroinitializer",
-        f"  %mask = icmp slt {each} <{numbers}>, %rest.all",
+        *_below(vectors, "%mask", "%rest"),
         _nested(_row(vectors, last)),
     ]
-    return _function("rows side by side, copied", declarations, text)
+    return _function("rows side by side, copied", masked.declarations, text)
 
 
 def _row(vectors: Vectors, last: Sequence[str]) -> list[str]:
@@ -111,6 +136,58 @@ def elements(vectors: Vectors) -> str:
         "  %out.next = getelementptr i8, ptr %out, i64 %step",
     ], carried)  # fmt: skip
     return _function("elements copied", "", [loads("job", _ELEMENTS), _nested([body])])
+
+
+def turns(vectors: Vectors) -> str:
+    """The function `turns`: square tiles, as many rows and columns as a vector has lanes."""
+    masked, lanes, v = _Masked(vectors), vectors.lanes, vectors.type
+    ends = (("in", "from", "r", "c", "%stride"), ("out", "to", "c", "r", "%step"))
+    tile = [
+        f"  %r0 = mul i64 %rt.i, {lanes}",
+        f"  %c0 = mul i64 %ct.i, {lanes}",
+        "  %r.left = sub i64 %rows, %r0",
+        "  %c.left = sub i64 %columns, %c0",
+        *_below(vectors, "%r.mask", "%r.left"),
+        *_below(vectors, "%c.mask", "%c.left"),
+    ]
+    for end, base, outer, inner, step in ends:
+        tile += [
+            f"  %{end}.o = mul i64 %{outer}0, {step}",
+            f"  %{end}.row = getelementptr i8, ptr %{base}{AXES}, i64 %{end}.o",
+            f"  %{end}.i = mul i64 %{inner}0, {vectors.size}",
+            f"  %{end}0 = getelementptr i8, ptr %{end}.row, i64 %{end}.i",
+        ]
+        for k in range(1, lanes):
+            tile.append(f"  %{end}{k} = getelementptr i8, ptr %{end}{k - 1}, i64 {step}")
+    for k in range(lanes):  # of a row that is not there nothing is read, and nothing written
+        for side, mask in (("r", "c"), ("c", "r")):
+            tile.append(f"  %{side}.has{k} = icmp sgt i64 %{side}.left, {k}")
+            tile.append(
+                f"  %{mask}.mask{k} = select i1 %{side}.has{k}, <{lanes} x i1> %{mask}.mask, "
+                f"<{lanes} x i1> zeroinitializer"
+            )
+        tile.append(masked.load(f"%t0.{k}", f"%in{k}", f"%c.mask{k}"))
+    width, level = lanes // 2, 0
+    while width:
+        for k in range(lanes):
+            low, high = k & ~width, k | width
+            # Of both rows the blocks of `width` lanes with, or without, that bit.
+            bit = width if k & width else 0
+            picks = [(j & ~width | bit) + (lanes if j & width else 0) for j in range(lanes)]
+            order = ", ".join(f"i32 {j}" for j in picks)
+            tile.append(
+                f"  %t{level + 1}.{k} = shufflevector {v} %t{level}.{low}, {v} %t{level}.{high}, "
+                f"<{lanes} x i32> <{order}>"
+            )
+        width, level = width // 2, level + 1
+    tile += [masked.store(f"%t{level}.{k}", f"%out{k}", f"%r.mask{k}") for k in range(lanes)]
+    text = [loads("job", _TURNS)]
+    for name in ("rows", "columns"):
+        text.append(f"  %{name}.up = add i64 %{name}, {lanes - 1}")
+        text.append(f"  %{name}.tiles = sdiv i64 %{name}.up, {lanes}")
+    inside = loop("ct", "%columns.tiles", tile)
+    text.append(_nested([loop("rt", "%rows.tiles", [inside])]))
+    return _function("rows and columns exchanged", masked.declarations, text)
 
 
 def zeros(vectors: Vectors) -> str:

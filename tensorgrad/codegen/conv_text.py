@@ -4,11 +4,18 @@ A row of the large factor is a stretch of a plane (an image of one channel betwe
 offset of its own on: a matrix of K offsets stands for K rows. Two functions read it, both with a
 tile of sums in registers and vectors along the stretch.
 
-    taps  y[g, o, p] = bias[g, o] + Σ_k w[g, o, k] x[g, off[k] + p]
+    taps  y[g, o, p] = bias[g, o] + Σ_k w[g, o, b[k, 1]] x[g, b[k, 0] + p]
     dots  d[g, o, k] += Σ_p ct[g, o, p] x[g, off[k] + p]
 
-p runs over `images` stretches, `image` apart. Offsets and steps are in bytes. `_TAPS` and `_DOTS`
-name, in order, the words that the one argument points to.
+p runs over `images` stretches, `image` apart, and w's terms are those of b, in any order. Where
+rows of planes are short, or steps between outputs long, much of a stretch is computed in vain; a
+third function has vectors along the channels instead, which are the innermost axis of all but x,
+and serves for both sums:
+
+    points  y[i, o] = first[i, o] + Σ_k x[a[i] + b[k, 0]] w[b[k, 1] + o]
+
+Offsets and steps are in bytes. `_TAPS`, `_DOTS` and `_POINTS` name, in order, the words that the
+one argument points to.
 """
 
 from __future__ import annotations
@@ -19,9 +26,9 @@ from dataclasses import dataclass
 from tensorgrad.codegen.native import loads
 
 _GRID = "groups:i64 xgroup:i64 images:i64 image:i64"
-_TAPS = f"x off w y bias K:i64 blocks:i64 tiles:i64 yrow:i64 {_GRID}"
+_TAPS = f"x b w y bias K:i64 blocks:i64 wblock:i64 tiles:i64 yrow:i64 {_GRID}"
 _DOTS = f"x off ct d ktiles:i64 otiles:i64 steps:i64 crow:i64 drow:i64 {_GRID}"
-
+_POINTS = "x a b wb y first tiles:i64 K:i64 yrow:i64 firstrow:i64"
 
 Carried = tuple[str, str, str, str]
 
@@ -99,17 +106,19 @@ def loop(name: str, count: str, body: Sequence[str], carried: Sequence[Carried] 
 
 
 def _function(kind: str, words: str, vectors: Vectors, body: str) -> str:
-    given = loads("job", words)
-    shared = [
+    return (
+        f"; {kind} of a convolution\n{vectors.declaration}"
+        f"define void @KERNEL(ptr %job) {{\n{loads('job', words)}\n{body}\n  ret void\n}}\n"
+    )
+
+
+def _grouped(body: str) -> str:
+    """The body for each group."""
+    return loop("group", "%groups", [
         "  %go = mul i64 %group.i, %xgroup",
         "  %xg = getelementptr i8, ptr %x, i64 %go",
         body,
-    ]
-    return (
-        f"; {kind} of a convolution\n{vectors.declaration}"
-        f"define void @KERNEL(ptr %job) {{\n{given}\n"
-        f"{loop('group', '%groups', shared)}\n  ret void\n}}\n"
-    )
+    ])  # fmt: skip
 
 
 # -- sums over taps ----------------------------------------------------------------------------
@@ -118,8 +127,8 @@ def _function(kind: str, words: str, vectors: Vectors, body: str) -> str:
 def taps(vectors: Vectors, rows: int, wide: int) -> str:
     """The function `taps`, whose tile is `rows` of y by `wide` vectors.
 
-    w is [g, block, K, rows], bias and y have `rows` rows a block; of each row of y `tiles` tiles
-    are written, and of x as much is read behind each offset.
+    w is [g, block, term, row], its blocks `wblock` apart; bias and y have `rows` rows a block; of
+    each row of y `tiles` tiles are written, and of x as much is read behind each offset.
     """
     one = [
         "  %io = mul i64 %n.i, %image",
@@ -131,32 +140,39 @@ def taps(vectors: Vectors, rows: int, wide: int) -> str:
         "  %bg = mul i64 %group.i, %blocks",
         "  %bi = add i64 %bg, %block.i",
         f"  %first = mul i64 %bi, {rows}",
-        "  %wo = mul i64 %first, %K",
-        f"  %wb = getelementptr {vectors.element}, ptr %w, i64 %wo",
+        "  %wo = mul i64 %bi, %wblock",
+        "  %wb = getelementptr i8, ptr %w, i64 %wo",
         "  %yo = mul i64 %first, %yrow",
         "  %yb = getelementptr i8, ptr %y, i64 %yo",
         f"  %bb = getelementptr {vectors.element}, ptr %bias, i64 %first",
         *[vectors.splat(f"%b{a}", "%bb", a) for a in range(rows)],
         loop("n", "%images", one),
     ]
-    return _function("taps", _TAPS, vectors, loop("block", "%blocks", block))
+    return _function("taps", _TAPS, vectors, _grouped(loop("block", "%blocks", block)))
+
+
+_TERM = (
+    "  %k.at = getelementptr [2 x i64], ptr %b, i64 %k.i",
+    "  %xk = load i64, ptr %k.at",
+    "  %wk.at = getelementptr i64, ptr %k.at, i64 1",
+    "  %wk.o = load i64, ptr %wk.at",
+    "  %wk = getelementptr i8, ptr %wb, i64 %wk.o",
+)
+"""Of the term with number %k.i the offset %xk in the planes, and the weights' place %wk."""
 
 
 def _tile(vectors: Vectors, rows: int, wide: int) -> list[str]:
     """One tile of `taps`, of %xi and %yi on."""
     v = vectors.type
     each = [(a, b) for a in range(rows) for b in range(wide)]
-    term = ["  %o.at = getelementptr i64, ptr %off, i64 %k.i", "  %o = load i64, ptr %o.at"]
-    term += ["  %xo = getelementptr i8, ptr %xt, i64 %o"]
+    term = [*_TERM, "  %xo = getelementptr i8, ptr %xt, i64 %xk"]
     term += [vectors.load(f"%x{b}", "%xo", b) for b in range(wide)]
     for a in range(rows):
         term.append(vectors.splat(f"%w{a}", "%wk", a))
         term += [
             vectors.fma(f"%s{a}.{b}.next", f"%x{b}", f"%w{a}", f"%s{a}.{b}") for b in range(wide)
         ]
-    term.append(f"  %wk.next = getelementptr {vectors.element}, ptr %wk, i64 {rows}")
     carried = [(f"s{a}.{b}", v, f"%b{a}", f"%s{a}.{b}.next") for a, b in each]
-    carried.append(("wk", "ptr", "%wb", "%wk.next"))
     tile = [
         f"  %px = mul i64 %tile.i, {wide * vectors.bytes}",
         "  %xt = getelementptr i8, ptr %xi, i64 %px",
@@ -218,7 +234,7 @@ def dots(vectors: Vectors, rows: int, many: int) -> str:
         block.append(f"  %db{a} = getelementptr i8, ptr %db{a - 1}, i64 %drow")
         block.append(f"  %cb{a} = getelementptr i8, ptr %cb{a - 1}, i64 %crow")
     block.append(loop("kt", "%ktiles", tile))
-    return _function("dots", _DOTS, vectors, loop("ot", "%otiles", block))
+    return _function("dots", _DOTS, vectors, _grouped(loop("ot", "%otiles", block)))
 
 
 def _added(vectors: Vectors, row: int, sums: list[str]) -> list[str]:
@@ -253,3 +269,39 @@ def _added(vectors: Vectors, row: int, sums: list[str]) -> list[str]:
         f"  %d{row} = fadd {v} %d{row}.old, {sums[0]}",
         f"  store {v} %d{row}, ptr %d{row}.at, align {vectors.size}",
     ]
+
+
+# -- sums at points ----------------------------------------------------------------------------
+
+
+def points(vectors: Vectors, rows: int, wide: int) -> str:
+    """The function `points`, whose tile is `rows` of y by `wide` vectors: all of a row."""
+    v = vectors.type
+    each = [(a, b) for a in range(rows) for b in range(wide)]
+    term = [*_TERM, *[vectors.load(f"%w{b}", "%wk", b) for b in range(wide)]]
+    for a in range(rows):
+        term.append(f"  %xo{a} = getelementptr i8, ptr %x{a}, i64 %xk")
+        term.append(vectors.splat(f"%e{a}", f"%xo{a}", 0))
+        term += [
+            vectors.fma(f"%s{a}.{b}.next", f"%w{b}", f"%e{a}", f"%s{a}.{b}") for b in range(wide)
+        ]
+    carried = [(f"s{a}.{b}", v, f"%f{a}.{b}", f"%s{a}.{b}.next") for a, b in each]
+    tile = [f"  %i0 = mul i64 %tile.i, {rows}"]
+    for name in ("y", "first"):
+        tile.append(f"  %{name}.o = mul i64 %i0, %{name}row")
+        tile.append(f"  %{name}0 = getelementptr i8, ptr %{name}, i64 %{name}.o")
+        tile += [
+            f"  %{name}{a} = getelementptr i8, ptr %{name}{a - 1}, i64 %{name}row"
+            for a in range(1, rows)
+        ]
+    tile.append("  %at = getelementptr i64, ptr %a, i64 %i0")
+    for a in range(rows):
+        tile.append(f"  %a{a}.at = getelementptr i64, ptr %at, i64 {a}")
+        tile.append(f"  %a{a} = load i64, ptr %a{a}.at")
+        tile.append(f"  %x{a} = getelementptr i8, ptr %x, i64 %a{a}")
+    tile += [vectors.load(f"%f{a}.{b}", f"%first{a}", b) for a, b in each]
+    tile.append(loop("k", "%K", term, carried))
+    for a, b in each:
+        tile.append(f"  %y{a}.{b} = getelementptr i8, ptr %y{a}, i64 {b * vectors.bytes}")
+        tile.append(f"  store {v} %s{a}.{b}.next, ptr %y{a}.{b}, align {vectors.size}")
+    return _function("points", _POINTS, vectors, loop("tile", "%tiles", tile))

@@ -16,6 +16,7 @@ import tensorgrad as tg
 from tensorgrad.backend import (
     conv_gathered,
     conv_layout,
+    conv_points,
     conv_products,
     conv_programs,
     memory,
@@ -70,8 +71,9 @@ def small_budget(rng: Rng, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name, value in (("BUDGET", rng.choice([2**6, 2**9])), ("LEAST", rng.choice([1, 20]))):
         monkeypatch.setattr(conv_layout, name, int(value))
     monkeypatch.setattr(conv_programs, "ROOM", int(rng.choice([0, 50, conv_programs.ROOM])))
+    monkeypatch.setattr(conv_points, "HELD", int(rng.choice([1, 50, conv_points.HELD])))
     caches = conv_layout.forwards, conv_layout.backwards
-    for cache in caches:
+    for cache in caches:  # what else is held by a layout goes with it
         cache.cache_clear()
     yield
     for cache in caches:
@@ -147,13 +149,14 @@ def plain(x: Any, w: Any, bias: Any, p: dict[str, Any]) -> Any:
 
 
 @cpu_only
-@pytest.mark.parametrize("way", ["generated", "over BLAS", "gathered"])
+@pytest.mark.parametrize("way", ["stretches", "points", "over BLAS", "gathered"])
 def test_bands_of_rows_and_groups_of_images(
     way: str, small_budget: None, rng: Rng, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(conv_gathered.Reading, "suits", lambda *sizes: way == "gathered")
     if way == "over BLAS":
         monkeypatch.setenv("TG_KERNELS", "0")
+    monkeypatch.setattr(conv_points, "WORTH", 0.0 if way == "stretches" else np.inf)
     for _ in range(25):
         x, w, bias, p = case(rng)
         want = plain(x, w, bias, p)
@@ -198,6 +201,34 @@ def test_every_tile_of_sums(has: str, dtype: str, rng: Rng) -> None:
             found.append((used, d[:, :outputs, :12]))
         for a, b in zip(*found):
             np.testing.assert_allclose(a, b, atol=200 * np.finfo(kind).eps)
+
+
+@cpu_only
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("has", ["WIDE", "NARROW", "ARM", "OLD"])
+def test_every_tile_of_points(has: str, dtype: str, rng: Rng) -> None:
+    conv = pytest.importorskip("tensorgrad.codegen.conv")
+    pytest.importorskip("llvmlite")
+    if has == "WIDE" and conv.registers() is not conv.WIDE:
+        pytest.skip("LLVM splits vectors that the processor lacks, slowly")
+    kind = np.dtype(dtype)
+    for loop in conv.build(kind, getattr(conv, has)).points:
+        count, terms, wide = 3 * loop.rows, 11, loop.columns
+        x = rng.standard_normal(200).astype(kind)
+        a, b = rng.integers(0, 100, count), rng.integers(0, 100, terms)
+        w = rng.standard_normal((terms, wide + 1)).astype(kind)
+        order = rng.permutation(terms)
+        pairs = np.stack([b * kind.itemsize, order * w.strides[0]], 1)
+        first = rng.standard_normal((count, wide)).astype(kind)
+        want = first + x[np.add.outer(a, b)] @ w[order, :wide]
+        for start, step in ((first[0].copy(), 0), (first, first.strides[0])):
+            made = np.zeros((count + 1, wide + 2), kind)
+            held = (x, a * kind.itemsize, pairs, w, made, start)
+            loop.run(*[one.ctypes.data for one in held], 3, terms, made.strides[0], step)
+            sums = want if step else want - first + first[0]
+            np.testing.assert_allclose(made[:-1, :wide], sums, atol=200 * np.finfo(kind).eps)
+            assert not made[-1].any()
+            assert not made[:, wide:].any()
 
 
 @cpu_only
