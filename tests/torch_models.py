@@ -10,6 +10,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812  (the field's name)
 
+torch.set_num_threads(1)  # its threads wait for each other where other processes are at work
+
 
 def stack(sizes: Sequence[int], activation: Any = nn.ReLU) -> nn.Sequential:
     layers = [layer for i, o in pairwise(sizes) for layer in (nn.Linear(i, o), activation())]

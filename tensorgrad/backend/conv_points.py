@@ -124,7 +124,7 @@ class Points:
         return PLANES, group * math.prod(layout.shape[1:]) * size
 
     def _whole(self, offsets: Array) -> Array:
-        """With the first again and again to the end of the last tile."""
+        """With offset 0 again and again to the end of the last tile."""
         return np.pad(offsets, (0, self._up(len(offsets)) - len(offsets)))
 
 

@@ -33,7 +33,7 @@ from tensorgrad.backend import memory, numpy_reduce, threads
 from tensorgrad.backend.blas import DOOR
 from tensorgrad.backend.conv_gathered import Reading
 from tensorgrad.backend.conv_layout import Layout, Pairs, Sums, backwards, extent, forwards
-from tensorgrad.backend.conv_points import suited
+from tensorgrad.backend.conv_points import Points, suited
 from tensorgrad.backend.conv_products import Generated, Tiled, products
 
 Array = np.ndarray[Any, Any]
@@ -231,7 +231,7 @@ def _summed(
     how = products(dtype, outputs)
     alike = source.dtype == target.dtype == dtype and all(len(one.kernel) for one in layout.sums)
     if alike and isinstance(how, Generated):
-        _run(layout, how, source, kernels, bias, target)
+        _run(layout, suited(layout, how, outputs), source, kernels, bias, target)
         return
     ready = [_weights(how, kernels, one, bias) for one in layout.sums]
     rest = 0 if bias is None else bias.reshape(groups, outputs, *(1,) * (target.ndim - 3))
@@ -256,12 +256,11 @@ def _summed(
 
 
 def _run(
-    layout: Layout, how: Generated, source: Array, kernels: Array, bias: Array | None,
-    target: Array,
+    layout: Layout, how: Generated | Points, source: Array, kernels: Array,
+    bias: Array | None, target: Array,
 ) -> None:  # fmt: skip
     """`_summed` by programs."""
     (groups, outputs, *terms), dtype = kernels.shape, kernels.dtype
-    how = suited(layout, how, outputs)
     size, given = dtype.itemsize, (kernels.shape, kernels.strides)
     added = how.added(groups, bias, dtype)
     chunk = programs.chunk(how, kernels.shape, source.size)
@@ -311,7 +310,7 @@ def _collected(layout: Layout, source: Array, cts: Array, dtype: Any, target: Ar
     count = _blocks(len(layout.items), source.size // (groups * outputs * terms))
     bounds = [k * len(layout.items) // count for k in range(count + 1)]
     if isinstance(how, Generated) and source.dtype == cts.dtype == dtype:
-        _gathered_up(layout, how, source, cts, bounds, target)
+        _gathered_up(layout, suited(layout, how, outputs), source, cts, bounds, target)
         return
     found: list[Any] = [None] * count
 
@@ -324,11 +323,11 @@ def _collected(layout: Layout, source: Array, cts: Array, dtype: Any, target: Ar
 
 
 def _gathered_up(
-    layout: Layout, how: Generated, source: Array, cts: Array, bounds: list[int], target: Array
-) -> None:
+    layout: Layout, how: Generated | Points, source: Array, cts: Array, bounds: list[int],
+    target: Array,
+) -> None:  # fmt: skip
     """`_collected` by programs; one block alone adds to the result itself where it may."""
     groups, outputs = cts.shape[1:3]
-    how = suited(layout, how, outputs)
     dtype, terms, count = cts.dtype, len(layout.sums[0].terms), len(bounds) - 1
     whole = count == 1 and target.flags.c_contiguous and target.dtype == dtype
     exact = whole and how.exact(groups, outputs, terms)

@@ -41,8 +41,12 @@ def command(name: str | None, out: str | None, device: str | None, seeds: int | 
             f"example: got --seeds {seeds} for {name}, expected it for cnn alone; try without it",
             click.get_current_context(),
         )
+    from tensorgrad.examples._show import target
     from tensorgrad.train.place import computing
 
     asked = None if device is None else DEVICE.parse(device, "--device")
+    file = None if out is None else Path(out)
+    if file is not None:
+        target(name, file)  # what cannot be written is an error before minutes of training
     with computing(asked) as where:
-        main(None if out is None else Path(out), where, **options)
+        main(file, where, **options)

@@ -140,17 +140,18 @@ def elements(vectors: Vectors) -> str:
 
 def turns(vectors: Vectors) -> str:
     """The function `turns`: square tiles, as many rows and columns as a vector has lanes."""
-    masked, lanes, v = _Masked(vectors), vectors.lanes, vectors.type
-    ends = (("in", "from", "r", "c", "%stride"), ("out", "to", "c", "r", "%step"))
-    tile = [
-        f"  %r0 = mul i64 %rt.i, {lanes}",
-        f"  %c0 = mul i64 %ct.i, {lanes}",
-        "  %r.left = sub i64 %rows, %r0",
-        "  %c.left = sub i64 %columns, %c0",
-        *_below(vectors, "%r.mask", "%r.left"),
-        *_below(vectors, "%c.mask", "%c.left"),
-    ]
-    for end, base, outer, inner, step in ends:
+    masked, lanes = _Masked(vectors), vectors.lanes
+    tile = []
+    for side, count in (("r", "%rows"), ("c", "%columns")):
+        tile += [
+            f"  %{side}0 = mul i64 %{side}t.i, {lanes}",
+            f"  %{side}.left = sub i64 {count}, %{side}0",
+            *_below(vectors, f"%{side}.mask", f"%{side}.left"),
+        ]
+    for end, base, outer, inner, step in (
+        ("in", "from", "r", "c", "%stride"),
+        ("out", "to", "c", "r", "%step"),
+    ):
         tile += [
             f"  %{end}.o = mul i64 %{outer}0, {step}",
             f"  %{end}.row = getelementptr i8, ptr %{base}{AXES}, i64 %{end}.o",
@@ -159,28 +160,7 @@ def turns(vectors: Vectors) -> str:
         ]
         for k in range(1, lanes):
             tile.append(f"  %{end}{k} = getelementptr i8, ptr %{end}{k - 1}, i64 {step}")
-    for k in range(lanes):  # of a row that is not there nothing is read, and nothing written
-        for side, mask in (("r", "c"), ("c", "r")):
-            tile.append(f"  %{side}.has{k} = icmp sgt i64 %{side}.left, {k}")
-            tile.append(
-                f"  %{mask}.mask{k} = select i1 %{side}.has{k}, <{lanes} x i1> %{mask}.mask, "
-                f"<{lanes} x i1> zeroinitializer"
-            )
-        tile.append(masked.load(f"%t0.{k}", f"%in{k}", f"%c.mask{k}"))
-    width, level = lanes // 2, 0
-    while width:
-        for k in range(lanes):
-            low, high = k & ~width, k | width
-            # Of both rows the blocks of `width` lanes with, or without, that bit.
-            bit = width if k & width else 0
-            picks = [(j & ~width | bit) + (lanes if j & width else 0) for j in range(lanes)]
-            order = ", ".join(f"i32 {j}" for j in picks)
-            tile.append(
-                f"  %t{level + 1}.{k} = shufflevector {v} %t{level}.{low}, {v} %t{level}.{high}, "
-                f"<{lanes} x i32> <{order}>"
-            )
-        width, level = width // 2, level + 1
-    tile += [masked.store(f"%t{level}.{k}", f"%out{k}", f"%r.mask{k}") for k in range(lanes)]
+    tile += _exchanged(vectors, masked)
     text = [loads("job", _TURNS)]
     for name in ("rows", "columns"):
         text.append(f"  %{name}.up = add i64 %{name}, {lanes - 1}")
@@ -188,6 +168,29 @@ def turns(vectors: Vectors) -> str:
     inside = loop("ct", "%columns.tiles", tile)
     text.append(_nested([loop("rt", "%rows.tiles", [inside])]))
     return _function("rows and columns exchanged", masked.declarations, text)
+
+
+def _exchanged(vectors: Vectors, masked: _Masked) -> list[str]:
+    """From the rows %in0 ... to the rows %out0 ...; none is touched that is not there."""
+    lanes, text = vectors.lanes, []
+    for k in range(lanes):
+        for side, mask in (("r", "c"), ("c", "r")):
+            text.append(f"  %{side}.has{k} = icmp sgt i64 %{side}.left, {k}")
+            text.append(
+                f"  %{mask}.mask{k} = select i1 %{side}.has{k}, <{lanes} x i1> %{mask}.mask, "
+                f"<{lanes} x i1> zeroinitializer"
+            )
+        text.append(masked.load(f"%t{lanes}.{k}", f"%in{k}", f"%c.mask{k}"))
+    width = lanes
+    while width > 1:
+        whole, width = width, width // 2
+        for k in range(lanes):
+            # Of two rows the blocks of `width` lanes at even places, or those at odd ones.
+            pair = ", ".join(f"{vectors.type} %t{whole}.{row}" for row in (k & ~width, k | width))
+            picks = [(j & ~width | k & width) + lanes * bool(j & width) for j in range(lanes)]
+            order = ", ".join(f"i32 {j}" for j in picks)
+            text.append(f"  %t{width}.{k} = shufflevector {pair}, <{lanes} x i32> <{order}>")
+    return text + [masked.store(f"%t1.{k}", f"%out{k}", f"%r.mask{k}") for k in range(lanes)]
 
 
 def zeros(vectors: Vectors) -> str:

@@ -30,13 +30,8 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> 
     Console().print(found)
 
 
-def axes(
-    rows: int, columns: int, size: tuple[float, float], heights: Sequence[float] | None = None
-) -> tuple[Any, Any]:
-    """A figure that needs no display, and its axes in a flat list; `heights` of the rows, relative.
-
-    Raises `WriteError` where matplotlib is not installed.
-    """
+def figures() -> Any:
+    """Matplotlib's class of figures; raises `WriteError` where it is not installed."""
     try:
         from matplotlib.figure import Figure  # an extra
     except ImportError as cause:
@@ -44,8 +39,17 @@ def axes(
             "picture: got no matplotlib, expected it for pictures; "
             "try pip install 'tensorgrad[train]'"
         ) from cause
+    return Figure
 
-    figure = Figure(figsize=size, layout="constrained")
+
+def axes(
+    rows: int, columns: int, size: tuple[float, float], heights: Sequence[float] | None = None
+) -> tuple[Any, Any]:
+    """A figure that needs no display, and its axes in a flat list; `heights` of the rows, relative.
+
+    Raises `WriteError` where matplotlib is not installed.
+    """
+    figure = figures()(figsize=size, layout="constrained")
     found = figure.subplots(rows, columns, squeeze=False, height_ratios=heights).ravel()
     for ax in found:
         ax.spines[["top", "right"]].set_visible(False)
@@ -60,17 +64,17 @@ def blend() -> Any:
     return LinearSegmentedColormap.from_list("blend", [BLUE, "white", ORANGE])
 
 
-def save(figure: Any, name: str, out: Path | None) -> Path:
-    """Write NAME.svg into `out` (default: the current folder), or to `out` if that is a file name.
+def target(name: str, out: Path | None) -> Path:
+    """NAME.svg in `out` (default: the current folder), or `out` itself if that is a file name.
 
     The folder is made if it is missing; the suffix of a file name says the format (svg, png, pdf).
-    Raises `WriteError` for a file that cannot be written.
+    Raises `WriteError` where no picture can be written there.
     """
     path = Path(out) if out is not None else Path()
     if not path.suffix or path.is_dir():
         path = path / f"{name}.svg"
     kind = path.suffix[1:].lower()
-    known = figure.canvas.get_supported_filetypes()
+    known = figures()().canvas.get_supported_filetypes()
     if kind not in known:
         raise WriteError(
             f"{path}: got a picture of type {kind!r}, expected one of {', '.join(sorted(known))}; "
@@ -83,7 +87,16 @@ def save(figure: Any, name: str, out: Path | None) -> Path:
             f"{path}: got {(cause.strerror or str(cause)).lower()}, expected a folder that can be "
             "made; try another --out"
         ) from cause
+    return path
+
+
+def save(figure: Any, name: str, out: Path | None) -> Path:
+    """Write a figure where `target` says, print the place and return it.
+
+    Raises `WriteError` for a file that cannot be written.
+    """
+    path = target(name, out)
     with atomic_write(path) as file:
-        figure.savefig(file, format=kind, dpi=150)
+        figure.savefig(file, format=path.suffix[1:].lower(), dpi=150)
     print(f"picture: {path}")
     return path

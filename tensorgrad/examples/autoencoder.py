@@ -71,13 +71,14 @@ def main(out: Path | None = None, device: str = "cpu") -> None:
 def picture(flat: Any, code: Any, labels: Any, images: tuple[Any, ...]) -> Any:
     """Both maps, each point its digit; below, one image of each digit and both copies."""
     figure, (left, right, first, second) = _show.axes(2, 2, (11, 6.4), (4, 1))
-    for ax, points, title in (
-        (left, flat, "Two principal axes"), (right, code, "The code of the autoencoder"),
-    ):  # fmt: skip
+    for ax, points, title, number in (
+        (left, flat, "Two principal axes", "along the {} axis"),
+        (right, code, "The code of the autoencoder", "{} number of the code"),
+    ):
         for digit in range(10):
             ax.scatter(*points[labels == digit].T, s=28, marker=f"${digit}$", color=f"C{digit}",
                        linewidths=0.2)  # fmt: skip
-        ax.set_title(title)
+        ax.set(title=title, xlabel=number.format("first"), ylabel=number.format("second"))
     shown = [np.flatnonzero(labels == digit)[0] for digit in range(10)]
     for ax, rebuilt, title in (
         (first, images[1], "Images, and rebuilt from two principal axes"),

@@ -87,7 +87,8 @@ def picture(drawn: list[Any], device: str) -> Any:
         for k, ax in enumerate(row[1:], 1):
             if k < len(net):
                 warp(ax, net[:k], x, y, device)
-                ax.set_title(f"behind hidden layer {k}", fontsize=10)
+                plane = ", its main plane" if net[k - 1][0].out_features > 2 else ""
+                ax.set_title(f"behind hidden layer {k}{plane}", fontsize=10)
             else:
                 ax.set_axis_off()
     return figure
@@ -121,6 +122,7 @@ def warp(ax: Any, layers: Any, x: Any, y: Any, device: str) -> None:
     for line in bent.reshape(-1, len(along), 2):
         ax.plot(*line.T, color="0.7", linewidth=0.6, zorder=0)
     dots(ax, points, y)
+    ax.locator_params(nbins=5)
     ax.grid(False)
 
 

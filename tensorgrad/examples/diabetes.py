@@ -105,10 +105,12 @@ def errors(found: Any, y: Any) -> tuple[str, str, str]:
 
 
 def picture(found: dict[str, Any], y: Any) -> Any:
-    """What each model says of the patients it was not fitted on, over what came."""
+    """What came, over what each model predicted of patients that it was not fitted on."""
     figure, panels = _show.axes(1, len(found), (9.5, 4.6))
     for ax, (name, said) in zip(panels, found.items()):
         ax.scatter(said, y, s=12, color=_show.BLUE, alpha=0.6)
-        ax.plot([25, 346], [25, 346], color=_show.ORANGE)
-        ax.set(title=name, xlabel="said", ylabel="progress of the disease", xlim=(0, 350))
+        ax.plot([25, 346], [25, 346], color=_show.ORANGE, label="predicted = measured")
+        ax.set(title=name, xlabel="predicted", xlim=(0, 350))
+    panels[0].set_ylabel("progress of the disease, measured")
+    panels[0].legend(frameon=False, loc="lower right")
     return figure

@@ -87,5 +87,6 @@ def picture(sources: dict[str, Any], y: Any, train: Any, test: Any) -> Any:
             ax.scatter(*points[y[test] == digit].T, s=12, color=f"C{digit}", label=str(digit))
         ax.set_title(name)
         ax.set(xticks=[], yticks=[])
+    figure.suptitle("Test digits along the two axes that part those of the training most")
     panels[-1].legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     return figure

@@ -74,11 +74,13 @@ def picture(x: Any, wanted: Any, p: Any, digits: Any) -> Any:
         k = np.where(digits == digit, doubt, -1).argmax()
         image.imshow(x[k].reshape(8, 8), cmap="gray_r")
         image.set_axis_off()
+        image.set_title(str(digit))
         colours = [_show.ORANGE if right else "0.7" for right in wanted[k]]
         bars.barh(range(len(LABELS)), p[k], color=colours)
         bars.set(xlim=(0, 1), xticks=[0, 1], yticks=range(len(LABELS)))
         bars.set_yticklabels(list(LABELS) if digit == 0 else [])
         bars.invert_yaxis()
+        bars.set_axisbelow(True)
     figure.suptitle(
         "The hardest of each digit: the probability of each label, orange where it holds"
     )

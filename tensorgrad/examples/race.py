@@ -117,5 +117,5 @@ def picture(found: dict[str, Any], order: list[str]) -> Any:
         ax.set(xlabel="epoch", ylim=(low / 2, high * 2))
         ax.legend(frameon=False, fontsize=9)
     panels[0].set_ylabel("training loss")
-    figure.suptitle("Each optimizer at the best of its rates")
+    figure.suptitle("Each optimizer at the best of its rates, which the brackets hold")
     return figure

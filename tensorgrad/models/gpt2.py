@@ -12,11 +12,18 @@ import numpy as np
 
 import tensorgrad as tg
 from tensorgrad import nn
-from tensorgrad.models.sampling import sample
+from tensorgrad.models.sampling import prompt, sample
 from tensorgrad.nn import functional as F  # noqa: N812  (the field's name)
 
 _MASKS = (".attn.bias", ".attn.masked_bias")
 """Published files hold the causal mask of each layer under these names; it is no weight."""
+
+
+def _differ(*weights: Any) -> bool:
+    """Whether two arrays of one shape, of any library, hold other numbers."""
+    bare = [w.detach() if hasattr(w, "detach") else w for w in weights]
+    x, y = (a if isinstance(a, tg.Tensor) else tg.from_dlpack(a) for a in bare)
+    return bool(x.shape == y.shape and not np.array_equal(x.numpy(), y.numpy()))
 
 
 class Conv1D(nn.Module):
@@ -160,16 +167,26 @@ class GPT2(nn.Module):
         """As every module's, also of weights as they are published.
 
         The names may lack their `transformer.`, the weight of the last layer may be missing, since
-        it is the table of tokens, and masks that lie among the weights are passed over.
+        it is the table of tokens, and masks that lie among the weights are passed over. Raises
+        `ValueError` for a last layer that is another than the table, where this one is the table.
         """
+        if not isinstance(state_dict, Mapping):
+            return super().load_state_dict(state_dict, strict, assign)  # it says what is wrong
         found = {name: value for name, value in state_dict.items() if not name.endswith(_MASKS)}
         if "wte.weight" in found:
             found = {
                 name if name.startswith("lm_head.") else f"transformer.{name}": value
                 for name, value in found.items()
             }
-        if "transformer.wte.weight" in found:
-            found.setdefault("lm_head.weight", found["transformer.wte.weight"])
+        table = found.get("transformer.wte.weight")
+        if table is not None and self.lm_head.weight is self.transformer.wte.weight:
+            last = found.setdefault("lm_head.weight", table)
+            if last is not table and _differ(last, table):
+                raise ValueError(
+                    "GPT2.load_state_dict: got lm_head.weight unlike transformer.wte.weight, "
+                    "expected the same numbers, as this network holds them once; try "
+                    "net.lm_head = nn.Linear(n_embd, vocab_size, bias=False) first"
+                )
         return super().load_state_dict(found, strict, assign)
 
     def generate(
@@ -185,7 +202,7 @@ class GPT2(nn.Module):
         Keys and values of earlier tokens are kept, so that a new token costs one place. Where
         `n_positions` are full, the later half of them is read anew and the others are forgotten.
         """
-        training, known = self.training, self._text(tokens)
+        training, known = self.training, prompt("GPT2", tokens, max_new_tokens)
         window, past = known[:, -self.n_positions :], 0
         self.eval()
         try:
@@ -201,15 +218,6 @@ class GPT2(nn.Module):
                     known = tg.concatenate([known, window], axis=1)
         finally:
             self.train(training)
-        return known
-
-    def _text(self, tokens: Any) -> Any:
-        known = tokens if isinstance(tokens, tg.Tensor) else tg.asarray(tokens)
-        if known.ndim != 2 or not known.shape[1]:
-            raise tg.ShapeError(
-                f"GPT2.generate: got tokens of shape {known.shape}, expected (N, L) with L of 1 or "
-                "more; try [[token]]"
-            )
         return known
 
     def _memory(self, rows: int, length: int) -> list[Memory]:

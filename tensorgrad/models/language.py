@@ -6,7 +6,7 @@ from typing import Any
 
 import tensorgrad as tg
 from tensorgrad import nn
-from tensorgrad.models.sampling import sample
+from tensorgrad.models.sampling import prompt, sample
 
 
 class LSTMLanguageModel(nn.Module):
@@ -52,12 +52,7 @@ class LSTMLanguageModel(nn.Module):
     ) -> Any:
         """The tokens (N, L) and so many more, each drawn by `sample` from the logits after it."""
         training = self.training
-        found = [tokens if isinstance(tokens, tg.Tensor) else tg.asarray(tokens)]
-        if found[0].ndim != 2 or not found[0].shape[1]:
-            raise tg.ShapeError(
-                f"LSTMLanguageModel.generate: got tokens of shape {found[0].shape}, expected "
-                "(N, L) with L of 1 or more; try [[token]]"
-            )
+        found = [prompt("LSTMLanguageModel", tokens, max_new_tokens)]
         state: Any = None
         self.eval()
         try:

@@ -28,12 +28,12 @@ class LeNet(nn.Module):
         self.fc3 = nn.Linear(84, num_classes)
 
     def forward(self, input: Any) -> Any:
-        if tuple(input.shape[-2:]) != (28, 28):
+        if len(input.shape) != 4 or tuple(input.shape[2:]) != (28, 28):
             raise tg.ShapeError(
                 f"LeNet: got an input of shape {tuple(input.shape)}, expected (N, "
                 f"{self.conv1.in_channels}, 28, 28); try tg.pad or tg.nn.functional.avg_pool2d"
             )
         x = F.max_pool2d(tg.relu(self.conv1(input)), 2)
         x = F.max_pool2d(tg.relu(self.conv2(x)), 2)
-        x = tg.relu(self.fc1(x.reshape(x.shape[0], -1)))
+        x = tg.relu(self.fc1(x.reshape(-1, 16 * 5 * 5)))
         return self.fc3(tg.relu(self.fc2(x)))

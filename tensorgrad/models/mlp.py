@@ -19,6 +19,11 @@ def _stack(
             f"{name}: got sizes={list(sizes)}, expected at least an input and an output; "
             f"try {name}([64, 32, 10])"
         )
+    if isinstance(activation, nn.Module) or not callable(activation):
+        raise TypeError(
+            f"{name}: got activation={activation!r}, expected a class of layers, or a function "
+            "that makes one; try activation=nn.ReLU"
+        )
     layers: list[nn.Module] = []
     for before, after in pairwise(sizes):
         layers += [nn.Linear(before, after), activation()]
@@ -30,7 +35,8 @@ class MLP(nn.Module):
     """Linear layers of `sizes` = [inputs, hidden ..., outputs], an activation between them.
 
     A dropout of that probability follows each activation, none if it is 0. The last layer is
-    linear: its outputs are logits, or values. Raises `ShapeError` for fewer than two sizes.
+    linear: its outputs are logits, or values. Raises `ShapeError` for fewer than two sizes and
+    `TypeError` for an activation that is a layer, not its class.
 
     >>> MLP([2, 8, 3])(tg.zeros((5, 2), dtype="float32")).shape
     (5, 3)

@@ -61,7 +61,8 @@ class ResNet(nn.Module):
     """A convolution, four stages of `layers` blocks each, an average and a linear layer.
 
     Images (N, in_channels, height, width) become logits (N, num_classes); a stage but the first
-    halves height and width and doubles the channels, of which the first has `width`.
+    halves height and width and doubles the channels, of which the first has `width`. Raises
+    `ShapeError` for other than four counts of blocks.
 
     >>> net = ResNet(BasicBlock, [1, 1, 1, 1], num_classes=10, width=8)
     >>> net(tg.zeros((2, 3, 32, 32), dtype="float32")).shape
@@ -77,6 +78,11 @@ class ResNet(nn.Module):
         width: int = 64,
     ) -> None:
         super().__init__()
+        if len(layers) != 4 or min(layers) < 1:
+            raise tg.ShapeError(
+                f"ResNet: got layers={list(layers)}, expected four counts of 1 or more, the blocks "
+                "of each stage; try [2, 2, 2, 2]"
+            )
         self.inplanes = width
         self.conv1 = nn.Conv2d(in_channels, width, 7, 2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(width)

@@ -98,6 +98,27 @@ def test_generating_draws_from_the_generator() -> None:
     assert not np.array_equal(one, other)
 
 
+def test_a_last_layer_of_its_own_needs_one() -> None:
+    """A table and a last layer that differ are not put into the one memory of both."""
+    net = gpt()
+    before = net.transformer.wte.weight.detach().numpy().copy()
+    weights = {name: value.numpy().copy() for name, value in net.state_dict().items()}
+    weights["lm_head.weight"] += 1
+    with pytest.raises(ValueError, match=r"lm_head.weight unlike .*wte.weight.*; try net.lm_head"):
+        net.load_state_dict(weights)
+    assert np.array_equal(net.transformer.wte.weight.detach().numpy(), before)
+    net.lm_head = nn.Linear(16, 11, bias=False, dtype="float64")
+    assert net.load_state_dict(weights) == ([], [])
+    assert np.array_equal(net.lm_head.weight.detach().numpy(), before + 1)
+    del weights["lm_head.weight"]
+    with pytest.raises(tg.ShapeError, match=r"missing: lm_head.weight"):
+        net.load_state_dict(weights)
+
+
+def test_no_rows_are_no_images() -> None:
+    assert models.LeNet()(tg.zeros((0, 1, 28, 28), dtype="float32")).shape == (0, 10)
+
+
 def test_samples_have_the_probabilities_of_the_logits(rng: np.random.Generator) -> None:
     logits, count = np.log([0.5, 0.3, 0.15, 0.05]), 20_000
     rows = np.broadcast_to(logits, (count, 4))
@@ -170,8 +191,55 @@ BAD: list[tuple[Any, type[Exception], str]] = [
     (
         lambda: models.sample([0.0, 1.0], temperature=-1),
         ValueError,
-        "sample: got temperature=-1, top_k=None, expected temperature >= 0, top_k >= 1 or None; "
-        "try temperature=1.0",
+        "sample: got temperature=-1, top_k=None, expected temperature >= 0, top_k a whole number "
+        ">= 1 or None; try temperature=1.0",
+    ),
+    (
+        lambda: models.sample([0.0, 1.0], top_k=1.5),  # type: ignore[arg-type]
+        ValueError,
+        "sample: got temperature=1.0, top_k=1.5, expected temperature >= 0, top_k a whole number "
+        ">= 1 or None; try temperature=1.0",
+    ),
+    (
+        lambda: models.sample([[0.0, 1.0], [0.0, np.nan]], temperature=0),
+        ValueError,
+        "sample: got logits whose largest is nan, expected a finite number in every row; "
+        "try tg.isfinite(p).all() for p in net.parameters()",
+    ),
+    (
+        lambda: models.sample(np.zeros((3, 0))),
+        tg.ShapeError,
+        "sample: got logits of shape (3, 0), expected (..., tokens); try net(text)[:, -1]",
+    ),
+    (
+        lambda: models.GPT2(11, 8, 16, 2, 4).generate([[1]], -3),
+        ValueError,
+        "GPT2.generate: got max_new_tokens=-3, expected a whole number of 0 or more; "
+        "try max_new_tokens=100",
+    ),
+    (
+        lambda: models.GPT2(11, 8, 16, 2, 4).load_state_dict(5),  # type: ignore[arg-type]
+        TypeError,
+        "load_state_dict: got int, expected a mapping of names to arrays; "
+        "try tg.io.load_file(path), or module.state_dict()",
+    ),
+    (
+        lambda: models.LeNet()(tg.zeros((1, 28, 28), dtype="float32")),
+        tg.ShapeError,
+        "LeNet: got an input of shape (1, 28, 28), expected (N, 1, 28, 28); "
+        "try tg.pad or tg.nn.functional.avg_pool2d",
+    ),
+    (
+        lambda: models.MLP([3, 4, 2], nn.ReLU()),  # type: ignore[arg-type]
+        TypeError,
+        "MLP: got activation=ReLU(), expected a class of layers, or a function that makes one; "
+        "try activation=nn.ReLU",
+    ),
+    (
+        lambda: models.ResNet(models.BasicBlock, [1, 1, 1, 1, 1]),
+        tg.ShapeError,
+        "ResNet: got layers=[1, 1, 1, 1, 1], expected four counts of 1 or more, the blocks of each "
+        "stage; try [2, 2, 2, 2]",
     ),
 ]
 

@@ -82,8 +82,9 @@ def test_example(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
+    device: str,
 ) -> None:
-    shrink(name, monkeypatch).main(tmp_path / "pictures")
+    shrink(name, monkeypatch).main(tmp_path / "pictures", device)
     printed = capsys.readouterr().out
     for text in PRINTED[name]:
         assert text in printed
@@ -126,10 +127,28 @@ def test_no_matplotlib_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.Mo
         example("valley").main(tmp_path)
 
 
-def test_several_seeds(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+def test_a_picture_that_cannot_be_written_is_an_error_at_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    shrink("cnn", monkeypatch).main(tmp_path, seeds=2)
+    """The command looks before it trains for minutes."""
+    command = importlib.import_module("tensorgrad.cli.example").command
+    with pytest.raises(WriteError, match="a picture of type 'xyz'"):
+        command(["chars-lstm", "--out", str(tmp_path / "a.xyz")], standalone_mode=False)
+    assert not capsys.readouterr().out
+
+
+def test_a_gradient_costs_less_backward_than_forward() -> None:
+    """From the first depth on: nothing is compiled inside the clock."""
+    cost = example("cost")
+    weights = list(np.random.default_rng(0).normal(0, 0.7, (4, 4, 4)))
+    back = cost.seconds(lambda: cost.reverse(weights), "cpu")
+    assert back < cost.seconds(lambda: cost.forward(weights), "cpu")
+
+
+def test_several_seeds(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, device: str
+) -> None:
+    shrink("cnn", monkeypatch).main(tmp_path, device, seeds=2)
     printed = capsys.readouterr().out
     assert "mean" in printed
     assert "worst" in printed
