@@ -181,20 +181,19 @@ EVERY: dict[str, tuple[str, dict[str, Any], int]] = {  # class, options, states
 }
 FUSED = ("SGD", "Adagrad", "Adam", "AdamW")
 ABSENT = ("Lion", "LARS", "LAMB")  # from PyTorch
-BY_TENSOR = ("Adafactor", "Muon")  # which no bar is stated for
+MATRICES = ("Adafactor", "Muon")
 
 
 @pytest.mark.parametrize("name", EVERY)
 def test_every(race: Race, name: str) -> None:
     kind, options, states = EVERY[name]
-    params, grads = drawn(SHAPES["200 matrices" if kind in BY_TENSOR else "200 tensors"])
+    params, grads = drawn(SHAPES["200 matrices" if kind in MATRICES else "200 tensors"])
     run, _ = ours(kind, params, grads, None, options)
     peers: dict[str, Run | None] = {}
     beside: dict[str, Run | None] = {}
     goals = []
     if kind not in ABSENT:
         beside["torch loop"], _ = with_torch(kind, options, params, grads, None, fused=False)
-    if kind not in (*ABSENT, *BY_TENSOR):
         goals.append(near(0.2, "torch loop"))
     if kind in FUSED:
         peers["torch"], _ = with_torch(kind, options, params, grads, None)

@@ -12,18 +12,20 @@
 //   Order of the sum: by position within a window, then by window; it depends on the data alone.
 //   Indices of `count` or more (or negative) are left out and set the flag to where they stood.
 // index_add_atomic_f32, _f64: out[index[i]] += updates[i] in no fixed order; any order of indices.
-// put_last: last[place[i]] = max(i + 1), u64, which the caller has set to 0; a place that is not in
-//   0 .. count-1 sets the flag. put_1, _2, _4, _8 (by the size of a word), to be launched next:
-//   out[place[i]] = values[i], `words` words each, for the i that last holds: of equal places the
-//   last one wins. place i64 (n). grid ceil(n / 256) or fewer, block 256.
+// put_last: last[place[i]] = max(i + 1), u64, which the caller has set to 0; a place below 0 counts
+//   from the end; one that is not in 0 .. count-1 then sets the flag. place i64 (n).
+//   grid ceil(n / 256) or fewer, block 256.
+// put_1, _2, _4, _8 (by the size of a word), to be launched next: row place[i] of out = row i of
+//   values, `columns` words each, for the i that last holds: of equal places the last one wins.
+// put_sorted_*: the same from the stable argsort of the places, sorted and order, without last.
 // T: f32, f64, f16, bf16; summed in float, f64 in double; a row of out is rounded once.
 //
 // Launch: block 256; `lanes` in 1 .. 32, a power of two: threads that share a row, a group of 16
-// bytes each (gather) or N = 16 / sizeof(T) elements. grid x = ceil(items lanes / 256), items = n
-// for gather and atomic, windows for the others; grid y: at most ceil(columns / (lanes N)), any
+// bytes each (gather, put) or N = 16 / sizeof(T) elements. grid x = ceil(items lanes / 256), items = n
+// for gather, put and atomic, windows for the others; grid y: at most ceil(columns / (lanes N)), any
 // number from 1 on (the kernel walks on).
 // Bytes: gather 2 n columns size; index_add (1 + 1/16) n columns size, and twice the rows it adds
-// to; put 32 n, and 2 n words size.
+// to; put 2 n columns size, 32 n more, or 16 n and what the sort moves.
 // Checked: host run against NumPy. tests/cuda/test_kernels_moves.py
 #define TG_HALF
 #include "common.cuh"
@@ -181,11 +183,22 @@ __global__ void __launch_bounds__(BLOCK, 1) put_last_of(
     i64 count) {
     const i64 stride = static_cast<i64>(gridDim.x) * BLOCK;
     for (i64 i = static_cast<i64>(blockIdx.x) * BLOCK + threadIdx.x; i < n; i += stride) {
-        const i64 to = place[i];
+        const i64 to = place[i] < 0 ? place[i] + count : place[i];
         if (to < 0 || to >= count)
             tg_raise(flag, i);
         else
             atomicMax(last + to, static_cast<u64>(i) + 1);
+    }
+}
+
+template <class T>
+TG_FN void tg_put_row(const T* from, T* to, const tg_lanes& own, int columns) {
+    constexpr int N = tg_wide<T>::n;
+    const bool wide = tg_aligned(from), wide_out = tg_aligned(to);
+    for (int j = own.first; j < columns; j += own.step) {
+        T v[N];
+        tg_read(v, from, j, columns, wide, T(0));
+        tg_write(to, v, j, columns, wide_out);
     }
 }
 
@@ -196,11 +209,28 @@ __global__ void __launch_bounds__(BLOCK, 1) put_last_of(
 template <class T, int BLOCK>
 __global__ void __launch_bounds__(BLOCK, 1) put(
     const i64* __restrict__ place, const u64* __restrict__ last, const T* __restrict__ values,
-    T* __restrict__ out, i64 n, i64 count, int words) {
-    const i64 stride = static_cast<i64>(gridDim.x) * BLOCK;
-    for (i64 i = static_cast<i64>(blockIdx.x) * BLOCK + threadIdx.x; i < n; i += stride) {
-        const i64 to = place[i];
-        if (to < 0 || to >= count || last[to] != static_cast<u64>(i) + 1) continue;
-        for (int w = 0; w < words; w++) out[to * words + w] = values[i * words + w];
+    T* __restrict__ out, i64 n, i64 count, int columns, int lanes) {
+    const tg_lanes own = tg_lanes_of<tg_wide<T>::n>(lanes);
+    if (own.item >= n) return;
+    const i64 given = place[own.item], to = given < 0 ? given + count : given;
+    if (to < 0 || to >= count || last[to] != static_cast<u64>(own.item) + 1) return;
+    tg_put_row(values + own.item * columns, out + to * columns, own, columns);
+}
+
+// export: put_sorted_1 = put_sorted<unsigned char, 256>
+// export: put_sorted_2 = put_sorted<unsigned short, 256>
+// export: put_sorted_4 = put_sorted<unsigned int, 256>
+// export: put_sorted_8 = put_sorted<unsigned long long, 256>
+template <class T, int BLOCK>
+__global__ void __launch_bounds__(BLOCK, 1) put_sorted(
+    const i64* __restrict__ sorted, const i64* __restrict__ order, const T* __restrict__ values,
+    T* __restrict__ out, int* __restrict__ flag, i64 n, i64 count, int columns, int lanes) {
+    const tg_lanes own = tg_lanes_of<tg_wide<T>::n>(lanes);
+    if (own.item >= n) return;
+    const i64 to = sorted[own.item], from = order[own.item];
+    if (to < 0 || to >= count) {
+        if (own.first == 0) tg_raise(flag, from);
+    } else if (own.item + 1 == n || sorted[own.item + 1] != to) {
+        tg_put_row(values + from * columns, out + to * columns, own, columns);
     }
 }

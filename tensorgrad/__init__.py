@@ -31,6 +31,7 @@ from tensorgrad._errors import (
 )
 from tensorgrad.backend.threads import get_num_threads, set_num_threads
 from tensorgrad.core.autocast import autocast, get_autocast_dtype, is_autocast_enabled
+from tensorgrad.core.hooks import RemovableHandle
 from tensorgrad.core.registry import OPERATIONS
 from tensorgrad.core.tensor import Tensor
 from tensorgrad.dtypes import (
@@ -139,6 +140,7 @@ __all__ = [
     "GradientError",
     "InPlaceError",
     "NotDifferentiable",
+    "RemovableHandle",
     "ShapeError",
     "Tensor",
     "TensorgradError",

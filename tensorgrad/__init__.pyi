@@ -41,6 +41,7 @@ from tensorgrad.backend.threads import set_num_threads as set_num_threads
 from tensorgrad.core.autocast import autocast as autocast
 from tensorgrad.core.autocast import get_autocast_dtype as get_autocast_dtype
 from tensorgrad.core.autocast import is_autocast_enabled as is_autocast_enabled
+from tensorgrad.core.hooks import RemovableHandle as RemovableHandle
 from tensorgrad.core.tensor import Tensor as Tensor
 from tensorgrad.dtypes import complex64 as complex64
 from tensorgrad.dtypes import complex128 as complex128

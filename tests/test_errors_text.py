@@ -97,6 +97,14 @@ TEXTS: dict[str, tuple[Call, type[Exception], str]] = {
         lambda: X[5], IndexError,
         "getitem: got an index into float64(3,): index 5 is out of bounds for axis 0 with size 3, "
         "expected one inside the array; try -size <= index < size on every axis"),
+    "an index of many": (
+        lambda: M[np.array([0, 1]), np.array([[0, 2], [1, 7]])], IndexError,
+        "take: got an index into float64(2, 3): index 7 at (1, 1) is out of bounds for axis 1 with "
+        "size 3, expected one inside the array; try -size <= index < size on every axis"),
+    "an index of many rows": (
+        lambda: tg.take(M, np.array([[0], [5]], np.uint8), 0), IndexError,
+        "take: got an index into float64(2, 3): index 5 at (1, 0) is out of bounds for axis 0 with "
+        "size 2, expected one inside the array; try -size <= index < size on every axis"),
     "an axis of transforms": (
         lambda: np.fft.fftn(M, axes=99), TypeError,
         "fft.fftn: got axes=99, expected a sequence; try axes=(99,)"),

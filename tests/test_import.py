@@ -37,3 +37,10 @@ def test_import_costs_at_most_50_ms_over_numpy(tmp_path: Path) -> None:
         "print(time.process_time() - t)"
     )
     assert min(float(run(code, tmp_path)) for _ in range(6)) <= SECONDS
+
+
+def test_threads_may_begin_with_any_generator(tmp_path: Path) -> None:
+    """Its package imports no module of its own, for which another thread may hold the lock."""
+    code = "import sys, tensorgrad.codegen; print(' '.join(sys.modules))"
+    loaded = run(code, tmp_path).split()
+    assert not [name for name in loaded if name.startswith("tensorgrad.codegen.")]

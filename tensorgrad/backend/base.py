@@ -168,7 +168,8 @@ def on(device: Any = None) -> Backend:
 
 LATER = """
 attention calculus conv convolve ctc cumulative decompositions exchange fft gated group_norm
-interpolate linalg nan pool recurrent resample select signal sorting sparse special
+interpolate linalg nan pairs pool recurrent resample sampling select signal sorting spans sparse
+special
 """.split()
 """Families whose kernels (numpy_fft, cuda/fft ...) are imported when one of them is asked for."""
 

@@ -11,6 +11,7 @@ import ctypes
 import itertools
 import os
 import sys
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -23,6 +24,8 @@ Array = np.ndarray[Any, Any]
 SPLIT = 12_000_000  # multiplications from which on a product is split over threads
 THREADED = 2**18  # multiplications of one product from which on OpenBLAS starts threads of its own
 PIECE = 2**22  # multiplications of a piece at least: smaller ones are other kernels, other bits
+
+_OPENING = threading.RLock()
 
 _NAMES = (
     ("scipy_cblas_{}gemm64_", "scipy_openblas_{}_num_threads64_", 64),
@@ -58,13 +61,13 @@ class Door:
         self.library = "NumPy"
 
     def _first(self, *arguments: Any) -> Any:
-        if self.multiply == self._first:
-            self.open()
+        with _OPENING:  # the others wait: all products of a process are of one library
+            if self.multiply == self._first:
+                self.open()
         return self.multiply(*arguments)
 
     def open(self) -> None:
-        """Find a library that passes the test; without one NumPy's function stays."""
-        self.multiply = plain
+        """Find a library that passes the test; without one NumPy's function it is."""
         from tensorgrad.codegen.products import entry  # late: for import time
 
         for name, find in (("MKL", _mkl), ("OpenBLAS", _openblas)):
@@ -75,6 +78,7 @@ class Door:
             if whole and door and _agrees(whole) and _agrees(door):
                 self._whole, self.multiply, self.library = whole, memory.recycling(door), name
                 return
+        self.multiply = plain
 
     def large(self, x: Array, y: Array, out: Array | None = None, bias: Array | None = None) -> Any:
         """A product that one entry did not take: split over threads, or NumPy's."""

@@ -27,17 +27,19 @@ def _traced(name: str, function: Callable[..., Any], elements: str, rows: str) -
 
 
 @lru_cache(maxsize=16)
-def _moments(eps: float) -> Formula:
-    def moments(x: Any) -> Any:
+def moments(eps: float) -> Formula:
+    """The mean of a group and 1 / its standard deviation."""
+
+    def statistics(x: Any) -> Any:
         mean = rsum(x) / ncols()
         d = x - mean
         return mean, 1 / call("sqrt", rsum(d * d) / ncols() + eps)
 
-    return _traced("moments", moments, "x", "")
+    return _traced("moments", statistics, "x", "")
 
 
 @lru_cache(maxsize=1)
-def _formulas() -> tuple[Formula, Formula, Formula, Formula]:
+def formulas() -> tuple[Formula, Formula, Formula, Formula]:
     """y; the sums of ct and ct h for weight and bias, h normalised; dx; a sum."""
     return (
         _traced("scale", lambda x, m, r, w, b: (x - m) * r * w + b, "x", "m r w b"),
@@ -77,10 +79,10 @@ def forward(
     count, channels = x.shape[:2]
     length = shapes.size(x.shape[2:])
     grouped = (count, groups, channels // groups * length)
-    mean, inverse = find(_moments(eps), wide)(x.reshape(grouped), axis=(2,), shape=grouped)
+    mean, inverse = find(moments(eps), wide)(x.reshape(grouped), axis=(2,), shape=grouped)
     each = [v.repeat(channels // groups, 1) for v in (mean, inverse)]
     given = (flat, *each, _rows(weight, count), _rows(bias, count))
-    return _shaped(find(_formulas()[0], x.dtype)(*given, **view), x), mean, inverse
+    return _shaped(find(formulas()[0], x.dtype)(*given, **view), x), mean, inverse
 
 
 def backward(
@@ -91,7 +93,7 @@ def backward(
     wide, (flat, view), (cts, _) = dtypes.compute(x.dtype), _flat(x), _flat(ct)
     count, channels = x.shape[:2]
     length = shapes.size(x.shape[2:])
-    _, sums, dx, total = _formulas()
+    _, sums, dx, total = formulas()
     share = channels // groups
     each = [v.repeat(share, 1) for v in (mean, inverse)]
     plain, scaled = find(sums, wide)(flat, cts, *each, **view)

@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from tensorgrad import shapes
 
 
-def outside(op: str, x: Any, error: Exception) -> IndexError:
-    """An IndexError with the operation and the array in its text."""
+def outside(
+    op: str, x: Any, error: Exception, places: Iterable[tuple[int, Any]] = ()
+) -> IndexError:
+    """An IndexError with the operation and the array in its text.
+
+    `places` are pairs of an axis and the array of its indices: the first one outside is named.
+    """
     return IndexError(
-        f"{op}: got an index into {x.dtype}{x.shape}: {error}, expected one inside the array; "
-        "try -size <= index < size on every axis"
+        f"{op}: got an index into {x.dtype}{x.shape}: {_first(x, places) or error}, expected one "
+        "inside the array; try -size <= index < size on every axis"
     )
+
+
+def _first(x: Any, places: Iterable[tuple[int, Any]]) -> str:
+    """The first index outside of its axis, and where in its array it stands."""
+    for axis, index in places:
+        size = x.shape[axis]
+        wrong = (index < -size) | (index >= size)
+        if index.ndim and wrong.any():
+            at = tuple([int(found[0]) for found in wrong.nonzero()])
+            return f"index {index[at]} at {at} is out of bounds for axis {axis} with size {size}"
+    return ""
 
 
 def natural_place(axes: shapes.Shape) -> int:

@@ -72,8 +72,9 @@ class Problem:
         self.scale, self.causal, self.p, self.key = scale, causal, p, key
         self.counter = 0 if counter is None or not p else int(counter.reshape(()))
         self.dtype = dtypes.compute(self.q.dtype)
-        if self.mask is not None and self.mask.dtype == bool and self.mask.all():
-            self.mask = None
+        if self.mask is not None and self.mask.dtype == bool:
+            few = self.mask.size <= TOGETHER  # of many heads: once, not block by block
+            self.mask = None if self.mask.all() else self.added(self.mask) if few else self.mask
         self.groups = self.k.shape[1]
         self.group = self.q.shape[1] // max(self.groups, 1)
         self.units = self.q.shape[0] * self.groups

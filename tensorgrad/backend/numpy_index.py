@@ -76,7 +76,7 @@ def gather(x: Array, index: Array, *, axes: shapes.Shape, at: int, out: Array | 
     try:
         found = x.take(index[0], axes[0]) if len(axes) == 1 else x[key_of(index, axes)]
     except IndexError as error:
-        raise outside("take", x, error) from None
+        raise outside("take", x, error, zip(axes, index)) from None
     natural = natural_place(axes)
     if at != natural and index.ndim > 1:
         found = found.transpose(moved_block(found.ndim, index.ndim - 1, natural, at))
@@ -219,10 +219,9 @@ def take_along_axis(x: Array, index: Array, *, axis: int, out: Array | None = No
             return written(np.take_along_axis(x, index, axis), out)
         low, high, size = index.min(), index.max(), x.shape[axis]
         if low < -size or high >= size:
-            at = tuple(np.argwhere((index < -size) | (index >= size))[0].tolist())
-            raise IndexError(f"index {index[at]} at {at} is out of bounds")
+            raise IndexError("index out of bounds")
     except IndexError as error:
-        raise outside("take_along_axis", x, error) from None
+        raise outside("take_along_axis", x, error, [(axis, index)]) from None
     found = out
     if found is None or not found.flags.c_contiguous or np.may_share_memory(x, found):
         found = np.empty(shape, x.dtype)
@@ -255,7 +254,7 @@ def put_along_axis(
     try:
         np.put_along_axis(found, index, values, axis)
     except IndexError as error:
-        raise outside("put_along_axis", x, error) from None
+        raise outside("put_along_axis", x, error, [(axis, index)]) from None
     return found
 
 

@@ -75,6 +75,15 @@ def softmax_xent_pull(ct: Array, saved: tuple[Any, ...], axis: int) -> Any:
     return _kernels()[1](_wide(x), label, ignore, total, m, scale, axis=(axis,), shape=x.shape)
 
 
+def need_probabilities(x: Array, wrong: Array, *, op: str, what: str, fix: str) -> None:
+    """Raise for the first element that is wrong."""
+    if wrong.any():
+        place = tuple([int(k) for k in np.unravel_index(wrong.argmax(), x.shape)])
+        raise ValueError(
+            f"{op}: got {what} {x[place]} at {place}, expected probabilities, 0 to 1; try {fix}"
+        )
+
+
 def _wide(x: Array) -> Array:
     """The 16-bit floats in float32, in which they are computed."""
     return x.astype(np.float32) if x.itemsize == 2 else x

@@ -6,6 +6,7 @@ scalar, and those of bfloat16 round every partial sum.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -43,7 +44,7 @@ def linear(x: Array, weight: Array, bias: Array | None = None, out: Array | None
         raise ValueError(f"linear: got a weight of shape {weight.shape}, expected (out, in)")
     if x.ndim > 2:  # one product of matrices instead of one per leading index
         shape = (*x.shape[:-1], weight.shape[0])
-        found = linear(x.reshape(-1, x.shape[-1]), weight, bias).reshape(shape)
+        found = linear(x.reshape(math.prod(x.shape[:-1]), x.shape[-1]), weight, bias).reshape(shape)
     else:
         found = matmul(x, weight.T)
         found = found if bias is None else np.add(found, bias)

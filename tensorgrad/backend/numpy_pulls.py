@@ -9,6 +9,7 @@ A test holds every one of them to the primitive's `vjp`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from typing import Any
@@ -57,7 +58,7 @@ def _conj(x: Array) -> Array:
 
 def _rows(x: Array) -> Array:
     """An array as a matrix: all axes but the last are rows."""
-    return x if x.ndim == 2 else x.reshape(-1, x.shape[-1])
+    return x if x.ndim == 2 else x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
 
 
 def linear(
@@ -214,6 +215,31 @@ def group_norm(
     from tensorgrad.backend import numpy_group_norm  # late: for import time
 
     return numpy_group_norm.group_norm_pull(ct, wanted, saved, node.params)  # type: ignore[no-any-return]
+
+
+def cdist(
+    ct: Array, wanted: Sequence[int], into: Any, saved: tuple[Any, ...], node: Any
+) -> list[tuple[int, Array]]:
+    from tensorgrad.backend import numpy_pairs  # late: for import time
+
+    return numpy_pairs.cdist_pull(ct, wanted, saved, node.params)
+
+
+def pdist(
+    ct: Array, wanted: Sequence[int], into: Any, saved: tuple[Any, ...], node: Any
+) -> list[tuple[int, Array]]:
+    from tensorgrad.backend import numpy_pairs  # late: for import time
+
+    x, distance = saved
+    return [(0, numpy_pairs.pdist_pull(ct, x, distance, node.params["p"]))]
+
+
+def grid_sample(
+    ct: Array, wanted: Sequence[int], into: Any, saved: tuple[Any, ...], node: Any
+) -> list[tuple[int, Array]]:
+    from tensorgrad.backend import numpy_sampling  # late: for import time
+
+    return numpy_sampling.grid_sample_pull(ct, wanted, saved, node.params["how"])
 
 
 def glu(

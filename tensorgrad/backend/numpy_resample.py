@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -16,24 +17,35 @@ Array = np.ndarray[Any, Any]
 Shape = tuple[int, ...]
 
 
+@lru_cache(512)
+def _scales(
+    plan: Resampling, adjoint: bool, dtype: Any, behind: int
+) -> tuple[tuple[Array, Array | None], ...]:
+    """Of each tap its elements, and its weights for so many axes behind; None where all are 1."""
+    index, weight = table(plan, adjoint)
+    shape = (weight.shape[1], *(1,) * behind)
+    scale = [None if (w == 1).all() else w.astype(dtype).reshape(shape) for w in weight]
+    return tuple(zip(index, scale))
+
+
 def resample(
     x: Array, *, plan: Resampling, axis: int, adjoint: bool, out: Array | None = None
 ) -> Any:
     """Σ_t weight[t] x[index[t]] along an axis."""
-    index, weight = table(plan, adjoint)
-    plain = (weight == 1).all(1)
-    if len(index) == 1 and plain[0]:
-        return written(x.take(index[0], axis, mode="clip"), out)
-    wide = x.astype(np.float32) if dtypes.is_half(x.dtype) else x
-    scale = weight.astype(wide.dtype).reshape(*weight.shape, *(1,) * (x.ndim - axis - 1))
-    found = wide.take(index[0], axis, mode="clip")
-    if not plain[0]:
-        found *= scale[0]
+    real = dtypes.compute(x.dtype)
+    taps = _scales(plan, adjoint, real, x.ndim - axis - 1)
+    (index, scale), *rest = taps
+    if not rest and scale is None:
+        return written(x.take(index, axis, mode="clip"), out)
+    wide = x.astype(real, copy=False)
+    found = wide.take(index, axis, mode="clip")
+    if scale is not None:
+        found *= scale
     part = np.empty_like(found)
-    for k in range(1, len(index)):
-        wide.take(index[k], axis, part, "clip")
-        if not plain[k]:
-            part *= scale[k]
+    for index, scale in rest:
+        wide.take(index, axis, part, "clip")
+        if scale is not None:
+            part *= scale
         found += part
     return written(found.astype(x.dtype, copy=False), out)
 

@@ -35,7 +35,7 @@ HIGH = (
     "special.erfinv softplus softplus_beta "
     "sum nansum prod cumsum cumprod logcumsumexp logsumexp softmax log_softmax "
     "norm norm_1 norm_p norm_inf norm_minus_inf normalize pairwise_distance cosine_similarity "
-    "layer_norm rms_norm group_norm batch_norm batch_norm_fixed "
+    "cdist pdist layer_norm rms_norm group_norm batch_norm batch_norm_fixed "
     "softmax_xent cross_entropy cross_entropy_soft cross_entropy_weighted nll_loss nll_loss_plain "
     "binary_cross_entropy binary_cross_entropy_with_logits mse_loss l1_loss huber pseudo_huber "
     "kl_div kl_div_loss kl_div_loss_log poisson_nll_loss poisson_nll_loss_log gaussian_nll_loss "

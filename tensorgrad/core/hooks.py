@@ -100,23 +100,36 @@ def replaced(hooks: Hooks, value: Tensor, shape: tuple[int, ...]) -> Tensor:
     return value
 
 
-class Removable:
-    """Takes a hook out: by `remove()`, by a call, or at the end of a `with` block."""
+class RemovableHandle:
+    """Takes a hook out: by `remove()`, by a call, or at the end of a `with` block.
 
-    __slots__ = ("_hooks", "_number")
+    >>> import tensorgrad as tg
+    >>> w = tg.nn.Parameter([1.0])
+    >>> with w.register_hook(lambda g: 2 * g):
+    ...     w.sum().backward()
+    >>> w.grad
+    tensor([2.], dtype=float32)
+    """
 
-    def __init__(self, hooks: dict[int, Any], hook: Any) -> None:
-        self._hooks, self._number = hooks, _number()
-        hooks[self._number] = hook
+    __slots__ = ("_hooks", "id")
+
+    def __init__(self, hooks: dict[int, Any], hook: Any, prepend: bool = False) -> None:
+        """Enter a hook into a table, behind those that are there or before them."""
+        self._hooks, self.id = hooks, _number()
+        others = dict(hooks) if prepend else {}
+        if prepend:
+            hooks.clear()
+        hooks[self.id] = hook
+        hooks.update(others)
 
     def remove(self) -> None:
         """Take the hook out; a second call does nothing."""
-        self._hooks.pop(self._number, None)
+        self._hooks.pop(self.id, None)
 
     def __call__(self) -> None:
         self.remove()
 
-    def __enter__(self) -> Removable:
+    def __enter__(self) -> RemovableHandle:
         return self
 
     def __exit__(self, *exc: object) -> None:

@@ -15,7 +15,7 @@ from tensorgrad._errors import DTypeError, GradientError, need
 from tensorgrad.backend import base
 from tensorgrad.core import hooks
 from tensorgrad.core.family import Views, made_leaf
-from tensorgrad.core.hooks import Removable
+from tensorgrad.core.hooks import RemovableHandle
 from tensorgrad.core.tape import Array, Leaf, Node, leaf
 
 
@@ -143,7 +143,7 @@ class Tensor:
             )
         node.grad = value
 
-    def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> Removable:
+    def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> RemovableHandle:
         """Call `hook(gradient)` in backward; a tensor that it returns replaces the gradient.
 
         On a leaf before the gradient is accumulated, on a recorded value when its gradient is
@@ -152,12 +152,12 @@ class Tensor:
         """
         node = self._hookable("register_hook")
         if type(node) is not Leaf:
-            return Removable(hooks.table(node, make), hook)
+            return RemovableHandle(hooks.table(node, make), hook)
         if node.hooks is None:
             node.hooks = {}
-        return Removable(node.hooks, hook)
+        return RemovableHandle(node.hooks, hook)
 
-    def register_node_hook(self, hook: hooks.StepHook) -> Removable:
+    def register_node_hook(self, hook: hooks.StepHook) -> RemovableHandle:
         """Call `hook(input gradients, output gradients)` after backward's step through a value.
 
         Tuples with one tensor (or None) for each input and output of the operation that made this
@@ -170,7 +170,7 @@ class Tensor:
                 "register_node_hook: got a leaf, expected a tensor that a recorded operation made; "
                 "try register_hook"
             )
-        return Removable(hooks.of_node(node, make).after, hook)
+        return RemovableHandle(hooks.of_node(node, make).after, hook)
 
     def _hookable(self, op: str) -> Node:
         if self.node is None or self.level:

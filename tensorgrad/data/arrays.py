@@ -17,9 +17,9 @@ from tensorgrad.io import load_file
 def read_arrays(path: str, wish: Wish | None = None) -> Dataset:
     """Read `x` (N, ...) and `y` (N,) or (N, K); or `x_train y_train x_test y_test`.
 
-    `classes` (K,) may name the classes that integer labels count, `feature_names` the columns of
-    x. Raises `DataError` for a damaged file, a missing array, rows that do not match, values
-    that are not finite and labels outside the classes.
+    `classes` (K,) may name the classes that integer labels count or that have a column each,
+    `feature_names` the columns of x. Raises `DataError` for a damaged file, a missing array, rows
+    that do not match, values that are not finite and labels outside the classes.
     """
     arrays, wish = load_file(path), wish or Wish()
     split = "x" not in arrays and "x_train" in arrays
@@ -88,6 +88,8 @@ def _target(path: str, arrays: Mapping[str, Array], name: str, y: Array, wish: W
         return place(path, None if row is None else row + 1, name)
 
     names = arrays.get("classes")
+    if names is not None and y.ndim == 2:
+        wish = replace(wish, classes=wish.classes or tuple(str(one) for one in names.ravel()))
     if names is None or y.ndim != 1 or y.dtype.kind not in "iu" or wish.task == "regression":
         return make_target(y, wish, where)
     outside = np.flatnonzero((y < 0) | (y >= names.size))

@@ -18,10 +18,11 @@ TASKS: tuple[Task, ...] = ("classification", "binary", "multilabel", "regression
 class Dataset:
     """Rows of features with their targets.
 
-    `x` is (N, ...) and floating. `y` by task: classification int64 (N,), an index into `classes`;
-    binary int64 (N,), 0 or 1; multilabel int64 (N, K), 0 or 1; regression floating (N,) or (N, K).
-    `classes` names the classes (classification, binary) or the labels (multilabel). `test` is the
-    part that the source itself sets aside for testing, if it does.
+    `x` is (N, ...) and floating. `y` by task: classification int64 (N,), an index into `classes`,
+    or floating (N, K), the probability of each; binary int64 (N,), 0 or 1; multilabel int64 (N, K),
+    0 or 1; regression floating (N,) or (N, K). `classes` names the classes (classification, binary)
+    or the labels (multilabel). `test` is the part that the source itself sets aside for testing, if
+    it does.
     """
 
     x: Array

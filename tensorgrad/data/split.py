@@ -60,7 +60,7 @@ def random_split(n: int, fractions: Sequence[float] = FRACTIONS, rng: Rng = 0) -
 def split_dataset(
     data: Dataset, fractions: Sequence[float] = FRACTIONS, rng: Rng = 0
 ) -> tuple[Dataset, Dataset, Dataset]:
-    """Training, validation and test sets; stratified where a row has one class.
+    """Training, validation and test sets; stratified where a row has one class, or a likeliest.
 
     A test part that the data bring with them is kept as it is, and the rest is shared between
     training and validation in the proportion of their fractions.
@@ -77,7 +77,7 @@ def split_dataset(
         shares = shares[:2] / shares[:2].sum()
     single = data.task in ("classification", "binary")
     rows = (
-        stratified_split(data.y, shares.tolist(), rng)
+        stratified_split(data.y if data.y.ndim == 1 else data.y.argmax(1), shares.tolist(), rng)
         if single
         else random_split(len(data), shares.tolist(), rng)
     )

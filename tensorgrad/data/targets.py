@@ -3,7 +3,8 @@
 The rule when no task is named: text and bool are labels; integers are labels when they take at
 most 20 different values and there are at least five rows for each (two values always are);
 anything else is a number to predict. Several columns of 0 and 1 are labels that may hold
-together (one and only one of them in every row: one label); other columns are numbers.
+together (one and only one of them in every row: one label); other columns are numbers. Columns of
+a task that is named classification may be the probabilities of the classes, too.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from tensorgrad.data.dataset import TASKS, Array, Task
 
 MOST_LABELS = 20
 ROWS_PER_LABEL = 5
+_ROUNDED = 1e-3  # what probabilities written with a few digits miss 1 by
 
 # where(row index or None, column index) says the place of a target in its source
 Where = Callable[[int | None, int], str]
@@ -69,6 +71,8 @@ def make_target(raw: Array, wish: Wish, where: Where) -> Target:
     if task == "multilabel":
         return _multilabel(raw, wish.classes, where)
     kind: Task = "binary" if task == "binary" else "classification"
+    if raw.ndim == 2 and kind == "classification" and not _zero_one(raw).all():
+        return _soft(raw, wish.classes, where)
     if raw.ndim == 2:
         return _one_hot(raw, kind, wish.classes, where)
     return _labels(raw, kind, wish.classes, where)
@@ -153,6 +157,27 @@ def _one_hot(raw: Array, task: Task, classes: Sequence[str] | None, where: Where
     if task == "binary":
         _enough(names, len(raw), task, where)
     return Target(codes, task, names)
+
+
+def _soft(raw: Array, classes: Sequence[str] | None, where: Where) -> Target:
+    """Probabilities of the classes, a distribution in every row."""
+    if raw.dtype.kind in "US":
+        raise bad(where(None, 0), "text in label columns", "numbers", "one column of labels")
+    y = raw.astype(np.float64)
+    if (y < 0).any():
+        spot, index = _first(y < 0, where)
+        raise bad(spot, f"{y[index]:g}", "a probability for classification", "task regression")
+    total = y.sum(1)
+    wrong = np.abs(total - 1) > _ROUNDED
+    if wrong.any():
+        spot, (row,) = _first(wrong, where)
+        raise bad(
+            spot,
+            f"columns of sum {total[row]:g}",
+            "one 1 a row, or probabilities of sum 1, for classification",
+            "dividing each row by its sum, or task multilabel or regression",
+        )
+    return Target(y, "classification", _column_names(raw, classes, where))
 
 
 def _labels(raw: Array, task: Task, classes: Sequence[str] | None, where: Where) -> Target:

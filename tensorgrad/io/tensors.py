@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,7 +40,8 @@ def save_file(
 ) -> None:
     """Write named arrays, and texts about them, to a `.safetensors` or `.npz` file.
 
-    A value is an array or anything with `.numpy()`. The file is replaced whole or not at all.
+    A value is an array or anything with `.numpy()`. The file is replaced whole or not at all, and
+    holds a CRC-32 of its bytes.
     Raises `DTypeError` for a dtype the format cannot hold (complex in safetensors), `DataError`
     for names or metadata that it cannot hold, `WriteError` when the file cannot be written.
 
@@ -64,13 +66,18 @@ def save_file(
 def load_file(path: PathLike) -> Arrays:
     """Read every array of a `.safetensors` or `.npz` file; the arrays are new and writable.
 
-    Raises `DataError` naming the file when it is missing, truncated, damaged or holds objects.
+    The CRC-32 of a file that `save_file` wrote is compared; a safetensors file from elsewhere has
+    none. Raises `DataError` naming the file when it is missing, truncated, damaged or holds
+    objects.
     """
     return _guarded("load_file", path, _format("load_file", path).read)
 
 
 def load_metadata(path: PathLike) -> Metadata:
-    """Read the texts that `save_file` was given beside the arrays; raises as `load_file`."""
+    """Read the texts that `save_file` was given beside the arrays; raises as `load_file`.
+
+    The arrays of a safetensors file are not read, and so are not checked either.
+    """
     return _guarded("load_metadata", path, _format("load_metadata", path).read_metadata)
 
 
@@ -124,10 +131,32 @@ def _remedy(array: np.ndarray[Any, Any]) -> str:
     return "a .npz file, or its real and imag parts" if array.dtype.kind == "c" else "numbers"
 
 
+_KEY = "tensorgrad.crc32"
+
+
+def _checksum(arrays: Arrays, metadata: Metadata) -> str:
+    """CRC-32 of texts, names, dtypes, shapes and bytes."""
+    found = zlib.crc32(json.dumps(sorted(metadata.items())).encode())
+    for name in sorted(arrays):
+        array = arrays[name]
+        found = zlib.crc32(f"{name} {array.dtype.name} {array.shape}".encode(), found)
+        found = zlib.crc32(array.reshape(-1).view(np.uint8).data, found)
+    return f"{found:08x}"
+
+
 def _write_safetensors(file: BinaryIO, arrays: Arrays, metadata: Metadata) -> None:
     from safetensors.numpy import save
 
-    file.write(save(arrays, metadata=metadata or None))
+    texts = {key: text for key, text in metadata.items() if key != _KEY}
+    raw = save(arrays, metadata={**texts, _KEY: _checksum(arrays, texts)})
+    # It orders the texts by chance; equal contents are to give equal files.
+    stop = 8 + int.from_bytes(raw[:8], "little")
+    header = json.loads(raw[8:stop])
+    header[_RESERVED] = dict(sorted(header[_RESERVED].items()))
+    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    file.write(len(text).to_bytes(8, "little") + text)
+    file.write(memoryview(raw)[stop:])
 
 
 def _read_safetensors(path: Path) -> Arrays:
@@ -136,7 +165,15 @@ def _read_safetensors(path: Path) -> Arrays:
 
     path.open("rb").close()  # Python's own error for a folder or a file without permission
     with safe_open(path, framework="numpy") as file:
-        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        metadata = dict(file.metadata() or {})
+    written = metadata.pop(_KEY, None)
+    if written is not None and written != (found := _checksum(arrays, metadata)):
+        raise ValueError(
+            f"its checksum is {found}, {written} when it was written; if another program changed "
+            "it on purpose, take safetensors' own load_file"
+        )
+    return arrays
 
 
 def _safetensors_metadata(path: Path) -> Metadata:
@@ -144,7 +181,9 @@ def _safetensors_metadata(path: Path) -> Metadata:
 
     path.open("rb").close()
     with safe_open(path, framework="numpy") as file:
-        return dict(file.metadata() or {})
+        found = dict(file.metadata() or {})
+    found.pop(_KEY, None)
+    return found
 
 
 def _write_npz(file: BinaryIO, arrays: Arrays, metadata: Metadata) -> None:

@@ -66,6 +66,21 @@ from tensorgrad.nn.embedding import Embedding, EmbeddingBag, RotaryEmbedding
 from tensorgrad.nn.fold import Fold, Unfold
 from tensorgrad.nn.functional_call import functional_call, stack_module_state
 from tensorgrad.nn.hooks import RemovableHandle
+from tensorgrad.nn.lazy import (
+    LazyBatchNorm1d,
+    LazyBatchNorm2d,
+    LazyBatchNorm3d,
+    LazyConv1d,
+    LazyConv2d,
+    LazyConv3d,
+    LazyConvTranspose1d,
+    LazyConvTranspose2d,
+    LazyConvTranspose3d,
+    LazyInstanceNorm1d,
+    LazyInstanceNorm2d,
+    LazyInstanceNorm3d,
+    LazyLinear,
+)
 from tensorgrad.nn.linear import Bilinear, Flatten, Identity, Linear, Unflatten
 from tensorgrad.nn.loss import (
     BCELoss,
@@ -231,6 +246,19 @@ __all__ = [
     "LPPool3d",
     "LSTMCell",
     "LayerNorm",
+    "LazyBatchNorm1d",
+    "LazyBatchNorm2d",
+    "LazyBatchNorm3d",
+    "LazyConv1d",
+    "LazyConv2d",
+    "LazyConv3d",
+    "LazyConvTranspose1d",
+    "LazyConvTranspose2d",
+    "LazyConvTranspose3d",
+    "LazyInstanceNorm1d",
+    "LazyInstanceNorm2d",
+    "LazyInstanceNorm3d",
+    "LazyLinear",
     "LeakyReLU",
     "Linear",
     "LocalResponseNorm",

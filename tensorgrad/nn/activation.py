@@ -12,22 +12,34 @@ from tensorgrad.nn.module import Module
 from tensorgrad.nn.parameter import Parameter
 
 
-def need_new(layer: Module, inplace: bool) -> None:
-    """Raise `ValueError` for PyTorch's inplace=True: a layer gives a new array."""
-    if inplace:
-        name = type(layer).__name__
-        raise ValueError(
-            f"{name}: got inplace={inplace!r}, expected inplace=False, since a layer gives a new "
-            f"array and leaves its input as it is; try {name} without inplace"
-        )
+class InPlace(Module):
+    """A layer that writes over its input if `inplace` is true, as PyTorch's do.
 
-
-class _Plain(Module):
-    """An activation that has no option but PyTorch's `inplace`, which has to be False."""
+    The write is recorded: gradients are those of the layer, and where backward would need the value
+    from before, it raises `InPlaceError`.
+    """
 
     def __init__(self, inplace: bool = False) -> None:
         super().__init__()
-        need_new(self, inplace)
+        self.inplace = inplace
+
+    def forward(self, input: Any) -> Any:
+        if not self.inplace:
+            return self.values(input)
+        found = self.values(input.copy())
+        input[...] = found
+        return input if isinstance(input, tg.Tensor) else found
+
+    def values(self, input: Any) -> Any:
+        """The result, in an array of its own."""
+        raise NotImplementedError
+
+    def options(self) -> str:
+        """What `repr` says beside `inplace`."""
+        return ""
+
+    def extra_repr(self) -> str:
+        return ", ".join(filter(None, [self.options(), "inplace=True" if self.inplace else ""]))
 
 
 class Step(Module):
@@ -58,32 +70,31 @@ class Tanh(Module):
         return F.tanh(input)
 
 
-class ReLU(_Plain):
+class ReLU(InPlace):
     """max(x, 0), with derivative 0 at 0."""
 
-    def forward(self, input: Any) -> Any:
+    def values(self, input: Any) -> Any:
         return F.relu(input)
 
 
-class ReLU6(_Plain):
+class ReLU6(InPlace):
     """min(max(x, 0), 6)."""
 
-    def forward(self, input: Any) -> Any:
+    def values(self, input: Any) -> Any:
         return F.relu6(input)
 
 
-class LeakyReLU(Module):
+class LeakyReLU(InPlace):
     """x where x > 0, else negative_slope · x."""
 
     def __init__(self, negative_slope: float = 0.01, inplace: bool = False) -> None:
-        super().__init__()
-        need_new(self, inplace)
+        super().__init__(inplace)
         self.negative_slope = negative_slope
 
-    def forward(self, input: Any) -> Any:
+    def values(self, input: Any) -> Any:
         return F.leaky_relu(input, self.negative_slope)
 
-    def extra_repr(self) -> str:
+    def options(self) -> str:
         return f"negative_slope={self.negative_slope}"
 
 
@@ -113,25 +124,24 @@ class PReLU(Module):
         return f"num_parameters={self.num_parameters}"
 
 
-class ELU(Module):
+class ELU(InPlace):
     """x where x > 0, else alpha (exp(x) - 1)."""
 
     def __init__(self, alpha: float = 1.0, inplace: bool = False) -> None:
-        super().__init__()
-        need_new(self, inplace)
+        super().__init__(inplace)
         self.alpha = alpha
 
-    def forward(self, input: Any) -> Any:
+    def values(self, input: Any) -> Any:
         return F.elu(input, self.alpha)
 
-    def extra_repr(self) -> str:
+    def options(self) -> str:
         return f"alpha={self.alpha}"
 
 
-class SELU(_Plain):
+class SELU(InPlace):
     """The scaled ELU that keeps mean 0 and variance 1 (Klambauer et al. 2017)."""
 
-    def forward(self, input: Any) -> Any:
+    def values(self, input: Any) -> Any:
         return F.selu(input)
 
 
@@ -170,51 +180,54 @@ class GELU(Module):
         return f"approximate={self.approximate!r}"
 
 
-class SiLU(_Plain):
+class SiLU(InPlace):
     """x sigmoid(x)."""
 
-    def forward(self, input: Any) -> Any:
+    def values(self, input: Any) -> Any:
         return F.silu(input)
 
 
-class Mish(_Plain):
+class Mish(InPlace):
     """x tanh(softplus(x))."""
 
-    def forward(self, input: Any) -> Any:
+    def values(self, input: Any) -> Any:
         return F.mish(input)
 
 
-class Hardtanh(Module):
+class Hardtanh(InPlace):
     """min(max(x, min_val), max_val)."""
 
     def __init__(self, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> None:
-        super().__init__()
-        need_new(self, inplace)
+        super().__init__(inplace)
+        if not min_val < max_val:
+            raise ValueError(
+                f"Hardtanh: got min_val={min_val}, max_val={max_val}, expected min_val < max_val; "
+                "try Hardtanh(-1.0, 1.0)"
+            )
         self.min_val, self.max_val = min_val, max_val
 
-    def forward(self, input: Any) -> Any:
+    def values(self, input: Any) -> Any:
         return F.hardtanh(input, self.min_val, self.max_val)
 
-    def extra_repr(self) -> str:
+    def options(self) -> str:
         return f"min_val={self.min_val}, max_val={self.max_val}"
 
 
-class CELU(Module):
+class CELU(InPlace):
     """x where x > 0, else alpha (exp(x / alpha) - 1)."""
 
     def __init__(self, alpha: float = 1.0, inplace: bool = False) -> None:
-        super().__init__()
-        need_new(self, inplace)
+        super().__init__(inplace)
         self.alpha = alpha
 
-    def forward(self, input: Any) -> Any:
+    def values(self, input: Any) -> Any:
         return F.celu(input, self.alpha)
 
-    def extra_repr(self) -> str:
+    def options(self) -> str:
         return f"alpha={self.alpha}"
 
 
-class RReLU(Module):
+class RReLU(InPlace):
     """x where x > 0, else slope · x, each slope drawn on [lower, upper) while training.
 
     In evaluation the slope is (lower + upper) / 2. The numbers come from `generator`, or from tg's
@@ -225,28 +238,27 @@ class RReLU(Module):
         self, lower: float = 1 / 8, upper: float = 1 / 3, inplace: bool = False,
         generator: Any = None,
     ) -> None:  # fmt: skip
-        super().__init__()
-        need_new(self, inplace)
+        super().__init__(inplace)
         self.lower, self.upper, self.generator = lower, upper, generator
 
-    def forward(self, input: Any) -> Any:
+    def values(self, input: Any) -> Any:
         return F.rrelu(input, self.lower, self.upper, self.training, generator=self.generator)
 
-    def extra_repr(self) -> str:
+    def options(self) -> str:
         return f"lower={self.lower}, upper={self.upper}"
 
 
-class Hardsigmoid(_Plain):
+class Hardsigmoid(InPlace):
     """min(max(x + 3, 0), 6) / 6."""
 
-    def forward(self, input: Any) -> Any:
+    def values(self, input: Any) -> Any:
         return F.hardsigmoid(input)
 
 
-class Hardswish(_Plain):
+class Hardswish(InPlace):
     """x min(max(x + 3, 0), 6) / 6."""
 
-    def forward(self, input: Any) -> Any:
+    def values(self, input: Any) -> Any:
         return F.hardswish(input)
 
 
@@ -285,18 +297,17 @@ class Tanhshrink(Module):
         return F.tanhshrink(input)
 
 
-class Threshold(Module):
+class Threshold(InPlace):
     """x where x > threshold, else value."""
 
     def __init__(self, threshold: float, value: float, inplace: bool = False) -> None:
-        super().__init__()
-        need_new(self, inplace)
+        super().__init__(inplace)
         self.threshold, self.value = threshold, value
 
-    def forward(self, input: Any) -> Any:
+    def values(self, input: Any) -> Any:
         return F.threshold(input, self.threshold, self.value)
 
-    def extra_repr(self) -> str:
+    def options(self) -> str:
         return f"threshold={self.threshold}, value={self.value}"
 
 

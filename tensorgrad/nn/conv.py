@@ -10,11 +10,9 @@ from tensorgrad.nn import functional, init
 from tensorgrad.nn.linear import need_dtype
 from tensorgrad.nn.module import Module
 from tensorgrad.nn.parameter import Parameter
+from tensorgrad.nn.sizes import Size, each
 
-Size = int | Sequence[int]
-
-MODES = {"zeros": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
-"""What `tg.pad` calls each padding_mode."""
+MODES = ("zeros", "reflect", "replicate", "circular")
 
 
 class _Conv(Module):
@@ -36,7 +34,7 @@ class _Conv(Module):
                     f"{name}: got {what}={channels}, groups={groups}, expected groups that divide "
                     f"{what}; try groups=1"
                 )
-        modes = ("zeros",) if self.transposed else tuple(MODES)
+        modes = ("zeros",) if self.transposed else MODES
         if padding_mode not in modes:
             raise ValueError(
                 f"{name}: got padding_mode={padding_mode!r}, expected one of {', '.join(modes)}; "
@@ -59,13 +57,7 @@ class _Conv(Module):
 
     def _each(self, what: str, given: Any, least: int) -> tuple[int, ...]:
         """A number for each spatial axis."""
-        found = (given,) * self.rank if isinstance(given, int) else tuple(given)
-        if len(found) != self.rank or not all(isinstance(n, int) and n >= least for n in found):
-            raise tg.ShapeError(
-                f"{type(self).__name__}: got {what}={given!r}, expected a whole number from "
-                f"{least} up, or {self.rank} of them; try {what}={max(least, 1)}"
-            )
-        return found
+        return each(self, what, given, self.rank, least)
 
     def _sides(self, padding: Any) -> Any:
         """The padding as numbers; the words stay (no transpose has them)."""
@@ -140,8 +132,7 @@ class _Forward(_Conv):
             pairs = [(n // 2, n - n // 2) for n in total]
         else:
             pairs = [(n, n) for n in widths]
-        axes = [(0, 0)] * (x.ndim - self.rank)
-        return tg.pad(x, (*axes, *pairs), mode=MODES[self.padding_mode])
+        return functional.pad(x, [n for pair in pairs[::-1] for n in pair], self.padding_mode)
 
 
 class _Transposed(_Conv):

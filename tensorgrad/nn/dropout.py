@@ -6,32 +6,30 @@ from typing import Any
 
 import tensorgrad as tg
 from tensorgrad.nn import functional as F  # noqa: N812  (the field's name)
-from tensorgrad.nn.activation import need_new
-from tensorgrad.nn.module import Module
+from tensorgrad.nn.activation import InPlace
 
 
-class Dropout(Module):
+class Dropout(InPlace):
     """While training, zeros elements with probability p and scales the others by 1 / (1 - p).
 
     In evaluation it is the identity. Srivastava et al. 2014. The numbers come from `generator`, or
-    from tg's own (`tg.manual_seed`). Raises `ValueError` for p outside 0 to 1, or inplace=True.
+    from tg's own (`tg.manual_seed`). Raises `ValueError` for p outside 0 to 1.
     """
 
     def __init__(self, p: float = 0.5, inplace: bool = False, generator: Any = None) -> None:
-        super().__init__()
-        need_new(self, inplace)
+        super().__init__(inplace)
         if not 0 <= p <= 1:
             name = type(self).__name__
             raise ValueError(f"{name}: got p={p}, expected 0 <= p <= 1; try {name}(0.5)")
         self.p, self.generator = p, generator
 
-    def forward(self, input: Any) -> Any:
+    def values(self, input: Any) -> Any:
         if not self.training or not self.p:
             return input
         return tg.dropout(input, self.p, generator=self.generator)
 
     def extra_repr(self) -> str:
-        return f"p={self.p}"
+        return f"p={self.p}, inplace={self.inplace}"
 
 
 class Dropout1d(Dropout):
@@ -40,7 +38,7 @@ class Dropout1d(Dropout):
     The others are scaled by 1 / (1 - p). Tompson et al. 2015.
     """
 
-    def forward(self, input: Any) -> Any:
+    def values(self, input: Any) -> Any:
         return F.dropout1d(input, self.p, self.training, generator=self.generator)
 
 
@@ -50,7 +48,7 @@ class Dropout2d(Dropout):
     The others are scaled by 1 / (1 - p).
     """
 
-    def forward(self, input: Any) -> Any:
+    def values(self, input: Any) -> Any:
         return F.dropout2d(input, self.p, self.training, generator=self.generator)
 
 
@@ -60,7 +58,7 @@ class Dropout3d(Dropout):
     The others are scaled by 1 / (1 - p).
     """
 
-    def forward(self, input: Any) -> Any:
+    def values(self, input: Any) -> Any:
         return F.dropout3d(input, self.p, self.training, generator=self.generator)
 
 
@@ -70,12 +68,12 @@ class AlphaDropout(Dropout):
     All are then scaled and shifted, so that mean 0 and variance 1 stay so. Klambauer et al. 2017.
     """
 
-    def forward(self, input: Any) -> Any:
+    def values(self, input: Any) -> Any:
         return F.alpha_dropout(input, self.p, self.training, generator=self.generator)
 
 
 class FeatureAlphaDropout(Dropout):
     """`AlphaDropout` of whole channels of (N, C, ...)."""
 
-    def forward(self, input: Any) -> Any:
+    def values(self, input: Any) -> Any:
         return F.feature_alpha_dropout(input, self.p, self.training, generator=self.generator)

@@ -11,6 +11,16 @@ from tensorgrad.nn.module import Module
 from tensorgrad.nn.parameter import Parameter
 
 
+def _table(name: str, embeddings: Any) -> tg.Tensor:
+    given = embeddings if isinstance(embeddings, tg.Tensor) else tg.asarray(embeddings)
+    if given.ndim != 2:
+        raise tg.ShapeError(
+            f"{name}.from_pretrained: got embeddings of shape {given.shape}, expected "
+            "(rows, size); try embeddings[None]"
+        )
+    return given
+
+
 class Embedding(Module):
     """The rows of `weight` (num_embeddings, embedding_dim) that the input, whole numbers, names.
 
@@ -62,12 +72,7 @@ class Embedding(Module):
         sparse: bool = False,
     ) -> Self:  # fmt: skip
         """The layer of a table that is there, (rows, size); with `freeze` it gets no gradient."""
-        given = embeddings if isinstance(embeddings, tg.Tensor) else tg.asarray(embeddings)
-        if given.ndim != 2:
-            raise tg.ShapeError(
-                f"Embedding.from_pretrained: got embeddings of shape {given.shape}, expected "
-                "(rows, size); try embeddings[None]"
-            )
+        given = _table("Embedding", embeddings)
         rows, size = given.shape
         found = cls(
             rows, size, padding_idx, max_norm, norm_type, scale_grad_by_freq, sparse,
@@ -130,6 +135,22 @@ class EmbeddingBag(Module):
         if self.padding_idx is not None:
             with tg.no_grad():
                 self.weight[self.padding_idx] = 0
+
+    @classmethod
+    def from_pretrained(
+        cls, embeddings: Any, freeze: bool = True, max_norm: float | None = None,
+        norm_type: float = 2.0, scale_grad_by_freq: bool = False, mode: str = "mean",
+        sparse: bool = False, include_last_offset: bool = False, padding_idx: int | None = None,
+    ) -> Self:  # fmt: skip
+        """The layer of a table that is there, (rows, size); with `freeze` it gets no gradient."""
+        given = _table("EmbeddingBag", embeddings)
+        rows, size = given.shape
+        found = cls(
+            rows, size, max_norm, norm_type, scale_grad_by_freq, mode, sparse,
+            include_last_offset, padding_idx, dtype=given.dtype,
+        )  # fmt: skip
+        found.weight = Parameter(given, requires_grad=not freeze)
+        return found
 
     def forward(self, input: Any, offsets: Any = None, per_sample_weights: Any = None) -> Any:
         return F.embedding_bag(

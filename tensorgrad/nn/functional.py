@@ -103,7 +103,6 @@ hardshrink = _LAYERS["hardshrink"]
 hardsigmoid = _LAYERS["hardsigmoid"]
 hardswish = _LAYERS["hardswish"]
 rrelu = _LAYERS["rrelu"]
-softmin = _LAYERS["softmin"]
 softshrink = _LAYERS["softshrink"]
 tanhshrink = _LAYERS["tanhshrink"]
 threshold = _LAYERS["threshold"]
@@ -141,14 +140,32 @@ pixel_unshuffle = _LAYERS["pixel_unshuffle"]
 unfold = _LAYERS["unfold"]
 
 
-def softmax(input: Any, dim: int | None = None) -> Any:
-    """exp(x) / Σ exp(x) along the axis `dim`; raises `ShapeError` without one."""
-    return tg.softmax(input, axis=_given("softmax", dim))
+def softmax(input: Any, dim: int | None = None, dtype: Any = None) -> Any:
+    """exp(x) / Σ exp(x) along the axis `dim`; raises `ShapeError` without one.
+
+    With `dtype` the input is cast first, so that a sum of float16 does not overflow.
+    """
+    return tg.softmax(_cast(input, dtype), axis=_given("softmax", dim))
 
 
-def log_softmax(input: Any, dim: int | None = None) -> Any:
-    """x - log Σ exp(x) along the axis `dim`; raises `ShapeError` without one."""
-    return tg.log_softmax(input, axis=_given("log_softmax", dim))
+def log_softmax(input: Any, dim: int | None = None, dtype: Any = None) -> Any:
+    """x - log Σ exp(x) along the axis `dim`; raises `ShapeError` without one.
+
+    With `dtype` the input is cast first.
+    """
+    return tg.log_softmax(_cast(input, dtype), axis=_given("log_softmax", dim))
+
+
+def softmin(input: Any, dim: int | None = None, dtype: Any = None) -> Any:
+    """exp(-x) / Σ exp(-x) along the axis `dim`; raises `ShapeError` without one.
+
+    With `dtype` the input is cast first.
+    """
+    return _LAYERS["softmin"](_cast(input, dtype), dim)
+
+
+def _cast(input: Any, dtype: Any) -> Any:
+    return input if dtype is None else tg.asarray(input).astype(dtype)
 
 
 def _given(op: str, dim: int | None) -> int:

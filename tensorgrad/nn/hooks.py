@@ -6,7 +6,6 @@ PyTorch's.
 
 from __future__ import annotations
 
-import itertools
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -18,32 +17,7 @@ if TYPE_CHECKING:
 
 Hook = Callable[..., Any]
 Gradients = tuple[Any, ...]
-
-_ids = itertools.count().__next__
-
-
-class RemovableHandle:
-    """Removes a hook: by `remove()`, or at the end of a `with` block."""
-
-    __slots__ = ("_hooks", "id")
-
-    def __init__(self, hooks: dict[int, Any], hook: Any, prepend: bool = False) -> None:
-        self._hooks, self.id = hooks, _ids()
-        others = dict(hooks) if prepend else {}
-        if prepend:
-            hooks.clear()
-        hooks[self.id] = hook
-        hooks.update(others)
-
-    def remove(self) -> None:
-        """Take the hook out; a second call does nothing."""
-        self._hooks.pop(self.id, None)
-
-    def __enter__(self) -> RemovableHandle:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.remove()
+RemovableHandle = tg.RemovableHandle
 
 
 class Forward(NamedTuple):

@@ -15,6 +15,8 @@ import tensorgrad as tg
 GAINS = {
     "linear": 1.0,
     "identity": 1.0,
+    **dict.fromkeys(("conv1d", "conv2d", "conv3d"), 1.0),
+    **dict.fromkeys(("conv_transpose1d", "conv_transpose2d", "conv_transpose3d"), 1.0),
     "sigmoid": 1.0,
     "tanh": 5 / 3,
     "relu": math.sqrt(2),
@@ -96,6 +98,28 @@ def eye_(tensor: Any) -> Any:
             f"eye_: got a tensor of shape {tuple(tensor.shape)}, expected two axes; try dirac_"
         )
     return _fill(tensor, tg.eye(*tensor.shape))
+
+
+def sparse_(tensor: Any, sparsity: float, std: float = 0.01, generator: Any = None) -> Any:
+    """Normal of mean 0, and in each column a share `sparsity` of the rows, drawn anew, 0.
+
+    Martens, "Deep learning via Hessian-free optimization", 2010. Raises `ShapeError` unless the
+    tensor has two axes, `ValueError` unless 0 <= sparsity <= 1.
+    """
+    if len(tensor.shape) != 2:
+        raise tg.ShapeError(
+            f"sparse_: got a tensor of shape {tuple(tensor.shape)}, expected two axes; "
+            "try tensor.reshape(len(tensor), -1)"
+        )
+    if not 0 <= sparsity <= 1:
+        raise ValueError(
+            f"sparse_: got sparsity={sparsity}, expected 0 <= sparsity <= 1; try sparsity=0.9"
+        )
+    normal_(tensor, 0.0, std, generator)
+    draws: Any = tg.ops.random.uniform(0.0, 1.0, tensor.shape, "float64", generator=generator)
+    order = tg.argsort(tg.argsort(draws, axis=0), axis=0)
+    kept = order.detach().to(tensor.device) >= math.ceil(sparsity * tensor.shape[0])
+    return _fill(tensor, tg.where(kept, tensor.detach(), 0.0))
 
 
 def dirac_(tensor: Any, groups: int = 1) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -167,6 +168,8 @@ class Flatten(Module):
     def forward(self, input: Any) -> Any:
         shape, rank = tuple(input.shape), len(input.shape)
         first, last = (k + rank if k < 0 else k for k in (self.start_dim, self.end_dim))
+        if not rank and first in (-1, 0) and last in (-1, 0):
+            return tg.reshape(input, (1,))
         if not 0 <= first <= last < rank:
             raise tg.ShapeError(
                 f"Flatten: got an input of shape {shape}, expected axes {self.start_dim} to "
@@ -186,7 +189,7 @@ class Unflatten(Module):
 
     def __init__(self, dim: int, unflattened_size: Sequence[int]) -> None:
         super().__init__()
-        self.dim, self.unflattened_size = dim, tuple(unflattened_size)
+        self.dim, self.unflattened_size = dim, unflattened_size
 
     def forward(self, input: Any) -> Any:
         shape, rank = tuple(input.shape), len(input.shape)
@@ -196,7 +199,16 @@ class Unflatten(Module):
                 f"Unflatten: got an input of shape {shape}, expected an axis {self.dim} in it; "
                 f"try Unflatten(-1, {self.unflattened_size})"
             )
-        return tg.reshape(input, (*shape[:dim], *self.unflattened_size, *shape[dim + 1 :]))
+        sizes = tuple(self.unflattened_size)
+        if 0 in shape and sizes.count(-1) == 1:  # what reshape cannot tell for no elements
+            known = -math.prod(sizes)
+            sizes = tuple([shape[dim] // known if n < 0 < known else n for n in sizes])
+        if -1 not in sizes and math.prod(sizes) != shape[dim]:
+            raise tg.ShapeError(
+                f"Unflatten: got an input of shape {shape}, expected {sizes} to make "
+                f"{math.prod(sizes)} of axis {self.dim}; try Unflatten({self.dim}, (-1,))"
+            )
+        return tg.reshape(input, (*shape[:dim], *sizes, *shape[dim + 1 :]))
 
     def extra_repr(self) -> str:
         return f"dim={self.dim}, unflattened_size={self.unflattened_size}"

@@ -10,6 +10,7 @@ from typing import Any
 
 import tensorgrad as tg
 from tensorgrad.nn import functional as F  # noqa: N812  (the field's name)
+from tensorgrad.nn.distance import PairwiseDistance
 from tensorgrad.nn.module import Module
 
 
@@ -332,7 +333,8 @@ class TripletMarginWithDistanceLoss(_Loss):
         reduction: str = "mean",
     ) -> None:
         super().__init__(reduction)
-        self.distance_function, self.margin, self.swap = distance_function, margin, swap
+        self.distance_function = distance_function or PairwiseDistance()
+        self.margin, self.swap = margin, swap
 
     def forward(self, anchor: Any, positive: Any, negative: Any) -> Any:
         return F.triplet_margin_with_distance_loss(

@@ -232,10 +232,13 @@ class Module(Hookable):
         """The same as `train(False)`."""
         return self.train(False)
 
-    def zero_grad(self) -> None:
-        """Set the gradient of every parameter to None."""
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Set the gradient of every parameter to None, or else to zeros."""
         for param in self.parameters():
-            drop_gradient(param)
+            if set_to_none:
+                drop_gradient(param)
+            elif param.grad is not None:
+                param.grad = tg.zeros_like(param.grad.detach())
 
     def requires_grad_(self, requires_grad: bool = True) -> Self:
         """Freeze (False) or thaw (True) every parameter; a frozen one loses its gradient."""

@@ -10,6 +10,7 @@ from tensorgrad.nn import functional
 from tensorgrad.nn.linear import need_dtype
 from tensorgrad.nn.module import Module
 from tensorgrad.nn.parameter import Parameter
+from tensorgrad.nn.sizes import shape as lengths
 
 
 class _Affine(Module):
@@ -156,7 +157,8 @@ class BatchNorm3d(_BatchNorm):
 
 class _InstanceNorm(_Tracked):
     def __init__(
-        self, num_features: int, eps: float = 1e-5, momentum: float = 0.1, affine: bool = False,
+        self, num_features: int, eps: float = 1e-5, momentum: float | None = 0.1,
+        affine: bool = False,
         track_running_stats: bool = False, device: Any = None, dtype: Any = None, *,
         bias: bool = True,
     ) -> None:  # fmt: skip
@@ -169,7 +171,7 @@ class _InstanceNorm(_Tracked):
         own = self.training or not self.track_running_stats
         y = functional.instance_norm(
             x.reshape((1, *x.shape)) if single else x, self.running_mean, self.running_var,
-            self.weight, self.bias, own, self.momentum, self.eps,
+            self.weight, self.bias, own, self.momentum or 0.0, self.eps,
         )  # fmt: skip
         return y.reshape(x.shape) if single else y
 
@@ -177,8 +179,9 @@ class _InstanceNorm(_Tracked):
 class InstanceNorm1d(_InstanceNorm):
     """`functional.instance_norm` of (N, C, L) or (C, L).
 
-    As in PyTorch neither weight and bias (`affine`) nor running statistics are there by default.
-    Raises `ShapeError` for other channels, `DTypeError` for another dtype.
+    As in PyTorch neither weight and bias (`affine`) nor running statistics are there by default;
+    batches are not counted, and with momentum None the statistics stay as they are. Raises
+    `ShapeError` for other channels, `DTypeError` for another dtype.
 
     >>> InstanceNorm1d(3)
     InstanceNorm1d(3, eps=1e-05, momentum=0.1, affine=False, bias=False, track_running_stats=False)
@@ -219,7 +222,7 @@ class GroupNorm(_Affine):
                 f"GroupNorm: got num_groups={num_groups}, num_channels={num_channels}, expected "
                 "groups that divide the channels; try GroupNorm(1, num_channels)"
             )
-        self.num_groups, self.num_channels, self.eps = num_groups, num_channels, eps
+        self.num_groups, self.num_channels, self.eps = int(num_groups), int(num_channels), eps
         self.affine = affine
         dtype = dtype or tg.dtypes.default()
         self._learn((num_channels,), affine, affine and bias, device, dtype)
@@ -246,7 +249,7 @@ class _RowNorm(_Affine):
     def _set(
         self, shape: int | Sequence[int], affine: bool, bias: bool, device: Any, dtype: Any
     ) -> None:
-        self.normalized_shape = (shape,) if isinstance(shape, int) else tuple(shape)
+        self.normalized_shape = lengths(self, "normalized_shape", shape)
         self.elementwise_affine = affine
         dtype = dtype or tg.dtypes.default()
         self._learn(self.normalized_shape, affine, affine and bias, device, dtype)

@@ -73,13 +73,26 @@ def pack_padded_sequence(
             f"pack_padded_sequence: got lengths={found.tolist()}, expected them to fall; "
             "try enforce_sorted=False"
         )
-    inside = np.arange(found.max())[:, None] < found[order]
-    step, place = np.nonzero(inside)
-    data = x[_beside(x, step), _beside(x, order[place])]
-    sizes = tg.tensor(inside.sum(axis=1))
+    sizes = (np.arange(found.max())[:, None] < found).sum(axis=1)
+    data = _steps(x, sizes, order)
     if enforce_sorted:
-        return PackedSequence(data, sizes)
-    return PackedSequence(data, sizes, _beside(x, order), _beside(x, np.argsort(order)))
+        return PackedSequence(data, tg.tensor(sizes))
+    return PackedSequence(
+        data, tg.tensor(sizes), _beside(x, order), _beside(x, np.argsort(order))
+    )  # fmt: skip
+
+
+def packed_like(x: Any, packed: PackedSequence) -> PackedSequence:
+    """Sequences (steps, batch, ...) in the order and of the lengths of those that are packed."""
+    sizes, order = _whole(packed.batch_sizes), packed.sorted_indices
+    order = np.arange(x.shape[1]) if order is None else _whole(order)
+    return packed._replace(data=_steps(x, sizes, order))
+
+
+def _steps(x: Any, sizes: Any, order: Any) -> Any:
+    """The first sizes[k] sequences of an order at each step k, one step behind the other."""
+    step, place = np.nonzero(np.arange(len(order)) < sizes[:, None])
+    return x[_beside(x, step), _beside(x, order[place])]
 
 
 def pad_packed_sequence(
@@ -156,11 +169,24 @@ def pack_sequence(sequences: Sequence[Any], enforce_sorted: bool = True) -> Pack
     return pack_padded_sequence(pad_sequence(sequences), lengths, enforce_sorted=enforce_sorted)
 
 
-def unpack_sequence(packed: PackedSequence) -> list[Any]:
+def unpad_sequence(padded_sequences: Any, lengths: Any, batch_first: bool = False) -> list[Any]:
+    """The sequences of an array (longest, batch, ...), or with batch_first (batch, longest, ...).
+
+    Raises `ValueError` for lengths that do not fit.
+
+    >>> unpad_sequence(tg.tensor([[1.0, 2.0], [3.0, 0.0]]), [2, 1])
+    [tensor([1., 3.]), tensor([2.])]
+    """
+    x = padded_sequences if isinstance(padded_sequences, tg.Tensor) else tg.tensor(padded_sequences)
+    x = x if batch_first else x.swapaxes(0, 1)
+    found = _checked("unpad_sequence", lengths, x.shape[0], x.shape[1])
+    return [x[k, :n] for k, n in enumerate(found.tolist())]
+
+
+def unpack_sequence(packed_sequences: PackedSequence) -> list[Any]:
     """The sequences, each with its own length, in the order in which they were given.
 
     >>> unpack_sequence(pack_sequence([tg.tensor([1.0, 2.0]), tg.tensor([3.0])]))
     [tensor([1., 2.]), tensor([3.])]
     """
-    padded, lengths = pad_packed_sequence(packed)
-    return [padded[:n, k] for k, n in enumerate(_whole(lengths).tolist())]
+    return unpad_sequence(*pad_packed_sequence(packed_sequences))

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import tensorgrad as tg
 from tensorgrad.nn import functional
 from tensorgrad.nn.module import Module
-
-Size = int | Sequence[int]
+from tensorgrad.nn.sizes import Size, each
 
 
 class _Pad(Module):
@@ -20,14 +18,7 @@ class _Pad(Module):
 
     def __init__(self, padding: Size) -> None:
         super().__init__()
-        count = 2 * self.rank
-        widths = (padding,) * count if isinstance(padding, int) else tuple(padding)
-        if len(widths) != count:
-            raise ValueError(
-                f"{type(self).__name__}: got padding={padding}, expected a number, or {count} of "
-                f"them, the last axis first; try padding=1"
-            )
-        self.padding = widths
+        self.padding = each(self, "padding", padding, 2 * self.rank)
 
     def forward(self, input: Any) -> Any:
         found = len(input.shape)

@@ -7,8 +7,7 @@ from typing import Any, ClassVar
 
 from tensorgrad.nn import functional
 from tensorgrad.nn.module import Module
-
-Size = int | Sequence[int]
+from tensorgrad.nn.sizes import Size, each
 
 
 class _Pool(Module):
@@ -104,8 +103,9 @@ class AvgPool1d(_AvgPool):
         ceil_mode: bool = False, count_include_pad: bool = True,
     ) -> None:  # fmt: skip
         super().__init__(kernel_size, stride, padding, ceil_mode, count_include_pad)
-        one = [n if isinstance(n, int) else n[0] for n in (kernel_size, self.stride, padding)]
-        self.kernel_size, self.stride, self.padding = [(n,) for n in one]
+        self.kernel_size = each(self, "kernel_size", kernel_size, 1, 1)
+        self.stride = each(self, "stride", self.stride, 1, 1)
+        self.padding = each(self, "padding", padding, 1, 0)
 
 
 class AvgPool2d(_AvgPool):
@@ -268,13 +268,11 @@ class FractionalMaxPool3d(_FractionalMaxPool):
 class _MaxUnpool(_Pool):
     def __init__(self, kernel_size: Size, stride: Size | None = None, padding: Size = 0) -> None:
         super().__init__()
-        rank = self.rank
-
-        def each(given: Size) -> tuple[int, ...]:
-            return (given,) * rank if isinstance(given, int) else tuple(given)
-
-        self.kernel_size, self.padding = each(kernel_size), each(padding)
-        self.stride = self.kernel_size if stride is None else each(stride)
+        self.kernel_size = each(self, "kernel_size", kernel_size, self.rank, 1)
+        self.padding = each(self, "padding", padding, self.rank, 0)
+        self.stride = self.kernel_size
+        if stride is not None:
+            self.stride = each(self, "stride", stride, self.rank, 1)
 
     def forward(self, input: Any, indices: Any, output_size: Any = None) -> Any:
         return self._function("max_unpool")(

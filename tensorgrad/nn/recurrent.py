@@ -10,7 +10,7 @@ import tensorgrad as tg
 from tensorgrad.nn import functional, init
 from tensorgrad.nn.linear import need_dtype
 from tensorgrad.nn.module import Module
-from tensorgrad.nn.packed import PackedSequence, pack_padded_sequence, pad_packed_sequence
+from tensorgrad.nn.packed import PackedSequence, packed_like, pad_packed_sequence
 from tensorgrad.nn.parameter import Parameter
 
 PLAIN = {"tanh": functional.rnn_tanh, "relu": functional.rnn_relu}
@@ -121,6 +121,15 @@ class _Recurrent(Module):
         """The operation of one layer and direction."""
         raise NotImplementedError(f"{type(self).__name__}: a layer of no kind")
 
+    @property
+    def all_weights(self) -> list[list[Parameter]]:
+        """The parameters of each layer and direction."""
+        suffixes = [one for layer in range(self.num_layers) for one in self._suffixes(layer)]
+        return [[getattr(self, name + one) for name in self._weights(0)] for one in suffixes]
+
+    def flatten_parameters(self) -> None:
+        """Nothing: programs for PyTorch call it; no kernel here wants the weights in one block."""
+
     def forward(self, input: Any, hx: Any = None) -> Any:
         """(output, final states); `input` may be a PackedSequence, and then the output is one."""
         if isinstance(input, PackedSequence):
@@ -134,6 +143,7 @@ class _Recurrent(Module):
                 "(steps, batch, features), (batch, steps, features) with batch_first=True, or "
                 "(steps, features); try input[:, None]"
             )
+        self._need_features(input)
         alone = input.ndim == 2
         turned = self.batch_first and not alone
         x = input[:, None] if alone else input.swapaxes(0, 1) if turned else input
@@ -142,11 +152,20 @@ class _Recurrent(Module):
             return output[:, 0], self._bundled([h[:, 0] for h in final])
         return (output.swapaxes(0, 1) if turned else output), self._bundled(final)
 
+    def _need_features(self, input: Any) -> None:
+        if input.shape[-1] != self.input_size:
+            name, given = type(self).__name__, input.shape[-1]
+            raise tg.ShapeError(
+                f"{name}: got an input of shape {input.shape}, expected {self.input_size} features "
+                f"(input_size) on its last axis; try {name}({given}, {self.hidden_size})"
+            )
+
     def _packed(self, packed: PackedSequence, hx: Any) -> Any:
         need_dtype(self, packed.data, self.weight_ih_l0.dtype)
+        self._need_features(packed.data)
         x, lengths = pad_packed_sequence(packed)
         output, final = self._run(x, self._initial(hx, x.shape[1], False), lengths)
-        return pack_padded_sequence(output, lengths, enforce_sorted=False), self._bundled(final)
+        return packed_like(output, packed), self._bundled(final)
 
     def _bundled(self, states: list[Any]) -> Any:
         return states[0] if self.states == 1 else tuple(states)

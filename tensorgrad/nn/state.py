@@ -45,6 +45,9 @@ def load(module: Module, given: Mapping[str, Any], strict: bool, assign: bool) -
             f"load_state_dict: got {type(given).__name__}, expected a mapping of names to arrays; "
             "try tg.io.load_file(path), or module.state_dict()"
         )
+    for name, part in module.named_modules():
+        if hasattr(part, "_fit_state"):
+            part._fit_state(given, f"{name}." if name else "")
     held = dict(slots(module))
     hooked = [m._hooks for m in module.modules() if m._hooks is not None]
     hooks = Loading(strict)

@@ -114,6 +114,12 @@ _softplus = known(Elementwise.trace("softplus", lambda x: call("softplus", x)))
 _softplus_beta = known(
     Elementwise.trace("softplus_beta", lambda x, beta: call("softplus", beta * x) / beta)
 )
+_softplus_cut = known(
+    Elementwise.trace(
+        "softplus_cut",
+        lambda x, beta, most: select(beta * x > most, x, call("softplus", beta * x) / beta),
+    )
+)
 _hardtanh = known(
     Elementwise.trace(
         "hardtanh", lambda x, low, high: select(x <= low, low, select(x >= high, high, x))
@@ -205,17 +211,24 @@ def _softplus_samples(r: Any) -> Any:
     yield from _samples(r)
     yield (r.normal(4), 3.0), {}
     yield (r.normal(4),), {"beta": 0.5}
+    yield (np.array([-1.0, 0.3, 0.8, 2.0]),), {"beta": 2.0, "threshold": 1.0}
+
+
+def _softplus_oracle(x: Any, beta: Any = 1.0, threshold: float = 20.0) -> Any:
+    return np.where(beta * x > threshold, x, _softplus_of(beta * x) / beta)
 
 
 @operation(
-    oracle=lambda x, beta=1.0: _softplus_of(beta * x) / beta,
+    oracle=_softplus_oracle,
     samples=_softplus_samples,
 )
 def softplus(x: Any, beta: Any = 1.0, threshold: float = 20.0) -> Any:
-    """log(1 + exp(beta x)) / beta, without overflow for any x.
+    """log(1 + exp(beta x)) / beta, without overflow for any x; x itself where beta x > threshold.
 
-    `threshold` is accepted for PyTorch's sake; this form needs none.
+    From 20 on, where that is less than 3e-9 away, no threshold is looked at.
     """
+    if threshold < 20:
+        return _softplus_cut.bind(x, beta, threshold)
     if type(beta) in (int, float) and beta == 1:
         return _softplus.bind(x)
     return _softplus_beta.bind(x, beta)

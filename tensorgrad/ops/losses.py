@@ -6,11 +6,12 @@ A reduction is "mean", "sum" or "none". The losses over classes are in `class_lo
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 from tensorgrad import dtypes, shapes
 from tensorgrad._errors import need
+from tensorgrad.backend import base
 from tensorgrad.core.formula import Elementwise
 from tensorgrad.core.primitive import operand
 from tensorgrad.core.registry import known, operation
@@ -76,6 +77,22 @@ _embedding_p = _loss(
     "hinge_embedding_loss",
     lambda x, t, margin: where(t == 1, x, where(margin - x < 0, 0, margin - x)),
 )
+
+
+_outside_p = Elementwise.trace("outside_0_to_1", lambda x: (x < 0) | (x > 1))
+
+
+def _need_probabilities(x: Tensor, what: str, fix: str) -> None:
+    """Raise `ValueError` for a number outside 0 .. 1; NaN passes, and makes the loss NaN."""
+    values: Any = x.value()
+    kind: Any = type(values)
+    wrong = _outside_p.kernels[kind](values)
+    _checks(kind)(values, wrong, op="binary_cross_entropy", what=what, fix=fix)
+
+
+@cache
+def _checks(kind: type) -> Any:
+    return base.of_type(kind).kernel("need_probabilities")
 
 
 @lru_cache(maxsize=64)
@@ -176,12 +193,15 @@ def binary_cross_entropy(
 
     Both logarithms are at least -100 and their derivatives at most 1e12, as in PyTorch, so loss and
     gradient are finite at p = 0 and 1. `binary_cross_entropy_with_logits` is more accurate.
-    `weight` multiplies the loss and broadcasts to it. Raises `ShapeError` where the shapes differ.
+    `weight` multiplies the loss and broadcasts to it. Raises `ShapeError` where the shapes differ,
+    and `ValueError` naming an input or target outside 0 to 1.
 
     >>> binary_cross_entropy([0.5], [1.0])
     tensor(0.69314718)
     """
     p, t = matched("binary_cross_entropy", input, target, reduction)
+    _need_probabilities(p, "input", "tg.sigmoid(input)")
+    _need_probabilities(t, "target", "labels 0 and 1")
     loss = _weighted("binary_cross_entropy", _binary_p.bind(p, t), weight)
     return reduced(loss, reduction)  # type: ignore[no-any-return]
 

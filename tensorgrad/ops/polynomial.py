@@ -279,10 +279,13 @@ def polymul(a1: Any, a2: Any) -> Any:
 
 
 def _dividends(r: Any) -> Any:
+    def divisor(n: int) -> Any:  # whose first coefficient is the largest: errors do not grow
+        return r.uniform(0.5, 1.5, n) + (np.arange(n) == 0)
+
     for u, v in ((3, 3), (4, 2), (2, 4), (1, 3), (3, 1), (5, 2), (5, 3)):
-        yield (r.normal(u), r.uniform(0.5, 1.5, v)), {}
-    yield (r.normal(8)[::2], r.uniform(0.5, 1.5, 3)), {}
-    yield (r.normal(3) + 1j * r.normal(3), r.uniform(0.5, 1.5, 2)), {}
+        yield (r.normal(u), divisor(v)), {}
+    yield (r.normal(8)[::2], divisor(3)), {}
+    yield (r.normal(3) + 1j * r.normal(3), divisor(2)), {}
 
 
 @operation(numpy="polydiv", oracle="polydiv", samples=_dividends)

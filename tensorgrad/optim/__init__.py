@@ -63,7 +63,9 @@ from tensorgrad.optim.swa_utils import (
     SWALR,
     AveragedModel,
     get_ema_avg_fn,
+    get_ema_multi_avg_fn,
     get_swa_avg_fn,
+    get_swa_multi_avg_fn,
     update_bn,
 )
 from tensorgrad.optim.trust import LAMB, LARS
@@ -127,7 +129,9 @@ __all__ = [
     "elastic_penalty",
     "find_rate",
     "get_ema_avg_fn",
+    "get_ema_multi_avg_fn",
     "get_swa_avg_fn",
+    "get_swa_multi_avg_fn",
     "grad_norm",
     "max_norm_",
     "soft_threshold_",

@@ -7,19 +7,20 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import tensorgrad as tg
-from tensorgrad.optim.by_tensor import ByTensor, Shapes, by_rows, need_real, norm
-from tensorgrad.optim.optimizer import Group, need_between, need_settings
+from tensorgrad.optim.by_tensor import ByTensor, Shapes, by_rows, need_real, norms
+from tensorgrad.optim.optimizer import Group, need_between
+from tensorgrad.optim.params import pair
 
 
 @tg.fuse
-def _mean(state: Any, total: Any, count: Any, share: Any) -> Any:
-    """The running mean after new values, given as their sum and their count."""
-    return state + share * (total / count - state)
+def _mean(state: Any, total: Any, count: Any, share: Any, rest: Any) -> Any:
+    """The running mean after new values, given as their sum and their count; rest = 1 - share."""
+    return rest * state + share * (total / count)
 
 
 @tg.fuse
-def _square(state: Any, grad: Any, share: Any) -> Any:
-    return state + share * (grad * grad - state)
+def _square(state: Any, grad: Any, share: Any, rest: Any) -> Any:
+    return rest * state + share * (grad * grad)
 
 
 @tg.fuse
@@ -51,25 +52,25 @@ class _Rule:
         self.eps1, self.constants = eps1, (eps2, d)
         self._known: dict[tuple[Any, ...], list[Any]] = {}
 
-    def __call__(self, param: Any, grad: Any, *rest: Any) -> tuple[Any, ...]:
-        *states, lr, share, shrink = rest
+    def __call__(self, param: Any, grad: Any, *given: Any) -> tuple[Any, ...]:
+        *states, lr, share, rest, shrink = given
         rows, columns, root, least, *constants = self._numbers(param)
         if len(states) == 2:
             row, column = states
             square = by_rows(grad * grad)
-            row = _mean(row, tg.sum(square, -1, keepdims=True), columns, share)
-            column = _mean(column, tg.sum(square, -2, keepdims=True), rows, share)
+            row = _mean(row, tg.sum(square, -1, keepdims=True), columns, share, rest)
+            column = _mean(column, tg.sum(square, -2, keepdims=True), rows, share, rest)
             total, states = tg.sum(row, -2, keepdims=True), [row, column]
             update = _factored(grad, row, column, total, rows, least)
         else:
-            states = [_square(states[0], grad, share)]
+            states = [_square(states[0], grad, share, rest)]
             update = _scaled(grad, states[0], least)
-        rate = _rate(lr, norm(param), norm(update), root, *constants)
+        rate = _rate(lr, norms(param), norms(update), root, *constants)
         return _moved(param, update, rate, shrink), *states
 
     def _numbers(self, param: Any) -> list[Any]:
         """The numbers of a shape as tensors, which formulas take without a kernel for each."""
-        shape, dtype, device = kind = param.shape, param.dtype, param.device
+        shape, dtype, device = kind = param.shape[1:], param.dtype, param.device
         if kind not in self._known:
             rows, columns = shape[-2:] if len(shape) > 1 else (1, 1)
             least = tg.finfo(dtype).eps if self.eps1 is None else self.eps1
@@ -88,6 +89,8 @@ class Adafactor(ByTensor):
     learning rates with sublinear memory cost", 2018. Raises `DTypeError` for complex parameters.
     """
 
+    not_negative = ("lr", "weight_decay")
+
     def __init__(
         self,
         params: Iterable[Any],
@@ -100,7 +103,7 @@ class Adafactor(ByTensor):
         maximize: bool = False,
         max_grad_norm: float | None = None,
     ) -> None:
-        named = {"lr": lr, "beta2_decay": beta2_decay, "eps": tuple(eps), "d": d}
+        named = {"lr": lr, "beta2_decay": beta2_decay, "eps": pair(self._name, eps=eps), "d": d}
         more = {"weight_decay": weight_decay, "maximize": maximize}
         self._rules: dict[tuple[Any, ...], _Rule] = {}
         super().__init__(params, {**named, **more}, max_grad_norm)
@@ -121,7 +124,7 @@ class Adafactor(ByTensor):
         return {"row_var": (*shape[:-1], 1), "col_var": (*shape[:-2], 1, shape[-1])}
 
     def check(self, group: Group) -> None:
-        need_settings("Adafactor", group, "lr", "weight_decay")
+        super().check(group)
         need_between("Adafactor", 1, d=group["d"])
         eps1, eps2 = group["eps"]
         need_between("Adafactor", 0, eps1=0.0 if eps1 is None else eps1)
@@ -138,4 +141,5 @@ class Adafactor(ByTensor):
 
     def scalars(self, group: Group, step: int) -> Sequence[float]:
         lr = group["lr"]
-        return min(lr, step**-0.5), step ** group["beta2_decay"], 1 - lr * group["weight_decay"]
+        share = step ** group["beta2_decay"]
+        return min(lr, step**-0.5), share, 1 - share, 1 - lr * group["weight_decay"]

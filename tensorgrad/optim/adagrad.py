@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import tensorgrad as tg
-from tensorgrad.optim.optimizer import Group, Optimizer, need_between, need_settings
+from tensorgrad.optim.optimizer import Group, Optimizer, need_between
 
 
 @tg.fuse
@@ -27,6 +27,7 @@ class Adagrad(Optimizer):
 
     rule = staticmethod(adagrad)
     state_names = ("sum",)
+    not_negative = ("lr", "lr_decay", "weight_decay", "initial_accumulator_value", "eps")
 
     def __init__(
         self,
@@ -44,31 +45,34 @@ class Adagrad(Optimizer):
         more = {"initial_accumulator_value": initial_accumulator_value, "maximize": maximize}
         super().__init__(params, {**named, **more}, max_grad_norm)
 
-    def check(self, group: Group) -> None:
-        names = "lr", "lr_decay", "weight_decay", "initial_accumulator_value", "eps"
-        need_settings("Adagrad", group, *names)
-
     def scalars(self, group: Group, step: int) -> Sequence[float]:
         rate = group["lr"] / (1 + (step - 1) * group["lr_decay"])
         start = group["initial_accumulator_value"] if step == 1 else 0.0
         return rate, start, group["eps"], group["weight_decay"]
 
 
+def _scaled(grad: Any, mean: Any, alpha: Any, rest: Any, eps: Any) -> tuple[Any, Any]:
+    """g over the root of its mean square, and that; rest = 1 - alpha."""
+    mean = alpha * mean + rest * (grad * grad)
+    return grad / (tg.sqrt(mean) + eps), mean
+
+
+def _centered(
+    grad: Any, mean: Any, first: Any, alpha: Any, rest: Any, eps: Any
+) -> tuple[Any, Any, Any]:
+    """The same with the variance of g in place of its mean square."""
+    mean = alpha * mean + rest * (grad * grad)
+    first = first + rest * (grad - first)
+    return grad / (tg.sqrt(mean - first * first) + eps), mean, first
+
+
 @tg.fuse
 def rmsprop(
-    param: Any,
-    grad: Any,
-    mean: Any,
-    lr: Any,
-    alpha: Any,
-    rest: Any,
-    eps: Any,
-    weight_decay: Any,
+    param: Any, grad: Any, mean: Any, lr: Any, alpha: Any, rest: Any, eps: Any, weight_decay: Any
 ) -> Any:
-    """rest = 1 - alpha."""
-    grad = grad + weight_decay * param
-    mean = alpha * mean + rest * (grad * grad)
-    return param - lr * (grad / (tg.sqrt(mean) + eps)), mean
+    """Along the scaled gradient."""
+    step, mean = _scaled(grad + weight_decay * param, mean, alpha, rest, eps)
+    return param - lr * step, mean
 
 
 @tg.fuse
@@ -85,9 +89,8 @@ def rmsprop_momentum(
     momentum: Any,
 ) -> Any:
     """The scaled gradient goes into a velocity."""
-    grad = grad + weight_decay * param
-    mean = alpha * mean + rest * (grad * grad)
-    velocity = momentum * velocity + grad / (tg.sqrt(mean) + eps)
+    step, mean = _scaled(grad + weight_decay * param, mean, alpha, rest, eps)
+    velocity = momentum * velocity + step
     return param - lr * velocity, mean, velocity
 
 
@@ -103,11 +106,9 @@ def rmsprop_centered(
     eps: Any,
     weight_decay: Any,
 ) -> Any:
-    """The variance of the gradient stands for its mean square."""
-    grad = grad + weight_decay * param
-    mean = alpha * mean + rest * (grad * grad)
-    first = first + rest * (grad - first)
-    return param - lr * (grad / (tg.sqrt(mean - first * first) + eps)), mean, first
+    """Along the gradient scaled by its deviation."""
+    step, mean, first = _centered(grad + weight_decay * param, mean, first, alpha, rest, eps)
+    return param - lr * step, mean, first
 
 
 @tg.fuse
@@ -125,10 +126,8 @@ def rmsprop_centered_momentum(
     momentum: Any,
 ) -> Any:
     """Both."""
-    grad = grad + weight_decay * param
-    mean = alpha * mean + rest * (grad * grad)
-    first = first + rest * (grad - first)
-    velocity = momentum * velocity + grad / (tg.sqrt(mean - first * first) + eps)
+    step, mean, first = _centered(grad + weight_decay * param, mean, first, alpha, rest, eps)
+    velocity = momentum * velocity + step
     return param - lr * velocity, mean, velocity, first
 
 
@@ -146,6 +145,8 @@ class RMSprop(Optimizer):
     With `centered` the square of g's own running mean is taken from s; with `momentum` the quotient
     goes into v ← momentum v + quotient, and θ ← θ - lr v. Tieleman, Hinton 2012; Graves 2013.
     """
+
+    not_negative = ("lr", "alpha", "eps", "weight_decay", "momentum")
 
     def __init__(
         self,
@@ -166,9 +167,6 @@ class RMSprop(Optimizer):
 
     def variant(self, group: Group) -> tuple[Any, Sequence[str]]:
         return _VARIANTS[bool(group["centered"]), group["momentum"] > 0]
-
-    def check(self, group: Group) -> None:
-        need_settings("RMSprop", group, "lr", "alpha", "eps", "weight_decay", "momentum")
 
     def scalars(self, group: Group, step: int) -> Sequence[float]:
         alpha, momentum = group["alpha"], group["momentum"]
@@ -203,6 +201,7 @@ class Adadelta(Optimizer):
 
     rule = staticmethod(adadelta)
     state_names = ("square_avg", "acc_delta")
+    not_negative = ("lr", "eps", "weight_decay")
 
     def __init__(
         self,
@@ -219,7 +218,7 @@ class Adadelta(Optimizer):
         super().__init__(params, {**named, "maximize": maximize}, max_grad_norm)
 
     def check(self, group: Group) -> None:
-        need_settings("Adadelta", group, "lr", "eps", "weight_decay")
+        super().check(group)
         if group["rho"] != 1:
             need_between("Adadelta", 0, 1, rho=group["rho"])
 

@@ -6,12 +6,14 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import tensorgrad as tg
-from tensorgrad.optim.optimizer import Group, Optimizer, need_settings
+from tensorgrad.optim.formulas import lerp
+from tensorgrad.optim.optimizer import Group, Optimizer
+from tensorgrad.optim.params import pair
 
 
 def _averages(grad: Any, first: Any, second: Any, c1: Any, beta2: Any, c2: Any) -> tuple[Any, Any]:
     """The running means of g and g²; c1 = 1 - beta1, c2 = 1 - beta2."""
-    return first + c1 * (grad - first), beta2 * second + c2 * (grad * grad)
+    return lerp(first, grad, c1), beta2 * second + c2 * (grad * grad)
 
 
 @tg.fuse
@@ -111,6 +113,8 @@ class Adam(Optimizer):
     and eps as at the end of its section 2. Reddi et al., "On the convergence of Adam", 2018.
     """
 
+    not_negative = ("lr", "eps", "weight_decay")
+
     def __init__(
         self,
         params: Iterable[Any],
@@ -124,16 +128,14 @@ class Adam(Optimizer):
         decoupled_weight_decay: bool = False,
         max_grad_norm: float | None = None,
     ) -> None:
-        named = {"lr": lr, "betas": tuple(betas), "eps": eps, "weight_decay": weight_decay}
+        betas = pair(self._name, betas=betas)
+        named = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
         more = {"amsgrad": amsgrad, "maximize": maximize}
         more["decoupled_weight_decay"] = decoupled_weight_decay
         super().__init__(params, {**named, **more}, max_grad_norm)
 
     def variant(self, group: Group) -> tuple[Any, Sequence[str]]:
         return _VARIANTS[bool(group["amsgrad"]), bool(group["decoupled_weight_decay"])]
-
-    def check(self, group: Group) -> None:
-        need_settings(type(self).__name__, group, "lr", "eps", "weight_decay")
 
     def scalars(self, group: Group, step: int) -> Sequence[float]:
         beta1, beta2 = group["betas"]

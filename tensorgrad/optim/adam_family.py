@@ -7,7 +7,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import tensorgrad as tg
-from tensorgrad.optim.optimizer import Group, Optimizer, need_settings
+from tensorgrad.optim.formulas import lerp
+from tensorgrad.optim.optimizer import Group, Optimizer
+from tensorgrad.optim.params import pair
 
 
 @tg.fuse
@@ -24,7 +26,7 @@ def adamax(
 ) -> Any:
     """The decaying largest |g| stands for the root of the mean square."""
     grad = grad + weight_decay * param
-    first = exp_avg + c1 * (grad - exp_avg)
+    first = lerp(exp_avg, grad, c1)
     largest = tg.maximum(beta2 * exp_inf, abs(grad) + eps)
     return param - rate * (first / largest), first, largest
 
@@ -37,6 +39,7 @@ class Adamax(Optimizer):
 
     rule = staticmethod(adamax)
     state_names = ("exp_avg", "exp_inf")
+    not_negative = ("lr", "eps", "weight_decay")
 
     def __init__(
         self,
@@ -49,11 +52,9 @@ class Adamax(Optimizer):
         maximize: bool = False,
         max_grad_norm: float | None = None,
     ) -> None:
-        named = {"lr": lr, "betas": tuple(betas), "eps": eps, "weight_decay": weight_decay}
+        betas = pair(self._name, betas=betas)
+        named = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
         super().__init__(params, {**named, "maximize": maximize}, max_grad_norm)
-
-    def check(self, group: Group) -> None:
-        need_settings("Adamax", group, "lr", "eps", "weight_decay")
 
     def scalars(self, group: Group, step: int) -> Sequence[float]:
         beta1, beta2 = group["betas"]
@@ -78,7 +79,7 @@ def nadam(
 ) -> Any:
     """Adam that steps along a mix of the gradient and the mean that is ahead of it."""
     grad = grad + weight_decay * param
-    first = exp_avg + c1 * (grad - exp_avg)
+    first = lerp(exp_avg, grad, c1)
     second = beta2 * exp_avg_sq + c2 * (grad * grad)
     step = (now * grad + ahead * first) / (tg.sqrt(second) + eps)
     return param * shrink - step, first, second
@@ -94,6 +95,7 @@ class NAdam(Optimizer):
 
     rule = staticmethod(nadam)
     state_names = ("exp_avg", "exp_avg_sq")
+    not_negative = ("lr", "eps", "weight_decay", "momentum_decay")
 
     def __init__(
         self,
@@ -108,14 +110,12 @@ class NAdam(Optimizer):
         maximize: bool = False,
         max_grad_norm: float | None = None,
     ) -> None:
-        named = {"lr": lr, "betas": tuple(betas), "eps": eps, "weight_decay": weight_decay}
+        betas = pair(self._name, betas=betas)
+        named = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
         more = {"momentum_decay": momentum_decay, "maximize": maximize}
         more["decoupled_weight_decay"] = decoupled_weight_decay
         self._products: dict[tuple[float, float], array[float]] = {}
         super().__init__(params, {**named, **more}, max_grad_norm)
-
-    def check(self, group: Group) -> None:
-        need_settings("NAdam", group, "lr", "eps", "weight_decay", "momentum_decay")
 
     def scalars(self, group: Group, step: int) -> Sequence[float]:
         (beta1, beta2), slowing = group["betas"], group["momentum_decay"]
@@ -162,7 +162,7 @@ def radam(
 ) -> Any:
     """Steps by `adaptive` m/√v, and by `plain` m as long as `adaptive` is 0."""
     grad = grad + weight_decay * param
-    first = exp_avg + c1 * (grad - exp_avg)
+    first = lerp(exp_avg, grad, c1)
     second = beta2 * exp_avg_sq + c2 * (grad * grad)
     rate = tg.where(adaptive > 0, adaptive / (tg.sqrt(second) + eps), plain)
     return param * shrink - rate * first, first, second
@@ -178,6 +178,7 @@ class RAdam(Optimizer):
 
     rule = staticmethod(radam)
     state_names = ("exp_avg", "exp_avg_sq")
+    not_negative = ("lr", "eps", "weight_decay")
 
     def __init__(
         self,
@@ -191,12 +192,10 @@ class RAdam(Optimizer):
         maximize: bool = False,
         max_grad_norm: float | None = None,
     ) -> None:
-        named = {"lr": lr, "betas": tuple(betas), "eps": eps, "weight_decay": weight_decay}
+        betas = pair(self._name, betas=betas)
+        named = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
         more = {"decoupled_weight_decay": decoupled_weight_decay, "maximize": maximize}
         super().__init__(params, {**named, **more}, max_grad_norm)
-
-    def check(self, group: Group) -> None:
-        need_settings("RAdam", group, "lr", "eps", "weight_decay")
 
     def scalars(self, group: Group, step: int) -> Sequence[float]:
         beta1, beta2 = group["betas"]

@@ -1,9 +1,13 @@
-"""Optimizers whose update looks at each parameter as a whole, written in public operations."""
+"""Optimizers whose update looks at each parameter as a whole, written in public operations.
+
+Parameters of one shape lie side by side in the bucket and are updated together, as a stack.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
+from itertools import groupby
 from typing import Any
 
 import tensorgrad as tg
@@ -14,10 +18,51 @@ from tensorgrad.optim.slot import Slot
 
 Array = Any
 Shapes = dict[str, tuple[int, ...]]
+MOST = 1 << 18  # elements of a stack: what an update makes on the way stays in a cache
+
+
+class Stack:
+    """Neighbours in a bucket that share a shape and an order of axes, as arrays (n, *shape)."""
+
+    def __init__(self, slots: Sequence[Slot], arrays: Sequence[Array], width: int) -> None:
+        first, last = slots[0], slots[-1]
+        self.start, self.stop, self.count = first.start, last.stop, len(slots)
+        self.shape, self.by_columns, self.width = first.param.shape, first.by_columns, width
+        self.stride = slots[1].start - first.start if self.count > 1 else last.stop - first.start
+        own = {name: [slot.own[name] for slot in slots] for name in first.own}
+        for name, parts in own.items():
+            held = tg.stack([tg.Tensor(part) for part in parts]).data
+            own[name] = held
+            for k, slot in enumerate(slots):
+                slot.own[name] = held[k, ...]
+        shaped = [self.of(array) for array in arrays]
+        self.held = [tg.Tensor(array) for array in (*shaped, *own.values())]
+
+    def of(self, flat: Array) -> Array:
+        """These parameters' part of a flat array; complex ones' with an axis for the two parts."""
+        count, width, shape = self.count, self.width, self.shape
+        size = self.stop - self.start - (count - 1) * self.stride
+        part = flat[self.start * width : (self.start + count * self.stride) * width]
+        rows = part.reshape(count, self.stride * width)[:, : size * width]
+        if width == 2:
+            # The order of the other axes is the memory's: no rule for complex parameters looks.
+            return rows.reshape(count, *shape, 2)
+        if self.by_columns:
+            return rows.reshape(count, *shape[::-1]).swapaxes(1, 2)
+        return rows.reshape(count, *shape)
+
+    def given(self, grads: Array, start: int, stop: int) -> tuple[Any, Any, list[Any]]:
+        """Parameters, gradients and states of what lies between two elements of the bucket."""
+        grad, held = self.of(grads), self.held
+        low = max(0, -(-(start - self.start) // self.stride))
+        high = min(self.count, -(-(stop - self.start) // self.stride))
+        if high - low < self.count:
+            grad, held = grad[low:high], [tg.Tensor(one.data[low:high]) for one in held]
+        return held[0], tg.Tensor(grad), held[1:]
 
 
 class TensorBucket(Bucket):
-    """A bucket that runs the update on one parameter after the other, in their shapes."""
+    """A bucket that runs the update on one stack after the other."""
 
     def __init__(
         self,
@@ -25,12 +70,16 @@ class TensorBucket(Bucket):
         state_names: Sequence[str],
         own: Callable[[tg.Tensor], Shapes],
     ) -> None:
-        super().__init__(params, state_names)
+        places: dict[tuple[int, ...], list[tg.Tensor]] = {}
+        for param in params:
+            places.setdefault(param.shape, []).append(param)
+        super().__init__([param for alike in places.values() for param in alike], state_names)
         for slot in self.slots:
             shapes, dtype = own(slot.param).items(), self._scalars.dtype
             device = slot.param.device
             slot.own = {n: tg.zeros(shape, dtype=dtype, device=device).data for n, shape in shapes}
-        self._tensors: dict[int, list[Any]] = {}
+        arrays = [self._arrays[0], *self._arrays[2:]]
+        self._stacks = [Stack(slots, arrays, self.width) for slots in _alike(self.slots)]
 
     @property
     def copies(self) -> bool:
@@ -43,40 +92,45 @@ class TensorBucket(Bucket):
         WRITES.note(self._owner, (first, first + (stop - start) * self._itemsize))
         numbers = [tg.Tensor(number) for number in scalars]
         with tg.no_grad(), quiet(self.flat):
-            for slot in self.slots:
-                if start <= slot.start and slot.stop <= stop and slot.start < slot.stop:
-                    kernel(*self._given(slot), *numbers)
+            for stack in self._stacks:
+                if stack.start < stop and start < stack.stop:
+                    # The gradients' view is not kept: `clear` counts who holds one.
+                    kernel(*stack.given(self._arrays[1], start, stop), *numbers)
         if self._low is not None:
             low = self._low[start:stop]
             of(low).assign(low, self.flat[start:stop])
         self._seen = WRITES.latest
 
-    def _given(self, slot: Slot) -> tuple[Any, Any, list[Any]]:
-        """The parameter, its gradient and its states, in their shapes."""
-        held = self._tensors.get(slot.start)
-        if held is None:
-            flats = [self._arrays[0], *self._arrays[2:]]
-            arrays = [*(self._shaped(slot, flat) for flat in flats), *slot.own.values()]
-            held = self._tensors[slot.start] = [tg.Tensor(array) for array in arrays]
-        # A gradient's view is not kept: `clear` counts who holds one.
-        grad = slot.buffer if self.width == 1 else self._shaped(slot, self._arrays[1])
-        return held[0], tg.Tensor(grad), held[1:]
 
-    def _shaped(self, slot: Slot, flat: Array) -> Array:
-        """A parameter's part of a flat array; a complex one's with an axis for its two parts."""
-        if self.width == 1:
-            return slot.of(flat)
-        # The order of the other axes is the memory's: no rule for complex parameters looks at it.
-        part = flat[slot.start * 2 : slot.stop * 2]
-        return part.reshape(*slot.param.shape, 2)
+def _alike(slots: Iterable[Slot]) -> Iterator[list[Slot]]:
+    """Neighbours that are updated together; empty parameters are left out."""
+    for _, group in groupby(slots, lambda slot: (slot.param.shape, slot.by_columns)):
+        found = list(group)
+        most = max(1, MOST // max(1, found[0].param.size))
+        for k in range(0, len(found) if found[0].param.size else 0, most):
+            yield found[k : k + most]
 
 
 class ByTensor(Optimizer):
     """Base of the optimizers whose update is no elementwise formula.
 
-    `rule` takes and returns tensors, one parameter at a time: rule(param, grad, *state, *scalars)
-    -> (param, *state), in the dtype in which the parameter is updated. `own(group, param)` gives
-    the shapes of states that have another one than the parameter; they follow the others.
+    `rule` takes and returns stacks, the parameters of one shape with an axis in front for them:
+    rule(param, grad, *state, *scalars) -> (param, *state), in the dtype in which they are updated.
+    `own(group, param)` gives the shapes of states that have another one than the parameter; they
+    follow the others.
+
+    >>> import tensorgrad as tg
+    >>> class Normalized(ByTensor):
+    ...     @staticmethod
+    ...     def rule(param, grad, lr):
+    ...         return (param - lr * grad / tg.norm(grad, axis=-1, keepdims=True),)
+    ...     def scalars(self, group, step):
+    ...         return (group["lr"],)
+    >>> w = tg.nn.Parameter([3.0, 4.0])
+    >>> (w * w).sum().backward()
+    >>> Normalized([w], {"lr": 5.0}).step()
+    >>> w.tolist()
+    [0.0, 0.0]
     """
 
     def own(self, group: Group, param: tg.Tensor) -> Shapes:
@@ -129,14 +183,16 @@ def need_real(op: str, params: Sequence[tg.Tensor]) -> None:
             )
 
 
-def norm(tensor: Any) -> Any:
-    """The 2-norm of all elements."""
-    return tg.norm(tensor if tensor.ndim == 1 else tg.ravel(tensor))
+def norms(stack: Any) -> Any:
+    """The 2-norm of each parameter, over all its elements, with the axes kept."""
+    count = stack.shape[0]
+    found = tg.norm(tg.reshape(stack, (count, -1)), axis=1)
+    return tg.reshape(found, (count,) + (1,) * (stack.ndim - 1))
 
 
-def by_rows(tensor: Any) -> Any:
+def by_rows(stack: Any) -> Any:
     """The same with rows one after the other in memory, so that sums have one order.
 
     Then a state resumes bit for bit also where a matrix has come to lie the other way.
     """
-    return tg.reshape(tg.ravel(tensor), tensor.shape)
+    return tg.reshape(tg.ravel(stack), stack.shape)

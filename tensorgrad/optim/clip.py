@@ -89,6 +89,9 @@ def clip_grad_value_(parameters: Params, clip_value: float) -> None:
 
 
 def _with_gradients(parameters: Params) -> list[tuple[tg.Tensor, Any]]:
+    if isinstance(parameters, tg.nn.Module):
+        kind = type(parameters).__name__
+        raise TypeError(f"clip: got {kind}, expected its parameters; try model.parameters()")
     params = [parameters] if isinstance(parameters, tg.Tensor) else parameters
     pairs = [(param, param.grad) for param in params]
     return [(param, gradient) for param, gradient in pairs if gradient is not None]

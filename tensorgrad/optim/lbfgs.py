@@ -9,7 +9,9 @@ import tensorgrad as tg
 from tensorgrad.optim.bucket import MASTER, Bucket
 from tensorgrad.optim.line_search import Point, strong_wolfe
 from tensorgrad.optim.memory import copy, quiet
-from tensorgrad.optim.optimizer import Group, Optimizer, need_settings
+from tensorgrad.optim.optimizer import Group, Optimizer
+from tensorgrad.optim.params import members
+from tensorgrad.optim.slot import Slot
 
 Memory = dict[str, Any]
 _VECTORS, _LISTS = ("d", "prev_flat_grad"), ("old_dirs", "old_stps")
@@ -17,14 +19,20 @@ _NUMBERS = ("func_evals", "n_iter", "t", "ro", "H_diag", "prev_loss")
 _KEYS = {*_VECTORS, *_LISTS, *_NUMBERS, MASTER}
 
 
+@tg.fuse
+def _along(start: Any, step: Any, direction: Any) -> Any:
+    return start + step * direction
+
+
 class LBFGS(Optimizer):
     """Quasi-Newton steps from the last `history_size` changes of gradient and position.
 
     `step(closure)` takes up to `max_iter` iterations; the closure clears the gradients, computes
     the loss, calls `backward` and returns the loss. With line_search_fn="strong_wolfe" the step
-    along each direction meets the strong Wolfe conditions, without it it is `lr`. For losses
-    without noise; all parameters together are one group of one dtype and device. Nocedal, "Updating
-    quasi-Newton matrices with limited storage", 1980; Liu, Nocedal 1989.
+    along each direction meets the strong Wolfe conditions, without it it is `lr`. It returns the
+    loss before the first iteration. For losses without noise; all parameters together are one group
+    of one dtype and device. Nocedal, "Updating quasi-Newton matrices with limited storage", 1980;
+    Liu, Nocedal 1989.
 
     >>> import tensorgrad as tg
     >>> x = tg.nn.Parameter([-1.0, 1.0])
@@ -39,6 +47,15 @@ class LBFGS(Optimizer):
     >>> bool(closure() < 1e-9)
     True
     """
+
+    not_negative = (
+        "lr",
+        "max_iter",
+        "max_eval",
+        "tolerance_grad",
+        "tolerance_change",
+        "history_size",
+    )
 
     def __init__(
         self,
@@ -62,8 +79,7 @@ class LBFGS(Optimizer):
         return None, ()
 
     def check(self, group: Group) -> None:
-        names = "lr", "max_iter", "max_eval", "tolerance_grad", "tolerance_change", "history_size"
-        need_settings("LBFGS", group, *names)
+        super().check(group)
         if group["line_search_fn"] not in (None, "strong_wolfe"):
             raise ValueError(
                 f"LBFGS: got line_search_fn={group['line_search_fn']!r}, expected None or "
@@ -72,28 +88,26 @@ class LBFGS(Optimizer):
 
     def add_param_group(self, group: Mapping[str, Any]) -> None:
         """Take the parameters; a second group raises `ValueError`."""
-        params = group.get("params", ())
-        params = [params] if isinstance(params, tg.Tensor) else list(params)
-        kinds = {(param.dtype.name, param.device) for param in params}
+        named = members(group)
+        kinds = {(p.dtype.name, p.device) for p in named["params"] if isinstance(p, tg.Tensor)}
         if self.param_groups or len(kinds) > 1:
             got = "a second group" if self.param_groups else f"parameters of {sorted(kinds)}"
             raise ValueError(
                 f"LBFGS: got {got}, expected one group of one dtype on one device; "
                 f"try all parameters in one list"
             )
-        super().add_param_group({**group, "params": params})
+        super().add_param_group({**group, **named})
 
     # -- steps ---------------------------------------------------------------------------------
 
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Iterate until a tolerance or a limit is met; returns the loss before the first step."""
+    def _step(self, closure: Callable[[], Any] | None = None) -> Any:
         if closure is None:
             raise TypeError(
                 "LBFGS: got step(), expected step(closure); try a function that clears the "
                 "gradients, computes the loss, calls backward and returns the loss"
             )
         first = closure()
-        with quiet(self._bucket_now().flat):
+        with quiet(self._settled()[0].flat):
             self._iterate(closure, _value(first))
         return first
 
@@ -155,32 +169,32 @@ class LBFGS(Optimizer):
         found, shares = -grad, []
         for change, moved, inverse in zip(changes[::-1], steps[::-1], ro[::-1]):
             shares.append(_dot(moved, found) * inverse)
-            found = found - shares[-1] * change
+            found = _along(found, -shares[-1], change)
         found = found * memory["H_diag"]
         for change, moved, inverse, share in zip(changes, steps, ro, shares[::-1]):
-            found = found + (share - _dot(change, found) * inverse) * moved
+            found = _along(found, share - _dot(change, found) * inverse, moved)
         return found
 
     def _search(
         self, closure: Callable[[], Any], start: Point, direction: Any, step: float, most: int
     ) -> tuple[Point, int]:
-        origin = tg.tensor(self._bucket_now().flat)
+        origin = tg.tensor(self._flat())
 
         def along(step: float) -> Point:
-            self._put(origin + step * direction)
+            self._put(_along(origin, step, direction))
             value = _value(closure())
             gradient = self._gradient()
             return Point(step, value, gradient, _dot(gradient, direction))
 
         reach, tiny = _largest(direction), self.param_groups[0]["tolerance_change"]
         found = strong_wolfe(along, start, step, reach, tolerance_change=tiny, most=most)
-        self._put(origin + found[0].step * direction)
+        self._put(_along(origin, found[0].step, direction))
         return found
 
     def _plain_step(
         self, closure: Callable[[], Any], start: Point, direction: Any, step: float, last: bool
     ) -> tuple[Point, int]:
-        self._put(tg.Tensor(self._bucket_now().flat) + step * direction)
+        self._put(_along(tg.Tensor(self._flat()), step, direction))
         if last:
             return start._replace(step=step), 0
         value = _value(closure())
@@ -188,21 +202,26 @@ class LBFGS(Optimizer):
 
     # -- parameters as one vector ---------------------------------------------------------------
 
-    def _bucket_now(self) -> Bucket:
-        """The bucket of all parameters, with the values that were assigned to them since."""
+    def _settled(self) -> tuple[Bucket, list[Slot]]:
+        """The bucket with the values that were assigned since, and who has a gradient."""
         (bucket,) = self._buckets[0]
-        if bucket.settle() is None:
+        touched = bucket.settle()
+        if touched is None:
             self._rebuild(0)
-            return self._bucket_now()
-        return bucket
+            return self._settled()
+        return bucket, touched
+
+    def _flat(self) -> Any:
+        """All parameters; nothing of the user's has run since they were settled."""
+        return self._buckets[0][0].flat
 
     def _put(self, values: Any) -> None:
-        self._bucket_now().put(values.data)
+        self._buckets[0][0].put(values.data)
 
     def _gradient(self) -> Any:
         """A copy of all gradients in the dtype of the update, zero where there is none."""
-        bucket = self._bucket_now()
-        return tg.Tensor(bucket.gathered(bucket.settle() or []))
+        bucket, touched = self._settled()
+        return tg.Tensor(bucket.gathered(touched))
 
     def _rebuild(self, index: int) -> None:
         packed = self._packed()
@@ -245,7 +264,7 @@ class LBFGS(Optimizer):
         saved = super().state_dict()
         if self._memory:
             saved["state"] = {0: self._packed()}
-        bucket = self._bucket_now()
+        bucket, _ = self._settled()
         if MASTER in bucket.state:
             held = [tg.ravel(tg.Tensor(s.of(bucket.state[MASTER]))) for s in bucket.slots]
             saved["state"].setdefault(0, {})[MASTER] = tg.concatenate(held)
@@ -295,7 +314,7 @@ def _value(loss: Any) -> float:
 
 
 def _dot(one: Any, other: Any) -> float:
-    return float(tg.sum(one * other).item())
+    return float(one.data.dot(other.data))
 
 
 def _largest(vector: Any) -> float:

@@ -8,8 +8,8 @@ from functools import cache
 from typing import Any
 
 import tensorgrad as tg
-from tensorgrad.optim.by_tensor import ByTensor, by_rows, need_real, norm
-from tensorgrad.optim.optimizer import Group, need_settings
+from tensorgrad.optim.by_tensor import ByTensor, by_rows, need_real, norms
+from tensorgrad.optim.optimizer import Group
 
 _FACTORS = {
     "original": lambda rows, columns: math.sqrt(max(1, rows / columns)),
@@ -18,16 +18,20 @@ _FACTORS = {
 Numbers = tuple[float, float, float]
 
 
-def orthogonal(matrix: Any, coefficients: Numbers, steps: int, eps: float) -> Any:
-    """About U Vᵀ of matrix = U S Vᵀ, by X ← a X + (b A + c A²) X with A = X Xᵀ, from X/‖X‖."""
+def orthogonal(stack: Any, coefficients: Numbers, steps: int, eps: float) -> Any:
+    """About U Vᵀ of matrices U S Vᵀ, by X ← a X + (b A + c A²) X with A = X Xᵀ, from X/‖X‖."""
     a, b, c = coefficients
-    tall = matrix.shape[0] > matrix.shape[1]
-    x = by_rows(matrix.T if tall else matrix)
-    x = x / tg.maximum(norm(x), eps)
+    tall = stack.shape[1] > stack.shape[2]
+    x = by_rows(_turned(stack) if tall else stack)
+    x = x / tg.maximum(norms(x), eps)
     for _ in range(steps):
-        gram = x @ x.T
+        gram = x @ _turned(x)
         x = a * x + (b * gram + c * (gram @ gram)) @ x
-    return x.T if tall else x
+    return _turned(x) if tall else x
+
+
+def _turned(stack: Any) -> Any:
+    return tg.swapaxes(stack, 1, 2)
 
 
 @cache
@@ -39,7 +43,7 @@ def _rule(coefficients: Numbers, steps: int, eps: float, nesterov: bool, adjust:
     ) -> tuple[Any, ...]:
         mean = mean + share * (grad - mean)
         ahead = grad + momentum * (mean - grad) if nesterov else mean
-        rate = lr * _FACTORS[adjust](*param.shape)
+        rate = lr * _FACTORS[adjust](*param.shape[1:])
         return param * shrink - rate * orthogonal(ahead, coefficients, steps, eps), mean
 
     return muon
@@ -56,6 +60,7 @@ class Muon(ByTensor):
     """
 
     state_names = ("momentum_buffer",)
+    not_negative = ("lr", "weight_decay", "momentum", "eps", "ns_steps")
 
     def __init__(
         self,
@@ -82,7 +87,7 @@ class Muon(ByTensor):
         return _rule(coefficients, steps, eps, group["nesterov"], adjust), self.state_names
 
     def check(self, group: Group) -> None:
-        need_settings("Muon", group, "lr", "weight_decay", "momentum", "eps", "ns_steps")
+        super().check(group)
         adjust = group["adjust_lr_fn"]
         if adjust is not None and adjust not in _FACTORS:
             raise ValueError(

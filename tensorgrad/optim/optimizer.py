@@ -5,19 +5,22 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from itertools import pairwise
 from typing import Any, ClassVar
 
 import tensorgrad as tg
 from tensorgrad.optim.bucket import MASTER, Bucket
-from tensorgrad.optim.memory import copy, extent, on_device, recording
+from tensorgrad.optim.memory import copy, on_device, recording
 from tensorgrad.optim.norm import Limit, copied, guarded, inputs, limited, negated, scaled
+from tensorgrad.optim.params import groups_of, members, need_params, need_settings
 from tensorgrad.optim.slot import Slot
 
 Group = dict[str, Any]
 Scalars = Callable[[Group, int], Sequence[float]]
+Hook = Callable[..., Any]
+Given = tuple[tuple[Any, ...], dict[str, Any]]  # the arguments of a step
 Work = list[tuple[Group, Bucket, list[Slot]]]
-_FREE_KEYS = ("params", "name", "initial_lr")  # what a group may hold beside hyper-parameters
+# What a group may hold beside hyper-parameters.
+_FREE_KEYS = ("params", "param_names", "name", "initial_lr")
 
 
 class Optimizer:
@@ -26,9 +29,9 @@ class Optimizer:
     A subclass gives `state_names`, the arrays kept beside each parameter (zeros at first); `rule`,
     the fused formula rule(param, grad, *state, *scalars) -> (param, *state); and
     `scalars(group, step)`, the numbers that the rule takes, from the group's hyper-parameters and
-    the count of the update (from 1). It may check the hyper-parameters in `check(group)`, and give
-    groups other formulas and states by their hyper-parameters in `variant(group)`. A group with
-    `maximize` takes every gradient with the other sign.
+    the count of the update (from 1). It may name hyper-parameters that are `not_negative`, check
+    more in `check(group)`, and give groups other formulas and states by their hyper-parameters in
+    `variant(group)`. A group with `maximize` takes every gradient with the other sign.
 
     Parameters are moved into flat buckets when the optimizer is made: `param.data` and `.grad`
     are views from then on. A parameter whose `.grad` is None is skipped.
@@ -52,6 +55,7 @@ class Optimizer:
     """
 
     state_names: ClassVar[Sequence[str]] = ()
+    not_negative: ClassVar[Sequence[str]] = ()
     rule: ClassVar[Any]
 
     def __init__(
@@ -66,9 +70,11 @@ class Optimizer:
         self.max_grad_norm = max_grad_norm
         self._norm: Any = None
         self.defaults = dict(defaults)
+        self._before: dict[int, Hook] = {}
+        self._after: dict[int, Hook] = {}
         self.param_groups: list[Group] = []
         self._buckets: list[list[Bucket]] = []
-        for group in self._groups(params):
+        for group in groups_of(self._name, params):
             self.add_param_group(group)
 
     def scalars(self, group: Group, step: int) -> Sequence[float]:
@@ -81,6 +87,10 @@ class Optimizer:
 
     def check(self, group: Group) -> None:
         """Raise `ValueError` for hyper-parameters that make no sense."""
+        for name in self.not_negative:
+            need_between(self._name, 0, **{name: group[name]})
+        for k, beta in enumerate(group.get("betas", ()), 1):
+            need_between(self._name, 0, 1, **{f"beta{k}": beta})
 
     # -- steps ---------------------------------------------------------------------------------
 
@@ -89,6 +99,33 @@ class Optimizer:
 
         Raises `ShapeError` for a parameter that was given another shape.
         """
+        return self._hooked(self._step, () if closure is None else (closure,))
+
+    def _hooked(self, run: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+        """What `run` gives for the arguments that the hooks before it leave; then those after."""
+        given: Given = (args, {})
+        for hook in list(self._before.values()):
+            given = hook(self, *given) or given
+        found = run(*given[0], **given[1])
+        for hook in list(self._after.values()):
+            hook(self, *given)
+        return found
+
+    def register_step_pre_hook(self, hook: Hook) -> tg.RemovableHandle:
+        """Call `hook(optimizer, args, kwargs)` before every `step`; what it returns replaces both.
+
+        Gives the handle whose `remove()` takes it away. A copied or pickled optimizer has no hooks.
+        """
+        return tg.RemovableHandle(self._before, hook)
+
+    def register_step_post_hook(self, hook: Hook) -> tg.RemovableHandle:
+        """Call `hook(optimizer, args, kwargs)` after every `step`.
+
+        A step that `GradScaler` leaves out has none, unless its host does not know: on a GPU.
+        """
+        return tg.RemovableHandle(self._after, hook)
+
+    def _step(self, closure: Callable[[], Any] | None = None) -> Any:
         loss = None if closure is None else closure()
         work = self._work()
         if self.max_grad_norm is None:
@@ -111,11 +148,11 @@ class Optimizer:
         if isinstance(limit.skip, float):  # the host has seen it
             known = max(float(tg.asarray(flag).item()), limit.skip)
             if not known:
-                self._update(work, limit.norm, (limit.factor,))
+                self._hooked(lambda: self._update(work, limit.norm, (limit.factor,)), ())
             return known
         skip = tg.maximum(tg.Tensor(limit.skip["float64"]), flag)
         flags = {name: skip.astype(name).data for name in limit.skip}
-        self._update(work, limit.norm, (limit.factor, flags))
+        self._hooked(lambda: self._update(work, limit.norm, (limit.factor, flags)), ())
         return skip
 
     def _update(self, work: Work, norm: Any, more: tuple[Any, ...]) -> None:
@@ -188,11 +225,15 @@ class Optimizer:
                 f"try capturing again"
             )
 
-    def zero_grad(self) -> None:
-        """Set every gradient to None."""
-        for buckets in self._buckets:
-            for bucket in buckets:
-                bucket.clear()
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Set every gradient to None, or with set_to_none=False those that there are to zero."""
+        if not set_to_none:
+            for group in self.param_groups:
+                for param in group["params"]:
+                    if param.grad is not None:
+                        param.grad = tg.zeros_like(param.grad)
+        for bucket in (one for buckets in self._buckets for one in buckets if set_to_none):
+            bucket.clear()
 
     def _work(self) -> Work:
         """The buckets with what is to be updated in each; they are built anew after a `.to()`."""
@@ -237,26 +278,15 @@ class Optimizer:
     def _name(self) -> str:
         return type(self).__name__
 
-    def _groups(self, params: Any) -> list[Group]:
-        hint = "model.parameters()"
-        if isinstance(params, tg.Tensor):
-            raise TypeError(f"{self._name}: got one tensor, expected a list of them; try [param]")
-        if hasattr(params, "parameters"):
-            raise TypeError(f"{self._name}: got a module, expected its parameters; try {hint}")
-        found = list(params)
-        if not found:
-            raise ValueError(f"{self._name}: got no parameters, expected at least one; try {hint}")
-        return found if isinstance(found[0], dict) else [{"params": found}]
-
     def add_param_group(self, group: Mapping[str, Any]) -> None:
         """Add a dictionary of "params" and the hyper-parameters that differ from the defaults.
 
         Raises `TypeError` for what is no tensor, `ValueError` for hyper-parameters that make no
         sense or are unknown and for a parameter given twice, `GradientError` for what is no leaf.
         """
-        new: Group = {**self.defaults, **group}
-        params = new.get("params", ())
-        new["params"] = [params] if isinstance(params, tg.Tensor) else list(params)
+        new: Group = {**self.defaults, **group, **members(group)}
+        if isinstance(new.get("lr"), tg.Tensor):
+            new["lr"] = float(new["lr"].item())
         unknown = [key for key in group if key not in self.defaults and key not in _FREE_KEYS]
         if unknown:
             raise ValueError(
@@ -269,38 +299,8 @@ class Optimizer:
         self._buckets.append(self._gathered(new))
 
     def _check_params(self, params: Sequence[Any]) -> None:
-        if not params:
-            raise ValueError(f"{self._name}: got a group without params, expected some; try a list")
-        seen = {id(param) for group in self.param_groups for param in group["params"]}
-        for param in params:
-            if not isinstance(param, tg.Tensor):
-                raise TypeError(
-                    f"{self._name}: got {type(param).__name__}, expected parameters; "
-                    f"try model.parameters()"
-                )
-            if not param.is_leaf or param.level or not tg.dtypes.is_inexact(param.dtype):
-                raise tg.GradientError(
-                    f"{self._name}: got {param.dtype}{param.shape} that is no floating leaf, "
-                    f"expected a tensor that no operation made; try nn.Parameter(x.detach())"
-                )
-            if id(param) in seen:
-                raise ValueError(
-                    f"{self._name}: got a parameter of shape {param.shape} twice, expected each "
-                    f"once; try model.parameters(), which gives a tied one once"
-                )
-            seen.add(id(param))
-        self._check_memory(params)
-
-    def _check_memory(self, params: Sequence[tg.Tensor]) -> None:
-        """Refuse two parameters on the same memory: each would move to a place of its own."""
-        dense = [p.data for p in params if p.size and _dense(p.data)]
-        extents = sorted(extent(array) for array in dense)
-        for (_, stop), (start, _) in pairwise(extents):
-            if start < stop:
-                raise ValueError(
-                    f"{self._name}: got two parameters that share memory, expected each its own; "
-                    f"try one nn.Parameter used in both places"
-                )
+        """Raise for what this optimizer cannot update; see `need_params`."""
+        need_params(self._name, params, [p for group in self.param_groups for p in group["params"]])
 
     # -- state ---------------------------------------------------------------------------------
 
@@ -312,6 +312,21 @@ class Optimizer:
             for param in group["params"]:
                 yield number, *place[id(param)]
                 number += 1
+
+    @property
+    def state(self) -> dict[tg.Tensor, dict[str, Any]]:
+        """{parameter: {"step": n, name: tensor}} of every parameter that has had an update.
+
+        The tensors are views: what is written into them counts.
+        """
+        return {
+            slot.param: {
+                "step": slot.steps,
+                **{name: tg.Tensor(array) for name, array in bucket.kept(slot).items()},
+            }
+            for _, slot, bucket in self._slots()
+            if slot.steps
+        }
 
     def state_dict(self) -> dict[str, Any]:
         """{"state": {number: {"step": n, name: tensor}}, "param_groups": [...]}, all copies.
@@ -354,6 +369,7 @@ class Optimizer:
             for group, saved in zip(self.param_groups, groups)
         ]
         self._check_states(merged, state)
+        need_settings(self._name, self.defaults, groups)
         for index, (group, new) in enumerate(zip(self.param_groups, merged)):
             group.update(new)
             if any(bucket.names != self.variant(group)[1] for bucket in self._buckets[index]):
@@ -399,7 +415,8 @@ class Optimizer:
 
     def __getstate__(self) -> dict[str, Any]:
         kept = {key: value for key, value in self.__dict__.items() if key != "_buckets"}
-        return {**kept, "_norm": self.grad_norm, "_saved": self.state_dict()}
+        hooks: dict[str, Any] = {"_before": {}, "_after": {}}
+        return {**kept, **hooks, "_norm": self.grad_norm, "_saved": self.state_dict()}
 
     def __setstate__(self, kept: dict[str, Any]) -> None:
         saved = kept.pop("_saved")
@@ -415,21 +432,14 @@ class Optimizer:
         return f"{self._name}(\n" + "\n".join(lines) + "\n)"
 
 
-def _dense(array: Any) -> bool:
-    return bool(array.flags.c_contiguous or array.flags.f_contiguous)
-
-
-def need_settings(op: str, group: Group, *names: str) -> None:
-    """Raise `ValueError` for settings of a group below 0, and for betas outside [0, 1)."""
-    for name in names:
-        need_between(op, 0, **{name: group[name]})
-    for k, beta in enumerate(group.get("betas", ()), 1):
-        need_between(op, 0, 1, **{f"beta{k}": beta})
-
-
 def need_between(op: str, low: float, high: float = math.inf, **value: float) -> None:
-    """Raise `ValueError` unless low <= value < high (which NaN never is)."""
+    """Raise `ValueError` unless low <= value < high (NaN never is), `TypeError` for no number."""
     ((name, number),) = value.items()
-    if not low <= number < high:
+    fix = f"try {name}={low or 0.1:g}"
+    try:
+        fine = bool(low <= number < high)
+    except (TypeError, ValueError):
+        raise TypeError(f"{op}: got {name}={number!r}, expected a number; {fix}") from None
+    if not fine:
         rule = f"{name} >= {low:g}" if high == math.inf else f"{low:g} <= {name} < {high:g}"
-        raise ValueError(f"{op}: got {name}={number}, expected {rule}; try {name}={low or 0.1:g}")
+        raise ValueError(f"{op}: got {name}={number}, expected {rule}; {fix}")

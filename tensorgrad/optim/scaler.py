@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import tensorgrad as tg
 from tensorgrad.optim.memory import copy, multiply
 from tensorgrad.optim.norm import limited
-from tensorgrad.optim.optimizer import Optimizer, need_between
+from tensorgrad.optim.optimizer import need_between
 
 _KEYS = ("scale", "growth_factor", "backoff_factor", "growth_interval", "_growth_tracker")
 _STEPPED = "stepped"
 _UNSCALED = "unscaled"
+
+
+class Stepping(Protocol):
+    """What it asks of an optimizer."""
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]: ...
+
+    def step(self) -> Any: ...
+
+    def step_unless(self, inverse: Any, flag: Any = 0.0) -> Any: ...
 
 
 class GradScaler:
@@ -57,7 +68,8 @@ class GradScaler:
         need_between("GradScaler", 1, growth_interval=growth_interval)
         need_between("GradScaler", 2.0**-126, 2.0**128, init_scale=init_scale)
         self._place("cpu")
-        self._stages: dict[int, tuple[Optimizer, str, Any]] = {}
+        self._scaled = False
+        self._stages: dict[int, tuple[Stepping, str, Any]] = {}
 
     def _place(self, device: str) -> None:
         """The scale, the steps since it changed and those left out, in memory of a device."""
@@ -86,21 +98,22 @@ class GradScaler:
                 f"GradScaler.scale: got {type(outputs).__name__}, expected a loss, or a list of "
                 "them; try scaler.scale(loss)"
             )
+        self._scaled = True
         self._follow(outputs.device)
         # The scale is beyond float16: a loss of 16 bits is scaled in 32.
         return outputs * self._scale.astype(tg.result_type(outputs.dtype, "float32"))
 
-    def unscale_(self, optimizer: Optimizer) -> None:
+    def unscale_(self, optimizer: Stepping) -> None:
         """Divide the gradients of an optimizer by the scale, in place: to clip or read them.
 
-        `step` does it by itself otherwise. Raises `RuntimeError` for a second time in one step.
+        `step` does it by itself otherwise. Raises `RuntimeError` for a second time in one step, and
+        as `step` does before it.
         """
         if not self._enabled:
             return
         self._expect("unscale_", optimizer, ())
-        params = [p for group in optimizer.param_groups for p in group["params"]]
-        grads = [p.grad.data for p in params if p.grad is not None]
-        inverse = (1 / self._scale).to(params[0].device)
+        grads = self._gradients("unscale_", optimizer)
+        inverse = (1 / self._scale).to(tg.Tensor(grads[0]).device)
         found = limited(grads, float("inf"), inverse.data)
         there = isinstance(found.skip, dict)
         for grad in grads:
@@ -108,16 +121,19 @@ class GradScaler:
         flag = tg.Tensor(found.skip["float64"]) if there else found.skip
         self._stages[id(optimizer)] = (optimizer, _UNSCALED, flag)
 
-    def step(self, optimizer: Optimizer) -> None:
+    def step(self, optimizer: Stepping) -> None:
         """`optimizer.step()` with the gradients divided by the scale; nothing if one overflowed.
 
-        Raises `RuntimeError` for a second time before `update`, `TypeError` for L-BFGS.
+        Raises `RuntimeError` for a second time before `update`, before any loss was scaled, and
+        where no parameter has a gradient; `TypeError` for L-BFGS.
         """
         if not self._enabled:
             optimizer.step()
             return
         self._expect("step", optimizer, (_UNSCALED,))
         stage = self._stages.get(id(optimizer))
+        if stage is None:
+            self._gradients("step", optimizer)
         inverse = 1 / self._scale if stage is None else tg.ones_like(self._scale)
         inverse = inverse.to(optimizer.param_groups[0]["params"][0].device)
         flag = optimizer.step_unless(inverse, 0.0 if stage is None else stage[2])
@@ -155,7 +171,7 @@ class GradScaler:
         copy(self._skipped.data, self._skipped + flag)
         self._stages.clear()
 
-    def _expect(self, name: str, optimizer: Optimizer, allowed: tuple[str, ...]) -> None:
+    def _expect(self, name: str, optimizer: Stepping, allowed: tuple[str, ...]) -> None:
         """Raise unless what was done with an optimizer since the last update allows this."""
         stage = self._stages.get(id(optimizer))
         if stage is not None and stage[1] not in allowed:
@@ -163,6 +179,23 @@ class GradScaler:
                 f"GradScaler.{name}: got {type(optimizer).__name__} that was {stage[1]} already, "
                 "expected once a step; try scaler.update() in between"
             )
+
+    def _gradients(self, name: str, optimizer: Stepping) -> list[Any]:
+        """The arrays of the gradients; raises where there is nothing to divide by the scale."""
+        kind, fix = type(optimizer).__name__, "scaler.scale(loss).backward() first"
+        if not self._scaled:
+            raise RuntimeError(
+                f"GradScaler.{name}: got {kind} before a loss was scaled, expected gradients of a "
+                f"scaled loss; try {fix}"
+            )
+        params = [p for group in optimizer.param_groups for p in group["params"]]
+        grads = [p.grad.data for p in params if p.grad is not None]
+        if not grads:
+            raise RuntimeError(
+                f"GradScaler.{name}: got {kind} none of whose parameters has a gradient, expected "
+                f"one at least; try {fix}"
+            )
+        return grads
 
     # -- state ---------------------------------------------------------------------------------
 

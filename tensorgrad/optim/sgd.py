@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import tensorgrad as tg
-from tensorgrad.optim.optimizer import Group, Optimizer, need_settings
+from tensorgrad.optim.optimizer import Group, Optimizer
 
 
 @tg.fuse
@@ -44,6 +44,7 @@ class SGD(Optimizer):
     """
 
     rule = staticmethod(sgd)
+    not_negative = ("lr", "momentum", "weight_decay")
 
     def __init__(
         self,
@@ -67,7 +68,7 @@ class SGD(Optimizer):
         return (nag if group["nesterov"] else momentum), _VELOCITY
 
     def check(self, group: Group) -> None:
-        need_settings(type(self).__name__, group, "lr", "momentum", "weight_decay")
+        super().check(group)
         if group.get("nesterov") and (group["momentum"] == 0 or group["dampening"] != 0):
             raise ValueError(
                 f"SGD: got nesterov=True with momentum={group['momentum']}, "
@@ -146,11 +147,13 @@ class ASGD(Optimizer):
     """Averaged descent: θ ← θ (1 - lambd η) - η g, ax ← ax + μ (θ - ax), g with weight_decay θ.
 
     At step t, η = lr / (1 + lambd lr (t-1))^alpha and μ = 1 / max(1, t-1-t0); the state "ax" is the
-    average. Polyak, Juditsky, "Acceleration of stochastic approximation by averaging", 1992.
+    average. A new lr counts at once (PyTorch's η follows a step later). Polyak, Juditsky,
+    "Acceleration of stochastic approximation by averaging", 1992.
     """
 
     rule = staticmethod(asgd)
     state_names = ("ax",)
+    not_negative = ("lr", "lambd", "weight_decay")
 
     def __init__(
         self,
@@ -167,9 +170,6 @@ class ASGD(Optimizer):
         named = {"lr": lr, "lambd": lambd, "alpha": alpha, "t0": t0}
         more = {"weight_decay": weight_decay, "maximize": maximize}
         super().__init__(params, {**named, **more}, max_grad_norm)
-
-    def check(self, group: Group) -> None:
-        need_settings("ASGD", group, "lr", "lambd", "weight_decay")
 
     def scalars(self, group: Group, step: int) -> Sequence[float]:
         lambd, before = group["lambd"], step - 1

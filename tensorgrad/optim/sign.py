@@ -6,7 +6,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import tensorgrad as tg
-from tensorgrad.optim.optimizer import Group, Optimizer, need_settings
+from tensorgrad.optim.formulas import lerp
+from tensorgrad.optim.optimizer import Group, Optimizer
+from tensorgrad.optim.params import pair
 
 
 @tg.fuse
@@ -39,6 +41,7 @@ class Rprop(Optimizer):
 
     rule = staticmethod(rprop)
     state_names = ("prev", "step_size")
+    not_negative = ("lr",)
 
     def __init__(
         self,
@@ -50,11 +53,12 @@ class Rprop(Optimizer):
         maximize: bool = False,
         max_grad_norm: float | None = None,
     ) -> None:
-        named = {"lr": lr, "etas": tuple(etas), "step_sizes": tuple(step_sizes)}
+        etas, step_sizes = pair(self._name, etas=etas), pair(self._name, step_sizes=step_sizes)
+        named = {"lr": lr, "etas": etas, "step_sizes": step_sizes}
         super().__init__(params, {**named, "maximize": maximize}, max_grad_norm)
 
     def check(self, group: Group) -> None:
-        need_settings("Rprop", group, "lr")
+        super().check(group)
         (shrink, grow), (least, most) = group["etas"], group["step_sizes"]
         if not 0 < shrink < 1 < grow:
             raise ValueError(
@@ -74,8 +78,8 @@ class Rprop(Optimizer):
 @tg.fuse
 def lion(param: Any, grad: Any, exp_avg: Any, lr: Any, c1: Any, c2: Any, shrink: Any) -> Any:
     """c1 = 1 - beta1, c2 = 1 - beta2, shrink = 1 - lr weight_decay."""
-    step = tg.sign(exp_avg + c1 * (grad - exp_avg))
-    return param * shrink - lr * step, exp_avg + c2 * (grad - exp_avg)
+    step = tg.sign(lerp(exp_avg, grad, c1))
+    return param * shrink - lr * step, lerp(exp_avg, grad, c2)
 
 
 class Lion(Optimizer):
@@ -87,6 +91,7 @@ class Lion(Optimizer):
 
     rule = staticmethod(lion)
     state_names = ("exp_avg",)
+    not_negative = ("lr", "weight_decay")
 
     def __init__(
         self,
@@ -98,11 +103,9 @@ class Lion(Optimizer):
         maximize: bool = False,
         max_grad_norm: float | None = None,
     ) -> None:
-        named = {"lr": lr, "betas": tuple(betas), "weight_decay": weight_decay}
+        betas = pair(self._name, betas=betas)
+        named = {"lr": lr, "betas": betas, "weight_decay": weight_decay}
         super().__init__(params, {**named, "maximize": maximize}, max_grad_norm)
-
-    def check(self, group: Group) -> None:
-        need_settings("Lion", group, "lr", "weight_decay")
 
     def scalars(self, group: Group, step: int) -> Sequence[float]:
         (beta1, beta2), lr = group["betas"], group["lr"]

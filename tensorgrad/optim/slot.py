@@ -80,7 +80,7 @@ class Scalars:
             return arrays
         for k, value in enumerate(values):
             if value != held[k]:
-                arrays[k][()] = held[k] = value
+                arrays[k][()] = held[k] = float(value)
         return arrays
 
     def _place(self, count: int) -> tuple[list[float], list[Array]]:

@@ -17,10 +17,11 @@ from typing import Any
 
 import tensorgrad as tg
 from tensorgrad.optim.lr_scheduler.base import LRScheduler, for_each, need
-from tensorgrad.optim.memory import write
+from tensorgrad.optim.memory import WRITES, bounds, write
 from tensorgrad.optim.optimizer import Optimizer
 
 Average = Callable[[Any, Any, Any], Any]
+Averages = Callable[[list[Any], list[Any], Any], None]
 
 
 @tg.fuse
@@ -39,13 +40,59 @@ def get_ema_avg_fn(decay: float = 0.999) -> Average:
     return lambda average, value, count: _towards(average, value, 1 - decay)
 
 
+def get_swa_multi_avg_fn() -> Averages:
+    """As `get_swa_avg_fn`, for lists of tensors, in place."""
+    return lambda averages, values, count: _move(averages, values, 1 / (float(count) + 1))
+
+
+def get_ema_multi_avg_fn(decay: float = 0.999) -> Averages:
+    """As `get_ema_avg_fn`, for lists of tensors, in place."""
+    get_ema_avg_fn(decay)  # which checks it
+    return lambda averages, values, count: _move(averages, values, 1 - decay)
+
+
+def _move(averages: list[Any], values: list[Any], share: float) -> None:
+    """average ← average + share (value - average); whole numbers are cut."""
+    kinds = {(average.dtype, average.device) for average in averages}
+    parts = {
+        (dtype, device): tg.tensor(
+            share, dtype=tg.dtypes.compute(tg.dtypes.real(dtype)), device=device
+        ).data
+        for dtype, device in kinds
+        if tg.dtypes.is_inexact(dtype)
+    }
+    towards: Any = _towards
+    for average, value in zip(averages, values, strict=True):
+        array, dtype = average.data, average.dtype
+        part = parts.get((dtype, average.device))
+        if part is None:
+            write(array, _towards(average, value, share).astype(dtype).data)
+            continue
+        WRITES.note(array, bounds(array))
+        given = value if value.dtype == dtype else value.astype(dtype)
+        towards.kernel(array, given.data, part, out=(array,))
+
+
+def _each(rule: Average) -> Averages:
+    """A function of one tensor for lists of them."""
+
+    def update(averages: list[Any], values: list[Any], count: Any) -> None:
+        for average, value in zip(averages, values, strict=True):
+            found = tg.asarray(rule(average, value, count))
+            write(average.data, found.astype(average.dtype).data)
+
+    return update
+
+
 class AveragedModel(tg.nn.Module):
     """A copy of a network whose weights `update_parameters(model)` moves to an average.
 
-    avg_fn(average, value, n_averaged) gives the new average, without it the mean of all so far. The
-    first update copies the weights. Buffers are copied, or averaged too with `use_buffers`; call
-    `update_bn` at the end where statistics of batches are among them. Izmailov et al., "Averaging
-    weights leads to wider optima and better generalization", 2018; Polyak, Juditsky 1992.
+    avg_fn(average, value, n_averaged) gives the new average; multi_avg_fn(averages, values,
+    n_averaged) moves lists of one dtype and device in place; without either it is the mean of all
+    so far. The first update copies the weights. Buffers are copied, or averaged too with
+    `use_buffers`; call `update_bn` at the end where statistics of batches are among them. Izmailov
+    et al., "Averaging weights leads to wider optima and better generalization", 2018; Polyak,
+    Juditsky 1992.
     """
 
     n_averaged: tg.Tensor
@@ -55,13 +102,21 @@ class AveragedModel(tg.nn.Module):
         model: tg.nn.Module,
         device: str | None = None,
         avg_fn: Average | None = None,
+        multi_avg_fn: Averages | None = None,
         use_buffers: bool = False,
     ) -> None:
+        """Raises `ValueError` for both `avg_fn` and `multi_avg_fn`."""
+        one = avg_fn is None or multi_avg_fn is None
+        need("AveragedModel", one, "avg_fn and multi_avg_fn", "one of them", "avg_fn=None")
+        if not isinstance(model, tg.nn.Module):
+            raise TypeError(
+                f"AveragedModel: got {type(model).__name__}, expected a module; try the network"
+            )
         super().__init__()
         module = copy.deepcopy(model)
         self.module = module if device is None else module.to(device=device)
         self.register_buffer("n_averaged", tg.tensor(0, dtype="int64"))
-        self.avg_fn, self.use_buffers = avg_fn or get_swa_avg_fn(), use_buffers
+        self.avg_fn, self.multi_avg_fn, self.use_buffers = avg_fn, multi_avg_fn, use_buffers
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         return self.module(*args, **kwargs)
@@ -77,11 +132,21 @@ class AveragedModel(tg.nn.Module):
                 "averaged; try the model that AveragedModel was made of"
             )
         count = int(self.n_averaged.item())
+        kinds: dict[tuple[Any, str], tuple[list[Any], list[Any]]] = {}
         for name, (average, is_param) in ours.items():
-            value = theirs[name][0].detach().to(average.device)
+            value = theirs[name][0].detach()
+            value = value if value.device == average.device else value.to(average.device)
             if count and (is_param or self.use_buffers):
-                value = self.avg_fn(average.detach(), value, count)
-            write(average.data, tg.asarray(value).astype(average.dtype).data)
+                averages, values = kinds.setdefault((average.dtype, average.device), ([], []))
+                averages.append(average.detach())
+                values.append(value)
+            else:
+                write(average.data, value.astype(average.dtype).data)
+        move = self.multi_avg_fn or get_swa_multi_avg_fn()
+        if self.avg_fn is not None:
+            move = _each(self.avg_fn)
+        for averages, values in kinds.values():
+            move(averages, values, count)
         self.n_averaged = self.n_averaged + 1
 
 

@@ -6,8 +6,10 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import tensorgrad as tg
-from tensorgrad.optim.by_tensor import ByTensor, norm
-from tensorgrad.optim.optimizer import Group, need_settings
+from tensorgrad.optim.by_tensor import ByTensor, norms
+from tensorgrad.optim.formulas import lerp
+from tensorgrad.optim.optimizer import Group
+from tensorgrad.optim.params import pair
 
 
 @tg.fuse
@@ -27,8 +29,8 @@ def _velocity(
 def _lars(
     param: Any, grad: Any, velocity: Any, lr: Any, momentum: Any, weight_decay: Any, trust: Any
 ) -> tuple[Any, ...]:
-    weight = norm(param)
-    rate = _rate(weight, norm(grad) + weight_decay * weight, lr, trust)
+    weight = norms(param)
+    rate = _rate(weight, norms(grad) + weight_decay * weight, lr, trust)
     found: tuple[Any, ...] = _velocity(param, grad, velocity, rate, momentum, weight_decay)
     return found
 
@@ -43,6 +45,7 @@ class LARS(ByTensor):
 
     rule = staticmethod(_lars)
     state_names = ("momentum_buffer",)
+    not_negative = ("lr", "momentum", "weight_decay", "trust_coefficient")
 
     def __init__(
         self,
@@ -58,9 +61,6 @@ class LARS(ByTensor):
         named = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay}
         more = {"trust_coefficient": trust_coefficient, "maximize": maximize}
         super().__init__(params, {**named, **more}, max_grad_norm)
-
-    def check(self, group: Group) -> None:
-        need_settings("LARS", group, "lr", "momentum", "weight_decay", "trust_coefficient")
 
     def scalars(self, group: Group, step: int) -> Sequence[float]:
         names = "lr", "momentum", "weight_decay", "trust_coefficient"
@@ -80,7 +80,7 @@ def _direction(
     eps: Any,
     weight_decay: Any,
 ) -> Any:
-    first = exp_avg + c1 * (grad - exp_avg)
+    first = lerp(exp_avg, grad, c1)
     second = beta2 * exp_avg_sq + c2 * (grad * grad)
     return gain * (first / (tg.sqrt(second) + eps)) + weight_decay * param, first, second
 
@@ -100,7 +100,7 @@ def _lamb(
     param: Any, grad: Any, exp_avg: Any, exp_avg_sq: Any, lr: Any, *scalars: Any
 ) -> tuple[Any, ...]:
     update, first, second = _direction(param, grad, exp_avg, exp_avg_sq, *scalars)
-    rate = _as_long(norm(param), norm(update), lr)
+    rate = _as_long(norms(param), norms(update), lr)
     return _moved(param, update, rate), first, second
 
 
@@ -113,6 +113,7 @@ class LAMB(ByTensor):
 
     rule = staticmethod(_lamb)
     state_names = ("exp_avg", "exp_avg_sq")
+    not_negative = ("lr", "eps", "weight_decay")
 
     def __init__(
         self,
@@ -125,11 +126,9 @@ class LAMB(ByTensor):
         maximize: bool = False,
         max_grad_norm: float | None = None,
     ) -> None:
-        named = {"lr": lr, "betas": tuple(betas), "eps": eps, "weight_decay": weight_decay}
+        betas = pair(self._name, betas=betas)
+        named = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
         super().__init__(params, {**named, "maximize": maximize}, max_grad_norm)
-
-    def check(self, group: Group) -> None:
-        need_settings("LAMB", group, "lr", "eps", "weight_decay")
 
     def scalars(self, group: Group, step: int) -> Sequence[float]:
         beta1, beta2 = group["betas"]

@@ -98,10 +98,11 @@ class Config:
     amp: str | None = option(
         None,
         "text",
-        "matrix products of training in 16 bits, parameters and the rest in float32",
+        "matrix products of training in 16 bits, parameters and the rest in float32; float16 with "
+        "a loss scale",
         "bfloat16",
         group=_NET,
-        choices=("bfloat16",),
+        choices=("bfloat16", "float16"),
         only=("dtype", ("float32",)),
     )
     loss: str = option(

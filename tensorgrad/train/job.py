@@ -30,7 +30,7 @@ from tensorgrad.train.loop import (
     predict,
 )
 from tensorgrad.train.network import Architecture, initialise
-from tensorgrad.train.objective import Part, labels
+from tensorgrad.train.objective import Part, classes, labels
 from tensorgrad.train.options import ConfigError
 from tensorgrad.train.place import CPU, computing
 from tensorgrad.train.prepare import Prepared, prepare
@@ -239,6 +239,9 @@ class _Job:
             "folder": str(self.folder),
             "warnings": self.watch.warnings,
         }
+        if loop.scaler is not None:
+            summary["skipped_steps"] = sum(record["skipped"] for record in loop.history)
+            summary["loss_scale"] = loop.scaler.get_scale()
         confusion = self._confusion(summary)
         self.report.result(summary, confusion, self.data.card.classes)
         return self._result(summary, confusion)
@@ -254,7 +257,7 @@ class _Job:
         if task == "regression":
             return 0.0
         if task == "classification":
-            return float(np.bincount(y).max() / len(y))
+            return float(np.bincount(classes(y)).max() / len(y))
         ones = y.mean(0, dtype=np.float64)
         return float(np.maximum(ones, 1 - ones).mean())
 
@@ -281,4 +284,5 @@ class _Job:
 
 
 def _classes_of(part: Part, task: str) -> Array:
-    return np.asarray(part.y if task == "classification" else part.y[:, 0].astype(np.int64))
+    found = classes(part.y) if task == "classification" else part.y[:, 0].astype(np.int64)
+    return np.asarray(found)

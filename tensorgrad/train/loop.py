@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 import tensorgrad as tg
-from tensorgrad import nn
+from tensorgrad import nn, optim
 from tensorgrad.data import Batches
 from tensorgrad.train.culprit import culprit
 from tensorgrad.train.network import linear_layers
@@ -49,7 +49,7 @@ class Progress:
     """Where a run stands, to the step; with the arrays of its state it is all that resuming needs.
 
     The sums run over the steps of the current epoch; `squares` holds for each layer the sum of
-    the squared gradient norms at the measured steps.
+    the squared gradient norms at the measured steps, `skipped` counts steps that overflowed.
     """
 
     epoch: int = 0
@@ -60,6 +60,7 @@ class Progress:
     rows: int = 0
     squares: dict[str, float] = field(default_factory=dict)
     measured: int = 0
+    skipped: int = 0
     best_loss: float = math.inf
     best_epoch: int = 0
     stale: int = 0
@@ -69,7 +70,7 @@ class Progress:
 
     def begin_epoch(self) -> None:
         """Set the sums of the epoch to zero."""
-        self.batch = self.rows = self.measured = 0
+        self.batch = self.rows = self.measured = self.skipped = 0
         self.loss_sum = self.points = 0.0
         self.squares = {}
 
@@ -138,7 +139,7 @@ class Loop:
 
     `generator` is what dropout in the network draws from, so that the state of a run has it. The
     run computes where the network is. On a GPU the sums of `progress` follow some steps behind;
-    `settle` brings them up.
+    `settle` brings them up. `scaler` scales the loss where the recipe trains in float16.
     """
 
     def __init__(
@@ -161,6 +162,7 @@ class Loop:
         self.callbacks = list(callbacks)
         self.generator = tg.Generator(0) if generator is None else generator
         self.optimizer: Mover = recipe.optimizer(net)
+        self.scaler = recipe.scaler()
         self.progress = Progress()
         self.best: dict[str, Array] = {}
         self.history: list[Record] = []
@@ -170,7 +172,7 @@ class Loop:
         self._pending: list[Seen] = []
         self._drawn: Any = None
         self._rows: Any = None
-        self._moving = False
+        self._moving, self._skips = False, 0
         self._here = self.device == CPU
         layers = linear_layers(net)
         self._names, self._measured = ([one[k] for one in layers] for k in (0, 1))
@@ -238,23 +240,39 @@ class Loop:
             self._pending.append(seen)
         if recipe.searches:
             self._search(x, y, total)
-        else:
+        elif self.scaler is None:
             self.optimizer.step()
-        recipe.after_step(self.net, self.optimizer)
+        if self.scaler is None or self._scaled_step(self.scaler):
+            recipe.after_step(self.net, self.optimizer)
         progress.batch += 1
         progress.step += 1
         self._moving, self._drawn = False, None
 
     def _pass(self, x: tg.Tensor, y: tg.Tensor) -> tuple[Any, Any, Any]:
         """The loss, the outputs, and the loss with its penalty, whose gradients are in place."""
+        scaler = self.scaler
         self.optimizer.zero_grad()
         with self.recipe.casts():
             outputs = self.net(x)
             loss = self.objective.loss(outputs, y)
         more = self.recipe.penalty(self.net)
         total = loss if more is None else loss + more
-        total.backward()
+        if scaler is None:
+            total.backward()
+        else:
+            scaler.scale(total).backward()
+            scaler.unscale_(self.optimizer)
         return loss, outputs, total
+
+    def _scaled_step(self, scaler: optim.GradScaler) -> bool:
+        """Step unless a gradient overflowed; True unless that is known.
+
+        Only the L1 step, which moves weights by itself, asks: on a GPU asking waits.
+        """
+        before = scaler.skipped if self.recipe.shrinks else 0
+        scaler.step(self.optimizer)
+        scaler.update()
+        return not self.recipe.shrinks or scaler.skipped == before
 
     def _search(self, x: tg.Tensor, y: tg.Tensor, total: Any) -> None:
         """A step that asks for the loss at several places; the first is where we are."""
@@ -282,6 +300,10 @@ class Loop:
         self._pending = []
         for seen in found:
             self._count(seen)
+        if self.scaler is not None:
+            skips = self.scaler.skipped
+            self.progress.skipped += skips - self._skips
+            self._skips = skips
 
     def _count(self, seen: Seen) -> None:
         progress = self.progress
@@ -295,11 +317,14 @@ class Loop:
         progress.rows += seen.rows
 
     def _add_squares(self, seen: Seen) -> None:
-        squares = self.progress.squares
-        for name, square in zip(self._names, map(float, seen.squares)):
-            if not math.isfinite(square):
-                what = f"the gradient norm of {name},"
-                raise self._diverged(what, math.sqrt(square), seen.step)
+        squares, found = self.progress.squares, list(map(float, seen.squares))
+        wrong = [k for k, square in enumerate(found) if not math.isfinite(square)]
+        if wrong and self.scaler is None:
+            what = f"the gradient norm of {self._names[wrong[0]]},"
+            raise self._diverged(what, math.sqrt(found[wrong[0]]), seen.step)
+        if wrong:  # a step that was left out
+            return
+        for name, square in zip(self._names, found):
             squares[name] = squares.get(name, 0.0) + square
         self.progress.measured += 1
 
@@ -309,6 +334,7 @@ class Loop:
             f"train: got {what} {value} at step {step + 1} (epoch {self.progress.epoch + 1})"
             f"{where}, expected a finite number; try --lr {rate / 10:.2g}"
             f"{'' if clip else ', or --clip-norm 1'}"
+            f"{'' if self.scaler is None else ', or --amp bfloat16, whose range is wider'}"
         )
 
     def _close_epoch(self) -> None:
@@ -340,6 +366,9 @@ class Loop:
         norms = {
             layer: math.sqrt(total / progress.measured) for layer, total in progress.squares.items()
         }
+        scaled: Record = {}
+        if self.scaler is not None:
+            scaled = {"skipped": progress.skipped, "loss_scale": self.scaler.get_scale()}
         return {
             "epoch": progress.epoch + 1,
             "loss": progress.loss_sum / progress.rows,
@@ -349,6 +378,7 @@ class Loop:
             "best": better,
             "lr": self.recipe.rate(self.optimizer),
             "grad_norm": norms,
+            **scaled,
         }
 
 

@@ -20,8 +20,8 @@ Array = np.ndarray[Any, Any]
 class Part:
     """Rows ready for the network; `spread` is what the score is measured against.
 
-    spread: the number of labels (classification, binary, multilabel) or, for a regression, the
-    sum of squares of y about its mean. x, y: on a GPU tensors
+    spread: the number of rows (classification) or labels (binary, multilabel) or, for a
+    regression, the sum of squares of y about its mean. x, y: on a GPU tensors
     """
 
     x: Any
@@ -63,7 +63,7 @@ class Objective:
     def spread(self, y: Array) -> float:
         """See `Part`."""
         if self.task != "regression":
-            return float(y.size)
+            return float(len(y) if self.task == "classification" else y.size)
         wide = y.astype(np.float64)
         return float(np.square(wide - wide.mean(0)).sum())
 
@@ -107,13 +107,18 @@ def labels(task: str, outputs: Array) -> Array:
 
 def shaped(task: str, y: Array, dtype: str) -> Array:
     """Targets as the loss takes them: (N,) classes, else (N, K) of `dtype`."""
-    if task == "classification":
+    if task == "classification" and y.ndim == 1:
         return y.astype(np.int64)
     return y.astype(dtype).reshape(len(y), -1)
 
 
 def _hits(outputs: Any, y: Any) -> Any:
-    return np.count_nonzero(outputs.argmax(1) == y)
+    return np.count_nonzero(outputs.argmax(1) == classes(y))
+
+
+def classes(y: Any) -> Any:
+    """The classes (N,) of the targets of a classification: of probabilities, the likeliest."""
+    return y if y.ndim == 1 else y.argmax(1)
 
 
 def _agreements(outputs: Any, y: Any) -> Any:

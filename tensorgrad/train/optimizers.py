@@ -24,6 +24,8 @@ class Mover(Protocol):
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any: ...
 
+    def step_unless(self, inverse: Any, flag: Any = 0.0) -> Any: ...
+
     def state_dict(self) -> dict[str, Any]: ...
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None: ...
@@ -110,11 +112,23 @@ class Muon:
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Update all; the limit is on the norm of all gradients together."""
         found = None if closure is None else closure()
-        if self._most is not None:
-            optim.clip_grad_norm_(self._params, self._most)
+        self._limit()
         for part in self._parts:
             part.step()
         return found
+
+    def step_unless(self, inverse: Any, flag: Any = 0.0) -> Any:
+        """Update all for `GradScaler.step`, whose `unscale_` was called: `inverse` is 1.
+
+        The flag is then that of all gradients, so that both parts move or none does.
+        """
+        self._limit()
+        found = [part.step_unless(inverse, flag) for part in self._parts]
+        return found[0]
+
+    def _limit(self) -> None:
+        if self._most is not None:
+            optim.clip_grad_norm_(self._params, self._most)
 
     def state_dict(self) -> dict[str, Any]:
         """The states of both."""

@@ -15,6 +15,7 @@ from tensorgrad.data.openers import BUILT_IN
 from tensorgrad.train.config import Config
 from tensorgrad.train.model import Card
 from tensorgrad.train.objective import Objective, Part, objective, shaped
+from tensorgrad.train.options import ConfigError
 
 Array = np.ndarray[Any, Any]
 _TABLES = (".csv", ".tsv", ".npz")
@@ -35,9 +36,17 @@ class Prepared:
 
 
 def prepare(config: Config) -> Prepared:
-    """Load, split by the seed, and standardise by the training part; raises `DataError`."""
+    """Load, split by the seed, and standardise by the training part.
+
+    Raises `DataError`, and `ConfigError` for a loss that the targets do not fit.
+    """
     data = load(config.data, config.target, config.task)
     goal = objective(data.task, config)
+    if data.task == "classification" and data.y.ndim == 2 and goal.name == "hinge":
+        raise ConfigError(
+            "loss: got 'hinge' for targets that are class probabilities, expected cross_entropy; "
+            "try --loss cross_entropy"
+        )
     parts = split_dataset(data, config.split, config.seed)
     card = _card(data, parts[0], config)
     train, validation, test = (_part(part, card, goal, config.dtype) for part in parts)

@@ -46,6 +46,15 @@ class Recipe:
         """The optimizer of the configuration."""
         return made(net, self.config)
 
+    def scaler(self) -> optim.GradScaler | None:
+        """What scales the loss, for float16 alone."""
+        return optim.GradScaler() if self.config.amp == "float16" else None
+
+    @property
+    def shrinks(self) -> bool:
+        """Whether `after_step` moves weights whatever the update did."""
+        return bool(self.config.l1)
+
     @property
     def clips(self) -> bool:
         """Whether the gradient is limited, or cannot be."""

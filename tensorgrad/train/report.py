@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 import time
@@ -73,8 +74,9 @@ class Plain(Reporter):
     def result(self, result: dict[str, Any], confusion: Array | None, classes: Any) -> None:
         """Why the run ended, the result, and the confusion table."""
         self.say(f"{_ENDS[result['reason']]}; best epoch {result['best_epoch']}")
-        if self._norms:
-            self.say(self._norms)
+        for line in (self._norms, skipped_line(result)):
+            if line:
+                self.say(line)
         if confusion is not None:
             self._table(confusion, classes)
         self.say(result_line(result))
@@ -120,8 +122,8 @@ class Live(Plain):
             f"{_count(progress.epoch + 1, loop.recipe.epochs)}  "
             f"{_number(progress.loss_sum / progress.rows):>8}  step {progress.batch}/{batches}"
         )
-        if loop.history:
-            norms = loop.history[-1]["grad_norm"].values()
+        norms = loop.history[-1]["grad_norm"].values() if loop.history else ()
+        if norms:
             line += f"  gradients {' '.join(f'{norm:.1e}' for norm in norms)}"
         self._live.update(line, refresh=True)
 
@@ -215,23 +217,36 @@ def _number(value: float) -> str:
 
 
 def epoch_line(record: Record, epochs: int) -> str:
-    """One epoch in a line: losses, scores, rate and speed."""
+    """One epoch in a line: losses, scores, rate, speed, and steps that overflowed float16."""
     name = "accuracy" if "accuracy" in record else "r2"
+    skipped = record.get("skipped", 0)
     return (
         f"{_count(record['epoch'], epochs)}  {_number(record['loss']):>8}  "
         f"{_number(record['val_loss']):>8}  {shown(name, record[name]):>8}  "
         f"{shown(name, record[f'val_{name}']):>12}  {record['lr']:>8.2e}  "
-        f"{record['samples_per_second']:>9,.0f}"
+        f"{record['samples_per_second']:>9,.0f}{f'  {skipped} skipped' if skipped else ''}"
     )
 
 
 def norms_line(history: Sequence[Record]) -> str:
-    """The gradient norm of each layer in the first and the last epoch."""
-    if not history:
+    """The gradient norm of each layer in the first and the last epoch that has them."""
+    measured = [record["grad_norm"] for record in history if record["grad_norm"]]
+    if not measured:
         return ""
-    first, last = history[0]["grad_norm"], history[-1]["grad_norm"]
+    first, last = measured[0], measured[-1]
     each = [f"{name} {first[name]:.2g} to {norm:.2g}" for name, norm in last.items()]
     return f"gradient norms, first to last epoch: {', '.join(each)}"
+
+
+def skipped_line(result: dict[str, Any]) -> str:
+    """How many steps of a float16 run were left out, "" of another."""
+    if "skipped_steps" not in result:
+        return ""
+    count = result["skipped_steps"]
+    return (
+        f"{count} step{'s' * (count != 1)} left out, whose gradients overflowed float16; "
+        f"last loss scale {result['loss_scale']:g}"
+    )
 
 
 def result_line(result: dict[str, Any]) -> str:
@@ -302,12 +317,15 @@ def draw_curves(history: Sequence[Record], path: str | os.PathLike[str]) -> None
             (scores, f"val_{name}", "validation"),
         ):
             axes.plot(epochs, [record[key] for record in history], label=label)
-        for layer in history[0]["grad_norm"]:
-            norms.plot(epochs, [record["grad_norm"][layer] for record in history], label=layer)
+        layers = {layer: None for record in history for layer in record["grad_norm"]}
+        for layer in layers:  # an epoch all of whose steps overflowed has none
+            found = [record["grad_norm"].get(layer, math.nan) for record in history]
+            norms.plot(epochs, found, label=layer)
         best = [record["epoch"] for record in history if record["best"]]
         for axes, title in ((losses, "loss"), (scores, name), (norms, "gradient norm")):
             axes.set(title=title, xlabel="epoch")
-            axes.legend()
+            if axes.lines:
+                axes.legend()
             if best:
                 axes.axvline(best[-1], color="0.7", linewidth=1, zorder=0)
         for axes, values in ((losses, ("loss", "val_loss")), (norms, ())):

@@ -63,6 +63,16 @@ def _full_batch(every: Values) -> Wrong:
     return None
 
 
+def _scaled_search(every: Values) -> Wrong:
+    if every["amp"] != "float16" or every["optimizer"] not in FULL_BATCH:
+        return None
+    return (
+        "amp",
+        f"got float16 beside optimizer {every['optimizer']}, which cannot leave out a step that "
+        "overflows, expected bfloat16 or none; try bfloat16, or optimizer adam",
+    )
+
+
 def _linear_net(every: Values) -> Wrong:
     if every["layers"] or not every["dropout"]:
         return None
@@ -84,6 +94,7 @@ TOGETHER: tuple[Callable[[Values], Wrong], ...] = (
     _piecewise,
     _decoupled_l2,
     _full_batch,
+    _scaled_search,
     _linear_net,
     _rate_order,
 )

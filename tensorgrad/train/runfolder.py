@@ -21,7 +21,7 @@ from tensorgrad.io import WriteError, atomic_write, load_file, load_metadata, sa
 from tensorgrad.train.config import Config
 from tensorgrad.train.configfile import read_toml, write_toml
 from tensorgrad.train.loop import Callback, Loop, Progress, Record, load_weights, weights
-from tensorgrad.train.model import Card, check_digest, digest, save_model
+from tensorgrad.train.model import Card, save_model
 from tensorgrad.train.network import Architecture
 from tensorgrad.train.options import ConfigError
 from tensorgrad.train.place import on
@@ -220,25 +220,25 @@ def _not_writable(path: Path, reason: str) -> ConfigError:
 
 
 def save_state(path: str | os.PathLike[str], loop: Loop, fingerprint: str) -> None:
-    """Write weights, best weights, optimizer, generator and progress, whole or not at all."""
+    """Write weights, best weights, optimizer, loss scale, generator and progress, whole or not."""
     arrays = {f"net.{name}": value for name, value in weights(loop.net).items()}
     arrays |= {f"best.{name}": value for name, value in loop.best.items()}
     notes = {
         "progress": asdict(loop.progress),
         "optimizer": _pack(loop.optimizer.state_dict(), arrays),
+        "scaler": None if loop.scaler is None else loop.scaler.state_dict(),
         "generator": _pack(loop.generator.get_state(), arrays),
         "fingerprint": fingerprint,
         "format": _FORMAT,
     }
-    notes["digest"] = digest(arrays)
     save_file(arrays, path, {"run": json.dumps(notes)})
 
 
 def load_state(path: str | os.PathLike[str], loop: Loop, fingerprint: str) -> None:
     """Put a saved state into a loop.
 
-    Raises `ConfigError` when the file is no state of a run, was damaged, or belongs to another
-    configuration, or the data are other ones.
+    Raises `DataError` when the file is damaged, `ConfigError` when it is no state of a run or
+    belongs to another configuration, or the data are other ones.
     """
     shown = os.fspath(path)
     if not Path(path).is_file():
@@ -260,7 +260,6 @@ def load_state(path: str | os.PathLike[str], loop: Loop, fingerprint: str) -> No
             f"{shown}: got data that changed since the run began, expected the same rows; "
             "try restoring them, or starting again with another --out"
         )
-    check_digest(path, notes, arrays)
     try:
         _put(loop, notes, arrays)
     except (KeyError, tg.ShapeError, ValueError) as cause:
@@ -276,6 +275,8 @@ def _put(loop: Loop, notes: Mapping[str, Any], arrays: dict[str, Array]) -> None
     load_weights(loop.net, _under("net.", arrays))
     held = {key: on(a, loop.device) for key, a in arrays.items() if key.startswith("packed.")}
     loop.optimizer.load_state_dict(_unpack(notes["optimizer"], held))
+    if loop.scaler is not None:
+        loop.scaler.load_state_dict(notes["scaler"] or {})
     loop.generator.set_state(_unpack(notes["generator"], arrays))
 
 

@@ -1,4 +1,4 @@
-"""What a run is warned about: equal weights, vanishing and exploding gradients, the fit."""
+"""What a run is warned about: equal weights, gradients that vanish, explode, overflow, the fit."""
 
 from __future__ import annotations
 
@@ -33,12 +33,13 @@ class Watch(Callback):
             for text in equal_weights(loop.net):
                 self.add(text, text)
         for k in range(len(loop.history)):
-            for key, text in gradient_warnings(loop.history[: k + 1]):
+            found = gradient_warnings(loop.history[: k + 1])
+            for key, text in (*found, *scale_warnings(loop.history[k])):
                 self._note(key, text)
 
     def on_epoch(self, loop: Loop, record: Record) -> None:
         """Check the gradient norms of the epoch."""
-        for key, text in gradient_warnings(loop.history):
+        for key, text in (*gradient_warnings(loop.history), *scale_warnings(record)):
             self.add(key, text)
 
     def add(self, key: str, text: str) -> None:
@@ -70,7 +71,8 @@ def equal_weights(net: nn.Module) -> list[str]:
 
 def gradient_warnings(history: Sequence[Record]) -> list[tuple[str, str]]:
     """(key, text) for each layer whose gradient vanishes or explodes in the last epoch."""
-    norms, first = history[-1]["grad_norm"], history[0]["grad_norm"]
+    norms = history[-1]["grad_norm"]
+    first: dict[str, float] = next((one["grad_norm"] for one in history if one["grad_norm"]), {})
     epoch, largest = history[-1]["epoch"], max(norms.values(), default=0.0)
     found = []
     for name, norm in norms.items():
@@ -91,6 +93,18 @@ def gradient_warnings(history: Sequence[Record]) -> list[tuple[str, str]]:
                 )
             )
     return found
+
+
+def scale_warnings(record: Record) -> list[tuple[str, str]]:
+    """(key, text) for an epoch at whose end even unscaled gradients overflow float16."""
+    scale = record.get("loss_scale", 1.0)
+    if scale >= 1:
+        return []
+    text = (
+        f"gradients overflow float16 (loss scale {scale:.1e} at epoch {record['epoch']}, "
+        f"{record['skipped']} steps left out in it); try --amp bfloat16, or a lower --lr"
+    )
+    return [("overflow", text)]
 
 
 def verdict(

@@ -136,6 +136,23 @@ def test_threads_multiply_at_once(rng: np.random.Generator) -> None:
     assert all(np.allclose(g, want) for g in got)
 
 
+def test_one_thread_opens_it_for_all() -> None:
+    class Slow(blas.Door):
+        def open(self) -> None:
+            opened.append(threading.get_ident())
+            time.sleep(0.02)
+            super().open()
+
+    opened: list[int] = []
+    door, x = Slow(), np.ones((3, 3))
+    waiting = [threading.Thread(target=lambda: door.multiply(x, x)) for _ in range(4)]
+    for one in waiting:
+        one.start()
+    for one in waiting:
+        one.join()
+    assert len(opened) == 1
+
+
 def test_the_librarys_threads_are_left_as_they_were(door: Any) -> None:
     from threadpoolctl import threadpool_info
 

@@ -19,6 +19,7 @@ INTEGERS = [np.dtype(kind + size) for kind in "iu" for size in "1248"]
 LOW = 0xFFFFFFFF
 # Larger than a chunk of 8192 blocks of four words, and not a multiple of it.
 MANY = 4 * 8192 + 1237
+SIGMAS = 6  # of some 70 means in a run: one in 10⁷ runs strays
 
 
 def stream(rng: np.random.Generator) -> tuple[int, int]:
@@ -193,8 +194,8 @@ def test_uniform_moments(rng: np.random.Generator, dtype: Any) -> None:
     slack = {"float16": 2.0**-12, "bfloat16": 2.0**-9}.get(np.dtype(dtype).name, 0.0)
     for k in (1, 2, 3, 4):
         deviation = math.sqrt((1 / (2 * k + 1) - 1 / (k + 1) ** 2) / n)
-        assert abs((x**k).mean() - 1 / (k + 1)) < 4 * deviation + k * slack
-    assert abs(np.mean((x[1:] - 0.5) * (x[:-1] - 0.5)) * 12) < 4 / math.sqrt(n) + slack
+        assert abs((x**k).mean() - 1 / (k + 1)) < SIGMAS * deviation + k * slack
+    assert abs(np.mean((x[1:] - 0.5) * (x[:-1] - 0.5)) * 12) < SIGMAS / math.sqrt(n) + slack
 
 
 @pytest.mark.parametrize("dtype", FLOATS, ids=str)
@@ -202,14 +203,14 @@ def test_normal_moments(rng: np.random.Generator, dtype: Any) -> None:
     n = 200_000
     x = philox.normal(*stream(rng), n, dtype).astype(np.float64)
     for k, mean, square in ((1, 0, 1), (2, 1, 3), (3, 0, 15), (4, 3, 105)):
-        assert abs((x**k).mean() - mean) < 4 * math.sqrt((square - mean**2) / n)
+        assert abs((x**k).mean() - mean) < SIGMAS * math.sqrt((square - mean**2) / n)
     for shift in (1, 2):
-        assert abs(np.mean(x[shift:] * x[:-shift])) < 4 / math.sqrt(n)
+        assert abs(np.mean(x[shift:] * x[:-shift])) < SIGMAS / math.sqrt(n)
     for edge in (-2.0, -1.0, 0.5, 3.0):
         share = math.erfc(-edge / math.sqrt(2)) / 2
         # A value rounded to 8 digits crosses the edge if it is within half a step of it.
         slack = {"bfloat16": 1e-3, "float16": 2e-4}.get(np.dtype(dtype).name, 0.0)
-        assert abs((x < edge).mean() - share) < 4 * math.sqrt(share * (1 - share) / n) + slack
+        assert abs((x < edge).mean() - share) < SIGMAS * math.sqrt(share * (1 - share) / n) + slack
 
 
 def polar_by_hand(words: Any, bits: int, real: Any) -> Any:

@@ -18,6 +18,7 @@ from codegen.rows_tools import formulas as reduce_formulas
 from host import KERNELS, exports
 
 from tensorgrad import dtypes
+from tensorgrad.backend import ctc, gated, group_norm, recurrent
 from tensorgrad.codegen import cuda, cuda_rows
 from tensorgrad.core.formula import Elementwise
 from tensorgrad.core.primitive import PRIMITIVES
@@ -32,7 +33,7 @@ REGISTERS, FEW_THREADS = 128, 168
 SCALAR = {
     "cum(sum|prod|max|min)_columns": "neighbouring threads take neighbouring columns",
     "index_add_atomic": "one atomic addition an element",
-    "argsort_|put_": "whole numbers to places that the data decide",
+    "argsort_|put_last": "whole numbers to places that the data decide",
     "norm_fold": "adds lines of partial sums, one column a thread",
     "clip_factor|softmax_xent_(scale|mean)": "one block adds up a row of numbers",
     "conv_": "elements that windows meet, wherever they lie",
@@ -93,8 +94,11 @@ def joined(texts: Sequence[Text]) -> str:
 def generated(rng: np.random.Generator, count: int | None = None) -> Iterator[Text]:
     """Texts of formulas, in random order: `count` of them, or one of every formula."""
     for name, order in drawn(rng):
-        make = _elements if name in _elementwise() else _rows
-        text = make(name, order, rng)
+        found = formula(name, order)
+        if found is None:
+            continue
+        make = _elements if found.elementwise else _rows
+        text = make(f"{name} order {order}", found, rng)
         if text is None:
             continue
         yield text
@@ -108,13 +112,26 @@ def drawn(rng: np.random.Generator) -> list[tuple[str, int]]:
     """Every formula by name, with the orders of its derivatives, in random order."""
     names = [*_elementwise(), *reduce_formulas()]
     every = [(name, order) for name in names for order in range(4)]
+    every += [(name, 0) for name in layers()]
     return [every[k] for k in rng.permutation(len(every))]
 
 
 def formula(name: str, order: int) -> Formula | None:
     """A formula of `drawn`; None where there is none of that order."""
+    if name in layers():
+        return layers()[name]
     elements = _elementwise()
     return _member(elements[name].formula if name in elements else reduce_formulas()[name], order)
+
+
+@cache
+def layers() -> dict[str, Formula]:
+    """Formulas that layers run beside those of the operations, which have no derivative."""
+    found = [*gated.formulas(), *ctc.formulas(), *group_norm.formulas(), group_norm.moments(1e-5)]
+    steps = (recurrent.LSTM, recurrent.GRU, recurrent.TANH, recurrent.RELU)
+    pulls = (recurrent.LSTM_PULL, recurrent.GRU_PULL, recurrent.TANH_PULL, recurrent.RELU_PULL)
+    found += [step() for step in (*steps, *pulls)]
+    return {f"{one.name} of a layer": one for one in found}
 
 
 @cache
@@ -134,13 +151,12 @@ def _dtypes(formula: Formula, kind: str, whole: str) -> list[str]:
     return [{"f": kind, "i": whole, "b": "bool"}[e.kind] for e in formula.inputs]
 
 
-def _elements(name: str, order: int, rng: np.random.Generator) -> Text | None:
-    formula = _member(_elementwise()[name].formula, order)
+def _elements(name: str, formula: Formula, rng: np.random.Generator) -> Text | None:
     kind = str(rng.choice(FLOATS))
     layout: Any = str(rng.choice(["flat", "rows", "strided"]))
     wide = bool(rng.integers(2))
-    given = _dtypes(formula, kind, "int32") if formula else []
-    if formula is None or not cuda.supports(formula, given):
+    given = _dtypes(formula, kind, "int32")
+    if not cuda.supports(formula, given):
         return None
     more = [str(r) for r in rng.choice(["each", "one", "row", "column"], len(given))]
     reads: Any = ["each", *more[1:]][: len(given)] if layout == "rows" else []
@@ -153,19 +169,18 @@ def _elements(name: str, order: int, rng: np.random.Generator) -> Text | None:
     direct[:count] = [d and e in read for d, e in zip(direct, formula.inputs)]
     full = [d and size == 16 for d, size in zip(direct, sizes, strict=True)]
     least = Needs(sum(full[:count]), sum(full[count:]))
-    label = f"{name} order {order} {kind} {layout}{' wide' * wide} {source.name}"
+    label = f"{name} {kind} {layout}{' wide' * wide} {source.name}"
     return Text(label, source.text, {source.name: least})
 
 
-def _rows(name: str, order: int, rng: np.random.Generator) -> Text | None:
-    formula = _member(reduce_formulas()[name], order)
+def _rows(name: str, formula: Formula, rng: np.random.Generator) -> Text | None:
     kind = str(rng.choice(FLOATS))
     layout: Any = str(rng.choice(["trailing", "leading"]))
     shape: Any = tuple(int(2 ** rng.uniform(1, 16)) for _ in range(2))
     if rng.integers(2):
         shape = (shape[0], -(-shape[1] // 8) * 8)  # rows that 16-byte accesses fit
-    given = _dtypes(formula, kind, "int64") if formula else []
-    if formula is None or not cuda_rows.supports(formula, given):
+    given = _dtypes(formula, kind, "int64")
+    if not cuda_rows.supports(formula, given):
         return None
     source = cuda_rows.rows(formula, given, layout, shape)
     read = set(topo(formula.outputs))
@@ -174,7 +189,7 @@ def _rows(name: str, order: int, rng: np.random.Generator) -> Text | None:
     full = any(reads) and any(n * dtypes.dtype(kind).itemsize == 16 for n in vectors)
     writes = any(o.index == ELEMENT and o.kind == "f" for o in formula.outputs)
     split = len([launch for launch in source.launches if launch.name[-1].isdigit()]) > 1
-    label = f"{name} order {order} {kind} {layout} {shape} {source.name}"
+    label = f"{name} {kind} {layout} {shape} {source.name}"
     needs = {}
     for launch in source.launches:
         most = FEW_THREADS if launch.block[0] <= 128 else REGISTERS

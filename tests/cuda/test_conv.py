@@ -10,7 +10,6 @@ import fakecudnn
 import numpy as np
 import place
 import pytest
-from host import KERNELS, sanitizers
 from kernel_tools import DTYPES, SCHEDULES, array, i32, i64, launch, near
 from ops_tools import gpus, here, launches, there
 
@@ -137,29 +136,6 @@ def test_every_schedule_leaves_the_same_bits(rng: Rng) -> None:
     y = array(c.y, x.dtype)
     grid = c.grid(c.outputs, c.images * math.prod(c.y[2:]), (16, 128), 1)
     launch("conv", "conv_narrow_f32", grid, 256, w, x, y, None, None, *c.numbers())
-
-
-@pytest.mark.parametrize("sanitize", ["thread", "address"])
-def test_under_a_sanitizer(sanitize: str, rng: Rng, request: pytest.FixtureRequest) -> None:
-    if not request.config.getoption("--full"):
-        pytest.skip("with --full")
-    cases, source = [], (KERNELS / "conv.cu").read_text()
-    for k in range(3):
-        c = Drawn(rng, k + 1, True)
-        x, w, ct = (rng.standard_normal(s).astype("f4") for s in (c.x, c.w, c.y))
-        y, dx, dw = (np.empty(s, "f4") for s in (c.y, c.x, c.w))
-        for name, args, rows, columns in (
-            ("conv", (w, x, y), c.outputs, c.images * math.prod(c.y[2:])),
-            ("conv_input", (w, ct, dx), c.channels, c.images * math.prod(c.x[2:])),
-            ("conv_weight", (ct, x, dw), c.outputs, c.channels * math.prod(c.w[2:])),
-        ):
-            more = (None, None, *c.numbers())
-            grid = c.grid(rows, columns, (16, 128), 1)
-            case = sanitizers.Case(f"{name} {k}", source, f"{name}_narrow_f32", grid, (256,),
-                                   (*args, *more), schedule="random")  # fmt: skip
-            cases.append(case)
-    reports = sanitizers.run(cases, sanitize)
-    assert not any(reports.values()), reports
 
 
 # -- through the layers ------------------------------------------------------------------------

@@ -178,6 +178,8 @@ def test_what_a_race_gives_depends_on_the_schedule() -> None:
 WHOLE = sorted(p.name for p in HERE.glob("test_*_text.py")) + sorted(
     p.name for p in HERE.glob("test_kernels_*.py")
 )
+PARTS = ("test_conv.py", "test_pool.py")
+"""Files of which the tests of the kernels alone are run."""
 
 
 def whole(file: Path, sanitize: str, *more: str) -> subprocess.CompletedProcess[str]:
@@ -229,12 +231,13 @@ def test_whole_files_are_instrumented(
 
 
 @pytest.mark.parametrize("sanitize", ["address", "thread"])
-@pytest.mark.parametrize("file", WHOLE)
+@pytest.mark.parametrize("file", [*WHOLE, *PARTS])
 def test_kernels_under_sanitizers(
     file: str, sanitize: str, seed: int, request: pytest.FixtureRequest
 ) -> None:
     """The kernels' own tests."""
     if not request.config.getoption("--full"):
         pytest.skip("the kernels' tests under sanitizers: pytest --full")
-    done = whole(HERE / file, sanitize, f"--seed={seed}")
+    part = ("-k", "test_kernels") if file in PARTS else ()
+    done = whole(HERE / file, sanitize, f"--seed={seed}", *part)
     assert done.returncode == 0, f"{done.stdout[-4000:]}\n{done.stderr[:6000]}"

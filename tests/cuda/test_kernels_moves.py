@@ -120,28 +120,46 @@ def test_index_add_atomic(rng: np.random.Generator, name: str) -> None:
     near(out, want, name, n, 10)
 
 
+@pytest.mark.parametrize("how", ["last", "sorted"])
 @pytest.mark.parametrize("width", [1, 2, 4, 8, 16])
-def test_put_lets_the_last_of_equal_places_win(rng: np.random.Generator, width: int) -> None:
+def test_put_lets_the_last_of_equal_places_win(
+    rng: np.random.Generator, width: int, how: str
+) -> None:
     n, count = int(rng.integers(1, 600)), int(rng.choice([1, 7, 300]))
-    place, words = rng.integers(0, count, n), max(1, width // 8)
-    values, out = bits(rng, n, width), bits(rng, count, width)
-    want, last, flag = out.copy(), np.zeros(count, u64), np.zeros(1, i32)
+    columns = int(rng.choice([1, 2, 5, 70]))
+    place = rng.integers(-count, count, n)
+    values, out = (bits(rng, rows * columns, width).reshape(rows, -1) for rows in (n, count))
+    want, flag = out.copy(), np.zeros(1, i32)
     want[place] = values
-    grid = (int(rng.integers(1, -(-n // 256) + 1)),)
-    sizes = (i64(n), i64(count))
-    launch("index", "put_last", grid, 256, place, last, flag, *sizes)
-    word = [a.view(INTEGERS[min(width, 8)]) for a in (values, out)]
-    call = f"put_{min(width, 8)}"
-    launch("index", call, grid, 256, place, last, *word, *sizes, i32(words))
+    written(rng, how, place, values, out, flag, width)
     assert np.array_equal(out, want)
     assert flag[0] == 0
-    bad = n // 2
-    place[bad:], last[...], before = rng.choice([-1, count]), 0, out.copy()
-    launch("index", "put_last", grid, 256, place, last, flag, *sizes)
-    launch("index", call, grid, 256, place, last, *word, *sizes, i32(words))
+    bad, before = n // 2, out.copy()
+    place[bad:] = rng.choice([-count - 1, count, -(2**62)])
+    written(rng, how, place, values, out, flag, width)
     assert flag[0] == np.iinfo(i32).max - bad
     before[place[:bad]] = values[:bad]
     assert np.array_equal(out, before)
+
+
+def written(
+    rng: np.random.Generator, how: str, place: Any, values: Any, out: Any, flag: Any, width: int
+) -> None:
+    """The launches of a write: by the last row that names a place, or by their order."""
+    n, count, size = len(place), len(out), min(width, 8)
+    word = [a.view(INTEGERS[size]) for a in (values, out)]
+    columns, sizes = word[0].shape[1], (i64(n), i64(count))
+    grid, lanes = lanes_of(rng, n, columns, 16 // size)
+    tail = (*sizes, i32(columns), i32(lanes))
+    if how == "last":
+        last, one = np.zeros(count, u64), (int(rng.integers(1, -(-n // 256) + 1)),)
+        launch("index", "put_last", one, 256, place, last, flag, *sizes)
+        launch("index", f"put_{size}", grid, 256, place, last, *word, *tail)
+        return
+    keys = np.where(place < 0, place + count, place)
+    keys[(keys < 0) | (keys >= count)] = count
+    order = np.argsort(keys, kind="stable")
+    launch("index", f"put_sorted_{size}", grid, 256, keys[order], order, *word, flag, *tail)
 
 
 # -- sorting -----------------------------------------------------------------------------------

@@ -207,6 +207,22 @@ def test_negative_exponents_of_whole_numbers_are_refused() -> None:
         assert (x ** tg.tensor([2, 0, 1], device="cuda")).tolist() == [1, 1, 3]
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "bfloat16"])
+def test_a_number_that_is_no_probability_is_refused(dtype: str) -> None:
+    with gpus():
+        p = tg.tensor([[0.5, 0.0], [1.0, 0.5]], device="cuda", dtype=dtype)
+        t = tg.tensor([[0.0, 1.0], [1.25, 0.5]], device="cuda", dtype=dtype)
+        with pytest.raises(ValueError, match="binary_cross_entropy") as caught:
+            tg.binary_cross_entropy(p, t).item()
+        assert str(caught.value) == (
+            "binary_cross_entropy: got target outside 0 to 1 at element 2, expected "
+            "probabilities; try labels 0 and 1"
+        )
+        assert np.isfinite(float(tg.binary_cross_entropy(p, p).item()))
+        with pytest.raises(ValueError, match="got input outside 0 to 1 at element 2"):
+            tg.binary_cross_entropy(t, p).item()
+
+
 VIEWS = {
     "broadcast": lambda x: tg.broadcast_to(x, (2, 3, 3)),
     "of a broadcast": lambda x: tg.broadcast_to(x, (2, 3, 3))[0],

@@ -150,7 +150,7 @@ def test_a_formula_beyond_one_kernel_runs_in_parts(gpu: Any, rng: np.random.Gene
     before = sum(launches().values())
     want, got = both(many, x, y)
     assert sum(launches().values()) - before > 1
-    np.testing.assert_allclose(got, want, rtol=1e-12)
+    np.testing.assert_allclose(got, want, rtol=1e-12, atol=1e-13)  # values cross 0
 
 
 def test_generated_kernels_can_be_turned_off(
@@ -164,7 +164,7 @@ def test_generated_kernels_can_be_turned_off(
 
     before = dict(launches())
     want, got = both(fresh, *rng.standard_normal((2, 7, 5)))
-    np.testing.assert_allclose(got, want, rtol=1e-14)
+    np.testing.assert_allclose(got, want, rtol=1e-14, atol=1e-15)  # the sum may cancel
     moved = there(rng.standard_normal((6, 4)).astype("f4"))
     labels = there(rng.integers(0, 4, 6))
     loss = tg.cross_entropy(moved, labels, reduction="none").sum()
@@ -268,7 +268,7 @@ def test_gradients_are_written_where_they_belong(gpu: Any, rng: np.random.Genera
     for parameter, buffer in zip((weight, bias), buffers):
         assert parameter.grad.data is buffer
     optimizer.step()
-    np.testing.assert_allclose(here(bias), b - 0.1 * 7, rtol=1e-5)
+    np.testing.assert_allclose(here(bias), b - 0.1 * 7, rtol=1e-5, atol=1e-6)
 
 
 def test_clipping_of_gradients(gpu: Any, rng: np.random.Generator) -> None:

@@ -135,3 +135,89 @@ def test_a_loop_of_writes_and_reads(gpu: Any, rng: Rng) -> None:
 
     for got, want in zip(run("cuda:0"), run("cpu"), strict=True):
         np.testing.assert_allclose(got, want, rtol=1e-12, atol=1e-14)
+
+
+def drawn_key(rng: Rng, shape: tuple[int, ...]) -> tuple[Any, ...]:
+    """A key with index arrays: beside numbers, spans, masks, an ellipsis and new axes."""
+    shared = (3, 1)[: int(rng.integers(1, 3))]
+    kinds = rng.choice(["array", "row", "number", "span", "whole", "mask"], len(shape))
+    kinds[rng.integers(len(shape))] = "array"
+    key: list[Any] = []
+    for size, kind in zip(shape, kinds):
+        ends = sorted(rng.integers(0, size + 1, 2).tolist())
+        mask = np.zeros(size, bool)
+        mask[rng.permutation(size)[: shared[-1]]] = True
+        one: dict[str, Any] = {
+            "array": rng.integers(-size, size, shared),
+            "row": rng.integers(-size, size, shared[-1]).astype("i4"),
+            "number": int(rng.integers(-size, size)),
+            "span": slice(*ends) if rng.integers(2) else slice(None, None, -2),
+            "whole": slice(None),
+            "mask": mask,
+        }
+        key.append(one[kind])
+    wholes = [k for k, one in enumerate(key) if type(one) is slice and one == slice(None)]
+    if wholes and rng.integers(2):
+        key[int(rng.choice(wholes))] = Ellipsis
+    while type(key[-1]) is slice and key[-1] == slice(None) and rng.integers(2):
+        key.pop()
+    if rng.integers(3) == 0:
+        key.insert(int(rng.integers(len(key) + 1)), None)
+    return tuple(key)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bool", "float16", "complex128"])
+def test_a_write_is_numpys(dtype: str, gpu: Any, rng: Rng) -> None:
+    from tensorgrad.backend.cuda.assign import assign
+
+    for _ in range(25):
+        shape = tuple(int(n) for n in rng.integers(3, 9, rng.integers(1, 5)))
+        key, few = drawn_key(rng, shape), int(rng.integers(2))
+        x = rng.integers(-9, 9, (40 if few else 1, *shape)).astype(dtype)
+        x = x if few else x[0]
+        key = (rng.integers(-40, 40, 1), *key) if few else key
+        if not any(isinstance(k, np.ndarray) and k.dtype != bool for k in key):
+            continue
+        part = x[key]
+        value = rng.integers(-9, 9, part.shape[int(rng.integers(part.ndim + 1)) :]).astype(dtype)
+        order = rng.permutation(x.ndim) if rng.integers(2) else range(x.ndim)
+        back = np.argsort(order).tolist()
+        turned = there(np.ascontiguousarray(x.transpose(order))).data.transpose(back)
+        moved = tuple(there(k).data if isinstance(k, np.ndarray) else k for k in key)
+        assign(turned, there(value).data, key=moved)
+        x[key] = value
+        np.testing.assert_array_equal(here(turned), x, err_msg=repr((shape, key)))
+
+
+def test_a_write_of_a_few_rows_passes_over_no_array(
+    gpu: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is made goes with what is written, not with the array."""
+    import cupy
+
+    from tensorgrad.backend.cuda.assign import assign
+
+    x, rows = there(np.zeros((20_000, 5), "f4")).data, there(np.array([3, 17, -3, 3])).data
+    value, made = there(np.arange(20, dtype="f4").reshape(4, 5)).data, []
+    for name in ("empty", "zeros", "arange"):
+        usual = getattr(cupy, name)
+
+        def noted(*args: Any, usual: Any = usual, **options: Any) -> Any:
+            made.append(usual(*args, **options))
+            return made[-1]
+
+        monkeypatch.setattr(cupy, name, noted)
+    assign(x, value, key=(rows,))
+    assert made
+    assert max(a.size for a in made) <= value.size
+    want = np.zeros(x.shape)
+    want[here(rows)] = here(value)
+    np.testing.assert_array_equal(here(x), want)
+
+
+def test_keys_that_name_nothing(gpu: Any) -> None:
+    x = there(np.zeros((3, 4)))
+    with pytest.raises(IndexError, match="index 4 is out of bounds for axis 1 with size 4"):
+        x[there(np.array([0, 1])), 4] = 1.0
+    with pytest.raises(IndexError, match=r"index arrays of \(2,\), \(3,\)"):
+        x[there(np.array([0, 1])), there(np.array([0, 1, 2]))] = 1.0

@@ -94,6 +94,7 @@ CUPY = {
                     "a stack of products and a generated kernel for each step"),
     "group_norm": "two generated kernels: rows, then groups",
     "glu": "a generated kernel over both halves",
+    "span_sum": "a gather and a sum", "span_argmax": "a gather and one reduction",
     "resample": "a gather and a multiply-add for each tap",
     "im2col": "a copy for each element of the kernel",
     "col2im": "a sum of slices for each element of the kernel",
@@ -155,6 +156,8 @@ def test_every_primitive_has_a_path_or_a_reason(name: str, gpu: Any) -> None:
         given = {"f": "float32", "i": "int64", "b": "bool"}
         names = [given[v.kind] for v in primitive.formula.inputs]
         assert supports(primitive.formula, names)
+        return
+    if name in shared.REFERENCES:
         return
     assert callable(base.on("cuda").kernel(name))
     assert name in VIEWS | CUPY.keys() | KERNELS.keys()

@@ -126,7 +126,7 @@ def test_a_bad_index_is_named_by_where_it_stands(gpu: Any, rng: np.random.Genera
         there(index).numpy()
     want, inside = np.zeros((4, 2)), np.abs(index + 0.5) < 4
     np.add.at(want, index[inside], here(updates)[inside])
-    np.testing.assert_allclose(here(total), want, rtol=1e-14)
+    np.testing.assert_allclose(here(total), want, rtol=1e-14, atol=1e-14)  # in any order
 
 
 KEYS = {
@@ -177,7 +177,8 @@ def test_the_derivative_of_cumsum_copies_nothing(gpu: Any, rng: np.random.Genera
     y.backward(moved)
     ran = {name: n - before.get(name, 0) for name, n in launches().items()}
     assert {name: n for name, n in ran.items() if n} == {"cumsum_rows_f64": 1}
-    np.testing.assert_allclose(here(x.grad), np.cumsum(ct[:, ::-1], 1)[:, ::-1], rtol=1e-13)
+    want = np.cumsum(ct[:, ::-1], 1)[:, ::-1]  # whose sums may cancel
+    np.testing.assert_allclose(here(x.grad), want, rtol=1e-13, atol=1e-14)
 
 
 @pytest.mark.parametrize("name", ["argmax", "argmin"])

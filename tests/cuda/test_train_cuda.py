@@ -18,7 +18,7 @@ from tensorgrad import train
 from tensorgrad.cli import main
 from tensorgrad.examples import cost, line, valley
 from tensorgrad.io import load_file
-from tensorgrad.train import job, place
+from tensorgrad.train import job, place, recipe
 from tensorgrad.train.loop import weights
 
 FILES = ["config.toml", "metrics.jsonl", "model.safetensors", "state.safetensors"]
@@ -169,6 +169,26 @@ def test_other_runs(
         alike(one, two, 1e-3)
 
 
+@pytest.mark.parametrize(
+    "options", [{"optimizer": "sgd", "l1": 1e-3}, {"optimizer": "sgd", "clip_norm": 1.0}]
+)
+def test_steps_that_overflow_float16(
+    gpu: Any, fit: Any, tmp_path: Path, rng: np.random.Generator, monkeypatch: Any,
+    options: dict[str, Any],
+) -> None:  # fmt: skip
+    monkeypatch.setattr(
+        recipe.optim, "GradScaler", lambda: tg.optim.scaler.GradScaler(2.0**24, growth_interval=4)
+    )
+    data = str(table(tmp_path / "t.csv", rng, "regression"))
+    options = {"data": data, "amp": "float16", "epochs": 8, "lr": 0.01, **options}
+    host, found = fit("cpu", **options), fit("cuda", **options)
+    for one, two in zip(host.history, found.history):
+        assert (one["skipped"], one["loss_scale"]) == (two["skipped"], two["loss_scale"])
+        assert two["loss"] == pytest.approx(one["loss"], rel=0.02)
+    assert host.summary["skipped_steps"] == found.summary["skipped_steps"] > 3
+    assert found.history[-1]["loss"] < found.history[0]["loss"]
+
+
 def test_rows_that_do_not_fit_are_copied(
     gpu: Any, fit: Any, tmp_path: Path, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -207,7 +227,14 @@ def test_the_environment_chooses_and_first_weights_are_the_cpus(
 # -- resuming ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("options", [{"dropout": 0.4}, {"optimizer": "adamw", "batch_size": 7}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"dropout": 0.4},
+        {"optimizer": "adamw", "batch_size": 7},
+        {"amp": "float16", "optimizer": "muon", "l1": 1e-3, "epochs": 6},
+    ],
+)
 def test_a_resumed_run_is_the_same_run(
     gpu: Any, fit: Any, tmp_path: Path, rng: np.random.Generator, options: dict[str, Any]
 ) -> None:

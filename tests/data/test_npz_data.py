@@ -54,6 +54,16 @@ BAD: dict[str, tuple[dict[str, Any], str | None, str]] = {
     "one class, named": ({"x": X, "y": Y * 0, "classes": np.array(["a", "b"])}, None, ", column "
                          "'y': got one class only ('a'), expected two or more; "
                          "try another target"),
+    "sum": ({"x": X, "y": np.array([[0.5, 0.5], [0.2, 0.7], [1, 0], [0, 1]])}, "classification",
+            ", row 2, column 'y': got columns of sum 0.9, expected one 1 a row, or probabilities "
+            "of sum 1, for classification; try dividing each row by its sum, or task multilabel or "
+            "regression"),
+    "below 0": ({"x": X, "y": np.array([[0.5, 0.5], [-0.2, 1.2], [1, 0], [0, 1]])},
+                "classification", ", row 2, column 'y': got -0.2, expected a probability for "
+                "classification; try task regression"),
+    "columns": ({"x": X, "y": np.full((4, 2), 0.5), "classes": np.array(["a"])}, "classification",
+                ", column 'y': got 2 label columns, expected 1 (a); try one column for each of "
+                "them"),
     "outside": ({"x": X, "y": spoil(Y, 2, 2), "classes": np.array(["a", "b"])}, None, ", row 3, "
                 "column 'y': got label 2, expected 0 to 1, the 2 classes; "
                 "try mending the label or removing the row"),

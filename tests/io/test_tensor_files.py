@@ -108,14 +108,83 @@ def test_every_truncation_is_named(tmp_path: Path, rng: np.random.Generator, suf
         assert "\n" not in text
 
 
-def test_flipped_bytes_of_an_archive_are_found(tmp_path: Path, rng: np.random.Generator) -> None:
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_flipped_byte_is_found(tmp_path: Path, rng: np.random.Generator, suffix: str) -> None:
+    whole, path = tmp_path / f"m{suffix}", tmp_path / f"flipped{suffix}"
+    save_file({"w": rng.normal(size=100), "b": np.ones(3, "f2")}, whole)
+    raw = whole.read_bytes()
+    w = raw.index(load_file(whole)["w"].tobytes())
+    places = [w, w + 799, *rng.integers(w, w + 800, 10)]
+    if suffix == ".safetensors":  # anywhere at all
+        places = [0, 7, 8, len(raw) - 1, *rng.integers(0, len(raw), 40)]
+        key = raw.index(b"tensorgrad.crc32")  # with another name there, it is a file from elsewhere
+        places = [at for at in places if not key <= at < key + 16]
+    for at in places:
+        damaged = bytearray(raw)
+        damaged[at] ^= 1 << rng.integers(8)
+        path.write_bytes(damaged)
+        with pytest.raises(DataError) as caught:
+            load_file(path)
+        text = str(caught.value)
+        assert text.startswith(f"load_file {path}: got a truncated or damaged file ("), at
+        assert text.endswith("; try another copy or save it again")
+
+
+def test_what_a_damaged_file_says(tmp_path: Path) -> None:
     path = tmp_path / "m.npz"
-    save_file({"w": rng.normal(size=100)}, path)
+    save_file({"w": np.ones(100)}, path)
     raw = bytearray(path.read_bytes())
     raw[len(raw) // 2] ^= 0xFF
     path.write_bytes(raw)
     with pytest.raises(DataError, match="got a truncated or damaged file \\(Bad CRC-32"):
         load_file(path)
+    path = tmp_path / "m.safetensors"
+    save_file({"w": np.ones(100)}, path)
+    raw = bytearray(path.read_bytes())
+    raw[-5] ^= 1
+    path.write_bytes(raw)
+    text = message(DataError, load_file, path)
+    was = raw[raw.index(b'crc32":"') + 8 :][:8].decode()
+    now = text.partition("its checksum is ")[2][:8]
+    assert text == (
+        f"load_file {path}: got a truncated or damaged file (its checksum is {now}, {was} when it "
+        "was written; if another program changed it on purpose, take safetensors' own load_file), "
+        "expected a whole .safetensors file; try another copy or save it again"
+    )
+    assert now != was
+    assert load_metadata(path) == {}  # which reads no numbers
+
+
+def test_safetensors_of_others_have_no_checksum(tmp_path: Path, rng: np.random.Generator) -> None:
+    theirs, path = pytest.importorskip("safetensors.numpy"), tmp_path / "m.safetensors"
+    arrays = {"w": rng.normal(size=(5, 3)), "b": rng.integers(0, 9, 3).astype("u2")}
+    theirs.save_file(arrays, path, {"a": "b"})
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    assert load_file(path)["w"].shape == (5, 3)
+    assert load_metadata(path) == {"a": "b"}
+    # ours in their hands
+    save_file(arrays, path, {"a": "b"})
+    assert {name: array.tolist() for name, array in theirs.load_file(path).items()} == {
+        name: array.tolist() for name, array in arrays.items()
+    }
+    with pytest.importorskip("safetensors").safe_open(path, framework="numpy") as file:
+        texts = file.metadata()
+    assert set(texts) == {"a", "tensorgrad.crc32"}
+    theirs.save_file(arrays, path, texts)
+    np.testing.assert_array_equal(load_file(path)["w"], arrays["w"])
+    theirs.save_file({"w": arrays["w"] + 1}, path, texts)
+    with pytest.raises(DataError, match="if another program changed it on purpose, take"):
+        load_file(path)
+    save_file(arrays, path, texts)
+    np.testing.assert_array_equal(load_file(path)["w"], arrays["w"])
+
+
+def test_dtypes_that_others_write_load_as_they_read_them(tmp_path: Path) -> None:
+    theirs, path = pytest.importorskip("safetensors.numpy"), tmp_path / "m.safetensors"
+    arrays = {"w": np.array([1 + 2j, 3], "c8"), "b": np.ones(2, "f4")}
+    theirs.save_file(arrays, path)
+    for name, found in load_file(path).items():
+        np.testing.assert_array_equal(found, arrays[name], strict=True)
 
 
 def message(error: type[Exception], call: Any, *args: Any) -> str:

@@ -129,3 +129,41 @@ def test_errors() -> None:
     for error, text, call in cases:
         with pytest.raises(error, match=text):
             call()
+
+
+IN_PLACE: dict[str, tuple[Any, ...]] = {
+    "ReLU": (), "ReLU6": (), "SELU": (), "SiLU": (), "Mish": (), "Hardsigmoid": (), "Hardswish": (),
+    "LeakyReLU": (0.2,), "ELU": (0.5,), "CELU": (0.5,), "Hardtanh": (-0.5, 0.7),
+    "RReLU": (0.1, 0.3), "Threshold": (0.1, 0.3), "Dropout": (0.0,),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", IN_PLACE)
+def test_in_place_as_in_pytorch(name: str, rng: np.random.Generator) -> None:
+    """What the layer is given holds its result from then on, and gradients follow."""
+    torch = pytest.importorskip("torch")
+    x, w = rng.standard_normal((2, 4, 5))
+    found = []
+    for lib, array in ((nn, tg.tensor), (torch.nn, torch.tensor)):
+        layer = getattr(lib, name)(*IN_PLACE[name], inplace=True).eval()
+        leaf = array(x, requires_grad=True)
+        given = leaf * array(w)
+        result = layer(given)
+        assert result is given
+        (given * given).sum().backward()
+        found.append((repr(layer), result.detach().numpy(), leaf.grad.numpy()))
+    (ours, y, dx), (theirs, want, d) = found
+    assert ours == theirs or ours == f"{name}(inplace=True)"  # PyTorch's Hardswish does not tell
+    # PyTorch rounds alpha and 1/6 to float32, also for float64.
+    np.testing.assert_allclose(y, want, rtol=2e-7)
+    np.testing.assert_allclose(dx, d, rtol=1e-6, atol=1e-12)
+
+
+def test_in_place_where_it_cannot_be(rng: np.random.Generator) -> None:
+    x = tg.tensor(rng.standard_normal(5), requires_grad=True)
+    with pytest.raises(tg.InPlaceError, match="leaf"):
+        nn.ReLU(inplace=True)(x)
+    y = tg.sigmoid(x)
+    z = nn.ReLU(inplace=True)(y)
+    with pytest.raises(tg.InPlaceError, match="sigmoid: got a saved value that was overwritten"):
+        z.sum().backward()

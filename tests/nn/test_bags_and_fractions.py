@@ -16,8 +16,9 @@ Rng = np.random.Generator
 
 
 def near(got: Any, want: Any) -> None:
+    # Float32 sums of terms up to 30, which may cancel.
     np.testing.assert_allclose(
-        got.detach().to("cpu").numpy(), want.detach().numpy(), rtol=1e-6, atol=1e-6
+        got.detach().to("cpu").numpy(), want.detach().numpy(), rtol=1e-6, atol=5e-6
     )
 
 
@@ -109,12 +110,6 @@ BAD: list[tuple[Any, type[Exception], str]] = [
      "bilinear: got input1=float64(5, 3), input2=float64(5, 3), weight=float64(2, 3, 4), expected "
      "inputs (..., 3) and (..., 4) of the same leading axes; try bilinear(input2, input1, ...) "
      "where they are the other way round"),
-    (lambda: nn.ReLU(inplace=True), ValueError,
-     "ReLU: got inplace=True, expected inplace=False, since a layer gives a new array and leaves "
-     "its input as it is; try ReLU without inplace"),
-    (lambda: nn.Dropout(0.5, True), ValueError,
-     "Dropout: got inplace=True, expected inplace=False, since a layer gives a new array and "
-     "leaves its input as it is; try Dropout without inplace"),
     (lambda: nn.GRU(2, 3, dtype="float64")(np.ones((4, 1, 2)), (1, 2)), TypeError,
      "GRU: got hx of type tuple, expected one array; try hx=h_0"),
     (lambda: nn.LSTMCell(2, 3, dtype="float64")(np.ones((4, 2)), np.ones((4, 3))), TypeError,

@@ -21,7 +21,7 @@ CHANNELS = [
 @pytest.mark.parametrize(("name", "shape", "lead"), CHANNELS)
 def test_whole_channels_are_dropped(name: str, shape: Any, lead: int) -> None:
     layer = getattr(nn, name)(0.25, generator=tg.Generator(3))
-    assert repr(layer) == f"{name}(p=0.25)"
+    assert repr(layer) == f"{name}(p=0.25, inplace=False)"
     x = tg.tensor(np.full(shape, 3.0), requires_grad=True)
     y = layer(x)
     found = y.detach().numpy().reshape(*shape[:lead], -1)

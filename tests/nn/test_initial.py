@@ -38,7 +38,7 @@ def test_moments(name: str, options: dict[str, Any], variance: float, seed: int)
     assert getattr(init, name)(w, **options, generator=tg.Generator(seed)) is w
     values = w.detach().numpy()
     count = values.size
-    # four standard errors: of the mean, and of the variance of a normal sample (the widest here)
+    # five standard errors: of the mean, and of the variance of a normal sample (the widest here)
     assert abs(values.mean()) < 5 * math.sqrt(variance / count)
     assert abs(values.var() / variance - 1) < 5 * math.sqrt(2 / count)
     if "uniform" in name:

@@ -228,7 +228,7 @@ def test_errors() -> None:
             lambda: F.triplet_margin_loss(two, two, two, margin=0.0))  # fmt: skip
     refused(value, "triplet_margin_with_distance_loss: got margin=0",
             lambda: F.triplet_margin_with_distance_loss(two, two, two, margin=0.0))  # fmt: skip
-    refused(value, "pairwise_distance: got p=0", lambda: F.pairwise_distance(two, two, 0))
+    refused(value, "pairwise_distance: got p=-1", lambda: F.pairwise_distance(two, two, -1))
     refused(shape, "expected \"mean\", \"sum\" or \"none\"",
             lambda: F.soft_margin_loss(two, two, reduction="batchmean"))  # fmt: skip
     refused(value, "KLDivLoss: got reduction", lambda: nn.KLDivLoss("average"))

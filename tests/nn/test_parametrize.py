@@ -341,3 +341,12 @@ def test_vectors_and_clipping(rng: np.random.Generator) -> None:
     nn.utils.clip_grad_value_(net.parameters(), 0.1)
     nn.utils.clip_grad_norm_(net.parameters(), 1.0)
     assert all(abs(here(p.grad)).max() <= 0.1 + 1e-12 for p in net.parameters())
+
+
+@pytest.mark.parametrize("name", ["spectral_norm", "orthogonal"])
+def test_a_layer_without_a_weight(name: str) -> None:
+    with pytest.raises(KeyError) as caught:
+        getattr(nn.utils.parametrizations, name)(nn.ReLU())
+    assert caught.value.args[0] == (
+        f"{name}: got 'weight', expected a parameter of ReLU; try a layer that has a weight"
+    )

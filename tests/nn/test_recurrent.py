@@ -255,8 +255,14 @@ BAD: list[tuple[Any, type[Exception], str]] = [
     (
         lambda: nn.LSTM(3, 4)(tg.zeros((5, 2, 2), "float32")),
         tg.ShapeError,
-        "lstm: got weight_ih=float32(16, 3), input=float32(5, 2, 2), weight_hh=float32(16, 4), "
-        "expected (16, 2): (4 units, features); try weight_ih.T, or an input of other features",
+        "LSTM: got an input of shape (5, 2, 2), expected 3 features (input_size) on its last axis; "
+        "try LSTM(2, 4)",
+    ),
+    (
+        lambda: nn.GRUCell(3, 4)(tg.zeros((2, 2), "float32")),
+        tg.ShapeError,
+        "gru_cell: got weight_ih=float32(12, 3), input=float32(1, 2, 2), weight_hh=float32(12, 4), "
+        "expected (12, 2): (3 units, features); try weight_ih.T, or an input of other features",
     ),
     (
         lambda: nn.RNN(3, 4)(tg.zeros((0, 2, 3), "float32")),

@@ -48,7 +48,8 @@ def test_convolve_and_correlate_in_every_mode(
     for name in ("convolve", "correlate"):
         function = getattr(tg, name)
         got = function(a, v, mode)
-        np.testing.assert_allclose(here(got), getattr(np, name)(a, v, mode), rtol=1e-13)
+        want = getattr(np, name)(a, v, mode)
+        np.testing.assert_allclose(here(got), want, rtol=1e-13, atol=1e-13)  # a sum may cancel
         check_grad(lambda a, v, f=function: f(a, v, mode), [a, v], order=2, rng=rng)
 
 
@@ -70,14 +71,15 @@ def test_roots_and_poly_are_inverse(rng: np.random.Generator) -> None:
     assert tg.poly(np.array([1, 2])).tolist() == [1.0, -3.0, 2.0]
     assert tg.poly([]).item() == 1.0
     a = rng.standard_normal((3, 3))
-    np.testing.assert_allclose(here(tg.poly(a)), np.poly(a), rtol=1e-10)
+    np.testing.assert_allclose(here(tg.poly(a)), np.poly(a), rtol=1e-10, atol=1e-12)
 
 
 def test_polyfit_in_full_and_of_too_few_points(rng: np.random.Generator) -> None:
     x, y = rng.standard_normal(6), rng.standard_normal((6, 2))
     for got, want in zip(tg.polyfit(x, y, 2, full=True), np.polyfit(x, y, 2, full=True)):
         value = got if isinstance(got, float) else here(got)
-        np.testing.assert_allclose(value, want, rtol=1e-10)
+        scale = np.abs(want).max()  # one coefficient may be near 0, its error is as the others'
+        np.testing.assert_allclose(value, want, rtol=1e-10, atol=1e-10 * scale)
     with pytest.warns(np.exceptions.RankWarning, match="poorly conditioned"):
         tg.polyfit([1.0, 1.0, 1.0], [1.0, 2.0, 3.0], 1)
     check_grad(lambda x, y, w: tg.polyfit(x, y, 1, w=w, cov=True),

@@ -116,6 +116,31 @@ def test_binary_cross_entropy_at_the_ends() -> None:
     np.testing.assert_allclose(x.grad.tolist(), [0.0, np.exp(-40), -np.exp(-40), 1.0], rtol=1e-12)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "bfloat16"])
+def test_binary_cross_entropy_wants_probabilities(dtype: str) -> None:
+    p, t = tg.full((2, 3), 0.5, dtype=dtype), tg.ones((2, 3), dtype=dtype)
+    for wrong in (1.5, -0.25, np.inf):
+        bad = np.array(p.tolist())
+        bad[1, 0] = wrong
+        x = tg.tensor(bad, dtype=dtype)
+        with pytest.raises(ValueError, match="binary_cross_entropy") as caught:
+            tg.binary_cross_entropy(x, t).item()
+        at = f"{wrong} at (1, 0), expected probabilities, 0 to 1"
+        if x.device != "cpu":  # where a kernel finds it
+            at = "outside 0 to 1 at element 3, expected probabilities"
+        assert str(caught.value) == f"binary_cross_entropy: got input {at}; try tg.sigmoid(input)"
+        with pytest.raises(ValueError, match=r"got target .* try labels 0 and 1"):
+            tg.binary_cross_entropy(p, x).item()
+        with pytest.raises(ValueError, match="got input"):
+            tg.vmap(lambda a: tg.binary_cross_entropy(a, t[0]))(x).sum().item()
+        with pytest.raises(ValueError, match="got input"):
+            tg.grad(lambda a: tg.binary_cross_entropy(a, t))(x).sum().item()
+        with pytest.raises(ValueError, match="got input"):
+            tg.jvp(lambda a: tg.binary_cross_entropy(a, t), (x,), (t,))[0].item()
+    assert np.isnan(tg.binary_cross_entropy(p * np.nan, t).item())
+    assert tg.binary_cross_entropy(p[:0], t[:0], reduction="sum").item() == 0
+
+
 def test_kinks_take_their_conventions() -> None:
     x, t = leaf([0.0, 1.0, -1.0]), np.zeros(3)
     tg.huber_loss(x, t, reduction="sum", delta=1.0).backward()

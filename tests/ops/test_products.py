@@ -23,7 +23,7 @@ def test_operators_of_tensors_and_arrays(rng: np.random.Generator) -> None:
     assert np.array_equal((y.T @ x.mT).detach().numpy(), y.T @ x.detach().numpy().T)
     (np.matmul(x, y) ** 2).sum().backward()
     want = 2 * (x.detach().numpy() @ y) @ y.T
-    np.testing.assert_allclose(x.grad.numpy(), want, rtol=1e-12)
+    np.testing.assert_allclose(x.grad.numpy(), want, rtol=1e-12, atol=1e-13)
 
 
 @pytest.mark.parametrize("dtype", ["float16", ml_dtypes.bfloat16])
@@ -45,7 +45,8 @@ def test_linear_equals_its_definition_for_any_leading_axes(rng: np.random.Genera
         rows, cts = x.detach().numpy().reshape(-1, 3), ct.reshape(-1, 4)
         np.testing.assert_allclose(weight.grad.numpy(), cts.T @ rows, rtol=1e-12, atol=1e-13)
         np.testing.assert_allclose(bias.grad.numpy(), cts.sum(0), rtol=1e-12, atol=1e-13)
-        np.testing.assert_allclose(x.grad.numpy(), ct @ weight.detach().numpy(), rtol=1e-12)
+        want = ct @ weight.detach().numpy()
+        np.testing.assert_allclose(x.grad.numpy(), want, rtol=1e-12, atol=1e-13)
 
 
 def test_linear_writes_its_gradients_into_the_buckets(rng: np.random.Generator) -> None:
@@ -62,7 +63,8 @@ def test_the_same_leaf_on_both_sides_sums_its_cotangents(rng: np.random.Generato
     x = leaf(rng, 3, 3)
     (x @ x).sum().backward()
     a, one = x.detach().numpy(), np.ones((3, 3))
-    np.testing.assert_allclose(x.grad.numpy(), one @ a.T + a.T @ one, rtol=1e-12)
+    want = one @ a.T + a.T @ one
+    np.testing.assert_allclose(x.grad.numpy(), want, rtol=1e-12, atol=1e-13)
 
 
 @pytest.mark.parametrize("operands", [3, 4, 5])

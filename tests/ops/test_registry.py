@@ -33,6 +33,9 @@ tg.ops.load()
 UNBOUND = frozenset("lu_packed solve_factored inv_factored det_factored slogdet_factored".split())
 """Primitives that are never bound on a GPU, where no factors are kept."""
 
+REFERENCES = frozenset("cdist pdist grid_sample".split())
+"""Fused primitives without a kernel for GPUs, which run the reference itself."""
+
 NAMES = [name for name in sorted(OPERATIONS) if place.chosen == "cpu" or name not in REFUSED]
 SMOOTH = [name for name in NAMES if OPERATIONS[name].orders]
 COUNT = 8
@@ -174,7 +177,9 @@ def test_forward_mode_is_the_transpose_of_reverse_mode(name: str, rng: np.random
         cts = tuple(direction(rng, np.asarray(y)) for y in out)
         same, moves = tg.jvp(f, primals, tangents)
         for a, b in zip(out, same):  # a fused kernel may round otherwise than its reference
-            np.testing.assert_allclose(a, b, rtol=8 * np.finfo(np.float64).eps)
+            allowed = 8 * np.finfo(np.float64).eps
+            size = np.max(np.abs(b), initial=1.0)  # an element may be a sum that cancels
+            np.testing.assert_allclose(a, b, rtol=allowed, atol=allowed * size)
         left = sum(np.vdot(ct, t).real for ct, t in zip(cts, moves))
         right = sum(np.vdot(g, t).real for g, t in zip(pull(cts), tangents))
         scale = sum(np.abs(np.conj(ct) * t).sum() for ct, t in zip(cts, moves))
@@ -338,7 +343,9 @@ def test_every_primitive_writes_into_out_and_knows_its_shapes(
     run_all(NAMES, rng)
     left = {name for name in PRIMITIVES if name not in spy.seen and "_vjp" not in name}
     if place.chosen != "cpu":
-        left -= UNBOUND | {name.rpartition(".")[2] for name in REFUSED} | REFUSED.keys()
+        left -= (
+            UNBOUND | REFERENCES | {name.rpartition(".")[2] for name in REFUSED} | REFUSED.keys()
+        )
     assert not left
 
 
@@ -425,8 +432,11 @@ def test_low_precision_errs_no_more_than_twice_the_reference(
                 continue
             assert g.dtype in (low, mixed), (g.dtype, low)
             a, b = here(g), here(w)
+            if name == "polydiv":  # zeros in front of a remainder are dropped, here of rounding
+                a = np.pad(a, (b.size - a.size, 0))
             error = np.abs(a.astype(np.float64) - b)
-            assert np.all((error <= budget(b, dtype, name)) | ~np.isfinite(b) | (a == b))
+            allowed = budget(b, dtype, name, max(flat[k].size for k in where))
+            assert np.all((error <= allowed) | ~np.isfinite(b) | (a == b))
 
 
 def cast(value: Any, dtype: Any) -> Any:
@@ -440,14 +450,18 @@ def cast(value: Any, dtype: Any) -> Any:
     return value
 
 
-def budget(exact: Array, dtype: str, name: str) -> Array:
-    """The error allowed in a dtype: a few roundings of values of their own size.
+def budget(exact: Array, dtype: str, name: str, count: int) -> Array:
+    """The error allowed in a dtype: a few roundings of values of their own size, of `count` inputs.
 
-    Functions of matrices are accurate to the size of the matrix, not of each element.
+    Functions of matrices are accurate to the size of the matrix, not of each element, as is a long
+    division; unwrapped phases to that of the jumps; in a picture the error of a position, eps times
+    the width, meets the slope there.
     """
     eps = {"float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}[dtype]
     size = np.abs(exact)
-    if name.startswith("linalg.") and exact.size:
+    if name.startswith(("linalg.", "polydiv")) and exact.size:
         size = size.max()
+    if name in ("nn.grid_sample", "unwrap"):
+        size = size + 4
     scale = np.maximum(size, 1.0)
-    return np.asarray(8 * eps * scale * max(1.0, np.sqrt(exact.size)))
+    return np.asarray(8 * eps * scale * max(1.0, np.sqrt(max(exact.size, count))))

@@ -53,7 +53,8 @@ def test_values_are_scipys(name: str, rng: np.random.Generator) -> None:
     x, parameters = given(name, rng)
     for method in methods(name, CURVES):
         got = here(getattr(ours, method)(x, *parameters))
-        np.testing.assert_allclose(got, getattr(theirs, method)(x, *parameters), rtol=1e-9)
+        want, zero = getattr(theirs, method)(x, *parameters), method == "logpdf"  # which crosses 0
+        np.testing.assert_allclose(got, want, rtol=1e-9, atol=1e-13 * zero)
     for method in methods(name, ("ppf", "isf")):
         q = rng.uniform(0.05, 0.95, (3, 4))
         got = here(getattr(ours, method)(q, *parameters))
@@ -157,7 +158,7 @@ def test_the_multivariate_normal(rng: np.random.Generator) -> None:
 
 def test_dirichlet(rng: np.random.Generator) -> None:
     alpha = rng.uniform(0.8, 4, 4)
-    x = rng.dirichlet(alpha)
+    x = 0.8 * rng.dirichlet(alpha) + 0.05  # away from the edge, where differences have no digits
     ours, theirs = tg.stats.dirichlet, scipy.stats.dirichlet
     for point in (x, x[:3]):
         np.testing.assert_allclose(

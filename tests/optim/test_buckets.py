@@ -576,6 +576,21 @@ def test_errors() -> None:
 @pytest.mark.parametrize(
     ("make", "text"),
     [
+        (lambda p: optim.SGD(p, None), "SGD: got lr=None, expected a number; try lr=0.1"),
+        (lambda p: optim.SGD(p, [0.1]), r"SGD: got lr=\[0.1\], expected a number"),
+        (lambda p: optim.Adam(p, betas=0.9), r"Adam: got betas=0.9, expected two numbers; try be"),
+        (lambda p: optim.LAMB(p, betas=(0.9,)), r"LAMB: got betas=\(0.9,\), expected two numbers"),
+        (lambda p: optim.Adafactor(p, eps=1e-3), "Adafactor: got eps=0.001, expected two numbers"),
+    ],
+)
+def test_settings_that_are_no_numbers(make: Any, text: str) -> None:
+    with pytest.raises(TypeError, match=text):
+        make([nn.Parameter([1.0])])
+
+
+@pytest.mark.parametrize(
+    ("make", "text"),
+    [
         (lambda p: optim.SGD(p, -1.0), r"SGD: got lr=-1.0, expected lr >= 0"),
         (lambda p: optim.SGD(p, float("nan")), "got lr=nan"),
         (lambda p: optim.SGD(p, 1.0, weight_decay=-1), "weight_decay >= 0"),

@@ -96,7 +96,8 @@ def test_complex_parameters_are_pairs(name: str, rng: np.random.Generator) -> No
         p.grad, q.grad = tg.tensor(g), tg.tensor(g.view("f8"))
         a.step()
         b.step()
-    np.testing.assert_allclose(p.detach().numpy().view("f8"), q.detach().numpy(), rtol=1e-13)
+    found, want = p.detach().numpy().view("f8"), q.detach().numpy()
+    np.testing.assert_allclose(found, want, rtol=1e-13, atol=1e-14)  # a step may end near 0
 
 
 def test_muon_makes_orthogonal(rng: np.random.Generator) -> None:
@@ -104,7 +105,7 @@ def test_muon_makes_orthogonal(rng: np.random.Generator) -> None:
     from tensorgrad.optim.muon import orthogonal
 
     for shape in ((5, 3), (3, 5)):
-        x = tg.tensor(rng.standard_normal(shape))
+        x = tg.tensor(rng.standard_normal((2, *shape)))
         u, _, v = np.linalg.svd(x.numpy(), full_matrices=False)
         found = orthogonal(x, (1.875, -1.25, 0.375), 40, 1e-7)
         np.testing.assert_allclose(found.numpy(), u @ v, atol=1e-9)

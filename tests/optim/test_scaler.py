@@ -209,18 +209,36 @@ def test_misuse_is_refused() -> None:
     opt, scaler = optim.SGD([w], lr=0.1), optim.GradScaler(4.0)
     with pytest.raises(RuntimeError, match=r"GradScaler: got update\(\) before a step, expected"):
         scaler.update()
-    scaler.scale(w.sum()).backward()
+    for name in ("step", "unscale_"):
+        with pytest.raises(RuntimeError) as caught:
+            getattr(scaler, name)(opt)
+        assert str(caught.value) == (
+            f"GradScaler.{name}: got SGD before a loss was scaled, expected gradients of a scaled "
+            "loss; try scaler.scale(loss).backward() first"
+        )
+    loss = scaler.scale(w.sum())
+    for name in ("step", "unscale_"):
+        with pytest.raises(RuntimeError) as caught:
+            getattr(scaler, name)(opt)
+        assert str(caught.value) == (
+            f"GradScaler.{name}: got SGD none of whose parameters has a gradient, expected one at "
+            "least; try scaler.scale(loss).backward() first"
+        )
+    loss.backward()
     scaler.unscale_(opt)
     with pytest.raises(RuntimeError, match="unscale_: got SGD that was unscaled already"):
         scaler.unscale_(opt)
     scaler.step(opt)
+    with pytest.raises(RuntimeError, match="unscale_: got SGD that was stepped already"):
+        scaler.unscale_(opt)
     with pytest.raises(RuntimeError, match="step: got SGD that was stepped already, expected once"):
         scaler.step(opt)
     scaler.update()
     with pytest.raises(TypeError, match="scale: got float, expected a loss"):
         scaler.scale(1.0)
+    scaler.scale(w.sum()).backward()
     with pytest.raises(TypeError, match="LBFGS: got a GradScaler, expected none"):
-        optim.GradScaler().step(optim.LBFGS([w]))
+        scaler.step(optim.LBFGS([w]))
     with pytest.raises(ValueError, match=r"GradScaler: got growth_factor=1\.0, expected one"):
         optim.GradScaler(growth_factor=1.0)
     with pytest.raises(ValueError, match="GradScaler: got backoff_factor=1"):

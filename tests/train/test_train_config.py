@@ -120,6 +120,11 @@ def test_refused_text(name: str, text: str, said: str) -> None:
             "expected none; try l2, or optimizer adam",
         ),
         (
+            {"optimizer": "lbfgs", "amp": "float16"},
+            "Config.amp: got float16 beside optimizer lbfgs, which cannot leave out a step that "
+            "overflows, expected bfloat16 or none; try bfloat16, or optimizer adam",
+        ),
+        (
             {"pieces": 3},
             "Config.pieces: got 3 beside activation relu, expected activation maxout; "
             "try leaving it out",

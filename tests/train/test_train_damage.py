@@ -41,6 +41,7 @@ def test_where_it_began() -> None:
     assert culprit(net, x) == ", since 2.bias is no longer finite"
 
 
+@pytest.mark.cpu_only("a GPU's losses are read when the weights have moved on")
 def test_an_output_that_overflows(fit: Fit) -> None:
     text = message(
         train.DivergedError,
@@ -53,6 +54,7 @@ def test_an_output_that_overflows(fit: Fit) -> None:
     )
 
 
+@pytest.mark.cpu_only("a GPU's losses are read when the weights have moved on")
 def test_a_loss_that_overflows_alone(fit: Fit) -> None:
     options: dict[str, Any] = {"data": "plane", "optimizer": "sgd", "lr": 1e12, "layers": ()}
     text = message(train.DivergedError, lambda: fit(epochs=9, clip_norm=1e30, **options))
@@ -88,27 +90,24 @@ def test_truncated_files(done: Path, blobs: Path, left: int) -> None:
 
 
 def test_changed_numbers(done: Path, blobs: Path) -> None:
-    said = (
-        "{path}: got numbers that changed since they were written, expected a file as it was "
-        "saved; try another copy, or training again"
-    )
-    model, state = done / "model.safetensors", done / "state.safetensors"
-    flipped(model)
-    text = message(train.ConfigError, lambda: predict_file(str(done), str(blobs)))
-    assert text == said.format(path=model)
-    flipped(state)
-    assert message(train.ConfigError, lambda: train.resume(done)) == said.format(path=state)
+    calls = {
+        "model": lambda: predict_file(str(done), str(blobs)),
+        "state": lambda: train.resume(done),
+    }
+    for name, call in calls.items():
+        path = done / f"{name}.safetensors"
+        flipped(path)
+        text = message(tg.DataError, call)
+        assert text.startswith(
+            f"load_file {path}: got a truncated or damaged file (its checksum is "
+        )
 
 
-def test_a_model_from_before_there_were_digests(done: Path, blobs: Path) -> None:
+def test_a_model_that_is_not_of_its_network(done: Path, blobs: Path) -> None:
     import json
 
     path = done / "model.safetensors"
     weights, about = load_file(path), json.loads(load_metadata(path)["tensorgrad"])
-    before = predict_file(str(done), str(blobs)).rows
-    del about["digest"]
-    save_file(weights, path, {"tensorgrad": json.dumps(about)})
-    assert predict_file(str(done), str(blobs)).rows == before
     weights["linear1.weight"] = weights["linear1.weight"][:3]
     save_file(weights, path, {"tensorgrad": json.dumps(about)})
     assert message(train.ConfigError, lambda: predict_file(str(done), str(blobs))) == (

@@ -38,6 +38,8 @@ OPTIONS: list[dict[str, Any]] = [
     {"optimizer": "sgd", "schedule": "plateau", "decay_epochs": 1, "clip_norm": 0.1},
     {"optimizer": "adamw", "activation": "prelu", "batch_size": 7, "dtype": "float64"},
     {"l2": 1e-2, "activation": "maxout", "patience": 1, "lr": 0.3},
+    {"amp": "float16", "dropout": 0.2, "l1": 1e-3, "clip_norm": 0.5},
+    {"amp": "float16", "optimizer": "muon", "clip_norm": 0.5},
 ]
 
 

@@ -65,7 +65,7 @@ def test_residuals_are_kept_and_forward_runs_once(rng: np.random.Generator) -> N
     runs.clear()
     np.testing.assert_allclose(tg.grad(lambda x: np.sum(f(x)))(x), np.exp(x))
     assert runs == ["forward", "backward"]
-    check_grad(f, [x], order=3)
+    check_grad(f, [x], order=3, rng=rng)
 
 
 def test_containers_options_and_arguments_that_stand_still(rng: np.random.Generator) -> None:

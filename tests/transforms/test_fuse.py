@@ -45,8 +45,8 @@ def test_values_and_derivatives_of_every_order(rng: np.random.Generator) -> None
     x = rng.standard_normal((3, 4))
     np.testing.assert_allclose(swish(x).numpy(), swish_of(x), rtol=1e-14)
     np.testing.assert_allclose(swish(x, beta=0.5).numpy(), swish_of(x, 0.5), rtol=1e-14)
-    check_grad(swish, [x], order=3)
-    check_grad(swish, [x, rng.uniform(0.5, 1, 4)], order=3)
+    check_grad(swish, [x], order=3, rng=rng)
+    check_grad(swish, [x, rng.uniform(0.5, 1, 4)], order=3, rng=rng)
 
     def derivative(f: Any) -> Any:
         return tg.grad(lambda x: np.sum(f(x)))

@@ -47,10 +47,10 @@ def both() -> list[Any]:
 @pytest.mark.parametrize("f", both())
 def test_every_order_in_both_modes(f: Any, rng: np.random.Generator) -> None:
     x, y = rng.uniform(1, 2, (3, 2)), rng.uniform(1, 2, (3, 2))
-    check_grads(f, (x, y), order=3)
-    check_grads(lambda x: f(x, x), (x,), order=2)
-    check_grads(lambda x: f(x, Tensor(y)), (x,), order=2, modes=("reverse",))
-    check_grads(f, (x, y[0, 0]), order=2, modes=("reverse",))
+    check_grads(f, (x, y), order=3, rng=rng)
+    check_grads(lambda x: f(x, x), (x,), order=2, rng=rng)
+    check_grads(lambda x: f(x, Tensor(y)), (x,), order=2, modes=("reverse",), rng=rng)
+    check_grads(f, (x, y[0, 0]), order=2, modes=("reverse",), rng=rng)
 
 
 @pytest.mark.parametrize("f", both())
@@ -230,7 +230,7 @@ def test_a_formula_computes_everything(rng: np.random.Generator) -> None:
     with tg.debug():
         assert type(f(x, y)) is np.ndarray
     np.testing.assert_allclose(f(x, y), np.hypot(x, y))
-    check_grads(f, (x, y), order=3)
+    check_grads(f, (x, y), order=3, rng=rng)
     wrong = tg.primitive(np.hypot, formula=lambda x, y: np.sqrt(x * x + 2 * y * y))
     with tg.debug(), pytest.raises(tg.TensorgradError, match=r"got formula result 0\[\d, \d\] = "):
         wrong(x, y)

@@ -36,7 +36,7 @@ def test_axes_of_nested_arguments_and_results(rng: np.random.Generator) -> None:
         out_axes=Pair(-1, {"y": [0, None]}),
     )(Layer(w, b), {"x": x, "y": y}, scale=2.0)
     assert isinstance(found, Pair)
-    np.testing.assert_allclose(found.a, 2 * w @ x + b, rtol=1e-14)
+    np.testing.assert_allclose(found.a, 2 * w @ x + b, rtol=1e-14, atol=1e-14)  # a sum may cancel
     np.testing.assert_array_equal(found.b["y"][0], y.T)
     assert found.b["y"][1] == 2.0
 
@@ -53,10 +53,10 @@ def test_every_axis(axis: int, rng: np.random.Generator) -> None:
 def test_nested_and_captured(rng: np.random.Generator) -> None:
     x, y = rng.standard_normal((2, 4)), rng.standard_normal((3, 4))
     table = tg.vmap(lambda a: tg.vmap(lambda b: a @ b)(y))(x)
-    np.testing.assert_allclose(table, x @ y.T, rtol=1e-14)
+    np.testing.assert_allclose(table, x @ y.T, rtol=1e-14, atol=1e-14)
     found = tg.vmap(tg.vmap(np.dot, in_axes=(None, 0)), in_axes=(0, None))(x, Tensor(y))
     assert isinstance(found, Tensor)
-    np.testing.assert_allclose(found.numpy(), x @ y.T, rtol=1e-14)
+    np.testing.assert_allclose(found.numpy(), x @ y.T, rtol=1e-14, atol=1e-14)
     constant = tg.vmap(lambda a: 7.0)(x)
     np.testing.assert_array_equal(constant, np.full(2, 7.0))
 

@@ -19,6 +19,7 @@ from tensorgrad._errors import DeviceError
 from tensorgrad.backend import base
 from tensorgrad.backend.cuda import (
     arena,
+    assign,
     complex,
     copies,
     create,
@@ -47,6 +48,7 @@ KERNEL_MODULES = (
     kernels,
     reduce,
     index,
+    assign,
     put,
     products,
     layers,
@@ -58,6 +60,13 @@ KERNEL_MODULES = (
     gradients,
     copies,
 )
+
+
+def _is_power(formula: Formula) -> bool:
+    """Whether a formula, of whatever name, is x ** y of its two inputs."""
+    first, *more = formula.outputs
+    return not more and first.value == "pow" and first.args == formula.inputs
+
 
 VIEWS = {
     **dict.fromkeys("broadcast_to diagonal windows".split(), True),
@@ -99,7 +108,7 @@ class CudaBackend:
 
     def elementwise(self, formula: Formula, order: int) -> Callable[..., Any]:
         kernel: Any = ElementwiseKernel(formula)
-        if formula.name == "power":
+        if _is_power(formula):
             kernel = index.with_whole_powers(kernel)
         return self._placed(formula.name, kernel)
 

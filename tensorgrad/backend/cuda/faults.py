@@ -47,6 +47,17 @@ class Fault:
         )
 
 
+class NoProbability(Fault):
+    """A number outside 0 .. 1; it knows its place among all elements, counted in C order."""
+
+    def error(self, value: int) -> Exception:
+        """The error for what a kernel wrote."""
+        return self.kind(
+            f"{self.op}: got {self.what} outside 0 to 1 at element {LARGEST - value}, expected "
+            f"probabilities; try {self.fix}"
+        )
+
+
 class Faults:
     """The words of all devices: pinned memory has one address for the host and every device."""
 

@@ -8,7 +8,7 @@ function takes `out=`: None, or an array of the result's shape and dtype to writ
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import cupy
@@ -16,7 +16,6 @@ import cupyx
 import numpy as np
 
 from tensorgrad import dtypes, shapes
-from tensorgrad._errors import DeviceError
 from tensorgrad.backend.cuda import launch
 from tensorgrad.backend.cuda.faults import Fault, faults
 from tensorgrad.backend.cuda.kernels import bits, written
@@ -50,99 +49,17 @@ def unindex(
     return found
 
 
-def assign(x: Array, value: Array, *, key: Any) -> Array:
-    """x[key] = value; returns the part of x that was written, or x where that is no view.
-
-    Of equal indices the last one wins, as in NumPy.
-    """
-    launch.writable(x)
-    keys = key if type(key) is tuple else (key,)
-    keys = tuple([int(k) if isinstance(k, np.integer) else k for k in keys])
-    if any(type(k) is np.ndarray for k in keys):
-        raise DeviceError(
-            "setitem: got a NumPy array as index of a tensor on a GPU, expected one on its device; "
-            f"try index.to({f'cuda:{x.data.device_id}'!r})"
-        )
-    value = value if value.dtype == x.dtype else value.astype(x.dtype)
-    if all(isinstance(k, int | slice | None | type(...)) and not isinstance(k, bool) for k in keys):
-        try:
-            part = x[(*keys, ...) if Ellipsis not in keys else keys]
-        except IndexError as error:
-            raise outside("setitem", x, error) from None
-        bits(part)[...] = bits(value)
-        return part
-    if all(getattr(k, "dtype", None) in (None, np.dtype(bool)) for k in keys):
-        bits(x)[key] = bits(value)  # a mask names no element twice
-        return x
-    places, sizes = _places(x, keys)
-    given = launch.contiguous(cupy.broadcast_to(bits(value), places.shape))
-    flat = launch.contiguous(bits(x)).reshape(-1)
-    _put("setitem", flat, places, given, sizes[0] if len(sizes) == 1 else None)
-    if not x.flags.c_contiguous:
-        bits(x)[...] = flat.reshape(x.shape)
-    return x
-
-
-def _places(x: Array, keys: Sequence[Any]) -> tuple[Array, list[int]]:
-    """Row-major positions of x[keys], and the sizes of the axes that have index arrays.
-
-    A position is `OUTSIDE` where an index leaves its axis.
-    """
-    used = sum(k.ndim if _is_mask(k) else k is not None and k is not Ellipsis for k in keys)
-    shape, found, axis = list(x.shape), list(keys), 0
-    sizes = []
-    for place, k in enumerate(keys):
-        if k is Ellipsis:
-            axis += x.ndim - used
-        elif k is not None:
-            if hasattr(k, "dtype") and k.dtype.kind in "iu":
-                # An index out of range is sent to one more row of the table.
-                size, k = x.shape[axis], k.astype(np.int64, copy=False)
-                shape[axis] = size + 1
-                sizes.append(size)
-                bad = (k < -size) | (k >= size)
-                found[place] = cupy.where(bad, size, cupy.where(k < 0, k + size, k))
-            axis += k.ndim if _is_mask(k) else 1
-    table = cupy.full(tuple(shape), OUTSIDE, np.int64)
-    table[tuple([slice(n) for n in x.shape])] = cupy.arange(x.size).reshape(x.shape)
-    return table[tuple(found)], sizes
-
-
-def _is_mask(k: Any) -> bool:
-    return getattr(k, "dtype", None) == np.bool_
-
-
-def _put(op: str, flat: Array, places: Array, values: Array, limit: int | None) -> None:
-    """flat[places] = values, the last of equal places winning; `limit` is for the error's text."""
-    if not places.size:
-        return
-    places = launch.contiguous(places)
-    last = _last(op, places, flat.size, limit)
-    size = min(flat.itemsize, 8)
-    launch.kernel("index", f"put_{size}")(
-        (launch.blocks(places.size, BLOCK),), (BLOCK,), launch.address(places),
-        launch.address(last), launch.address(values), launch.address(flat),
-        np.int64(places.size), np.int64(flat.size), np.int32(flat.itemsize // size),
-    )  # fmt: skip
-
-
-def _last(op: str, places: Array, size: int, limit: int | None) -> Array:
-    """For every position one more than the number of the last place that names it, 0 for none."""
-    last = cupy.zeros(size, np.uint64)
-    launch.kernel("index", "put_last")(
-        (launch.blocks(places.size, BLOCK),), (BLOCK,), launch.address(places),
-        launch.address(last), _word(op, limit), np.int64(places.size), np.int64(size),
-    )  # fmt: skip
-    return last
-
-
 def check(fault: Fault, numbers: Array) -> None:
     """Report whole numbers outside 0 .. count - 1, without waiting: a gather from a table."""
     if numbers.size:
         whole = numbers.astype(np.int64, copy=False)
-        places = cupy.where((whole < 0) | (whole >= fault.count), OUTSIDE, 0)
-        places = launch.contiguous(places).reshape(-1)
-        _gathered(cupy.empty((1, 1), np.uint8), places, faults().word(fault))
+        report(fault, (whole < 0) | (whole >= fault.count))
+
+
+def report(fault: Fault, wrong: Array) -> None:
+    """Report where a condition holds, without waiting."""
+    places = launch.contiguous(cupy.where(wrong, OUTSIDE, 0)).reshape(-1)
+    _gathered(cupy.empty((1, 1), np.uint8), places, faults().word(fault))
 
 
 def with_whole_powers(power: Callable[..., Any]) -> Callable[..., Any]:
@@ -151,8 +68,7 @@ def with_whole_powers(power: Callable[..., Any]) -> Callable[..., Any]:
 
     def run(x: Array, y: Array, out: Array | None = None) -> Any:
         if y.dtype.kind == "i" and x.dtype.kind in "iub" and y.size:
-            places = launch.contiguous(cupy.where(y < 0, OUTSIDE, 0).astype(np.int64)).reshape(-1)
-            _gathered(cupy.empty((1, 1), np.uint8), places, faults().word(fault))
+            report(fault, y < 0)
         return power(x, y, out=out)
 
     return run
@@ -195,7 +111,7 @@ def _spread(positions: Array, outer: int, count: int) -> Array:
     return cupy.where(flat == OUTSIDE, flat, flat + starts).reshape(-1)
 
 
-def _lanes(columns: int, vector: int) -> int:
+def lanes_of(columns: int, vector: int) -> int:
     """Threads that share a row: a power of two, at most 32."""
     lanes = 1
     while lanes < 32 and lanes * vector < columns:
@@ -203,7 +119,7 @@ def _lanes(columns: int, vector: int) -> int:
     return lanes
 
 
-def _grid(items: int, lanes: int, columns: int, vector: int) -> tuple[int, int]:
+def grid_of(items: int, lanes: int, columns: int, vector: int) -> tuple[int, int]:
     groups = -(-columns // (lanes * vector))
     return (launch.blocks(items * lanes, BLOCK, MOST_BLOCKS), min(max(groups, 1), 64))
 
@@ -212,13 +128,13 @@ def _fault(op: str, size: int | None) -> Fault:
     return Fault(op, "an index", size, "indices of the axis", signed=True)
 
 
-def _word(op: str, size: int | None) -> int:
+def word_of(op: str, size: int | None) -> int:
     return faults().word(_fault(op, size))
 
 
 def rows(op: str, table: Array, positions: Array, limit: int) -> Array:
     """table[positions] for a contiguous (count, columns) table; `limit` is for the error's text."""
-    return _gathered(table, positions, _word(op, limit))
+    return _gathered(table, positions, word_of(op, limit))
 
 
 def _gathered(table: Array, positions: Array, word: int) -> Array:
@@ -229,10 +145,10 @@ def _gathered(table: Array, positions: Array, word: int) -> Array:
     if not found.size:
         return found
     vector = 16 // size
-    lanes = _lanes(columns, vector)
+    lanes = lanes_of(columns, vector)
     run = launch.kernel("index", f"gather_rows_{size}")
     run(
-        _grid(positions.size, lanes, columns, vector),
+        grid_of(positions.size, lanes, columns, vector),
         (BLOCK,),
         launch.address(table),
         launch.address(positions),
@@ -264,14 +180,14 @@ def add_rows(op: str, updates: Array, positions: Array, total: Array, limit: int
     columns = updates.shape[1] * (updates.itemsize // real.itemsize)
     windows = -(-positions.size // WINDOW)
     head, tail = (cupy.empty((windows, columns), wide) for _ in range(2))
-    lanes = _lanes(columns, 16 // real.itemsize)
-    grid = _grid(windows, lanes, columns, 16 // real.itemsize)
+    lanes = lanes_of(columns, 16 // real.itemsize)
+    grid = grid_of(windows, lanes, columns, 16 // real.itemsize)
     suffix = launch.SUFFIX[real.name]
     sizes = (np.int64(positions.size), np.int64(count), np.int32(columns))
     ends = (launch.address(head), launch.address(tail))
     launch.kernel("index", f"index_add_{suffix}")(
         grid, (BLOCK,), launch.address(updates), launch.address(ordered), launch.address(order),
-        launch.address(total), *ends, _word(op, limit), *sizes, np.int64(columns),
+        launch.address(total), *ends, word_of(op, limit), *sizes, np.int64(columns),
         np.int64(columns), np.int32(lanes),
     )  # fmt: skip
     launch.kernel("index", f"index_add_fold_{suffix}")(
@@ -353,7 +269,7 @@ def add_at(total: Array, ct: Array, index: Array, *, axes: shapes.Shape, at: int
 # -- one index per element ---------------------------------------------------------------------
 
 
-def _along(index: Array, axis: int, shape: shapes.Shape) -> Array:
+def along(index: Array, axis: int, shape: shapes.Shape) -> Array:
     """Row-major positions in an array of `shape` of what an index along `axis` names."""
     positions: Any = 0
     for k, size in enumerate(shape):
@@ -376,7 +292,7 @@ def take_along_axis(x: Array, index: Array, *, axis: int, out: Array | None = No
     wide = (*met[:axis], x.shape[axis], *met[axis:])
     table = launch.contiguous(cupy.broadcast_to(x, wide))
     _check_empty("take_along_axis", x, index, x.shape[axis : axis + 1])
-    places = _along(index, axis, wide)
+    places = along(index, axis, wide)
     found = rows("take_along_axis", table.reshape(-1, 1), places.reshape(-1), x.shape[axis])
     return written(found.reshape(places.shape), out)
 
@@ -385,31 +301,8 @@ def add_along_axis(
     ct: Array, index: Array, *, axis: int, shape: shapes.Shape, out: Array | None = None
 ) -> Any:
     """Zeros of `shape` to which ct is added where `take_along_axis` read."""
-    places = cupy.broadcast_to(_along(index, axis, shape), ct.shape).reshape(-1)
+    places = cupy.broadcast_to(along(index, axis, shape), ct.shape).reshape(-1)
     updates = launch.contiguous(ct).reshape(-1, 1)
     total = cupy.zeros((shapes.size(shape), 1), ct.dtype)
     total = add_rows("take_along_axis", updates, places, total, shape[axis])
     return written(total.reshape(shape), out)
-
-
-def put_along_axis(
-    x: Array, index: Array, values: Array, *, axis: int, out: Array | None = None
-) -> Any:
-    found = bits(x).copy(order="C")
-    places = _along(index, axis, x.shape)
-    given = launch.contiguous(cupy.broadcast_to(bits(values), places.shape))
-    _put("put_along_axis", found.reshape(-1), places, given, x.shape[axis])
-    return written(found.view(x.dtype), out)
-
-
-def last_along_axis(
-    index: Array, *, axis: int, shape: shapes.Shape, out: Array | None = None
-) -> Any:
-    """True where `put_along_axis` leaves the value of this index: the last of equal ones."""
-    places = launch.contiguous(_along(index, axis, shape)).reshape(-1)
-    if not places.size:
-        return written(cupy.zeros(index.shape, np.bool_), out)
-    last = _last("put_along_axis", places, shapes.size(shape), shape[axis])
-    won = rows("put_along_axis", last[:, None], places, shape[axis])[:, 0]
-    numbers = cupy.arange(1, places.size + 1, dtype=np.uint64)
-    return written((won == numbers).reshape(index.shape), out)

@@ -10,7 +10,8 @@ import numpy as np
 from tensorgrad import _config, dtypes
 from tensorgrad.backend.cuda import device, launch
 from tensorgrad.backend.cuda.create import counted, known, mean_of
-from tensorgrad.backend.cuda.faults import Fault, faults
+from tensorgrad.backend.cuda.faults import Fault, NoProbability, faults
+from tensorgrad.backend.cuda.index import report
 from tensorgrad.backend.cuda.kernels import cast, written
 
 Array = Any
@@ -29,6 +30,12 @@ FEW, SHORT = 128, 256
 
 STATIC = 1024
 """Bytes of shared memory that the kernel itself has, at most."""
+
+
+def need_probabilities(x: Array, wrong: Array, *, op: str, what: str, fix: str) -> None:
+    """Report the first element that is wrong."""
+    if wrong.size:
+        report(NoProbability(op, what, None, fix, kind=ValueError), wrong)
 
 
 class _Rows:

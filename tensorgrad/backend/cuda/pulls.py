@@ -12,6 +12,7 @@ from typing import Any
 
 import cupy
 
+from tensorgrad import shapes
 from tensorgrad.backend.cuda import device, layers, losses, products, reduce
 from tensorgrad.backend.cuda.index import unindex as _unindex
 from tensorgrad.backend.cuda.layers import Product, sum_rows
@@ -43,7 +44,7 @@ def _rows(x: Array) -> Array:
     """An array as a matrix: all axes but the last are rows."""
     if x.ndim == 2:
         return x
-    return x.reshape(x.size // x.shape[-1] if x.size else 0, x.shape[-1])
+    return x.reshape(shapes.size(x.shape[:-1]), x.shape[-1])
 
 
 def _product(x: Array, y: Array, into: Into, k: int) -> Array:

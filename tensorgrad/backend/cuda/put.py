@@ -14,15 +14,14 @@ import numpy as np
 from tensorgrad import dtypes, shapes
 from tensorgrad.backend import regions
 from tensorgrad.backend.cuda import launch
-from tensorgrad.backend.cuda.index import _last, _positions, add_at, assign, scatter_add
+from tensorgrad.backend.cuda.assign import FEW, assign, last_of
+from tensorgrad.backend.cuda.index import _positions, add_at, scatter_add
 from tensorgrad.backend.cuda.index import gather as _gather
 from tensorgrad.backend.cuda.kernels import bits, written
 from tensorgrad.backend.cuda.sort import argsort
 from tensorgrad.backend.indexing import moved_block, natural_place
 
 Array = Any
-FEW = 8
-"""So many times fewer elements are worth a sort rather than a pass over a whole array."""
 
 
 def _copy(x: Array, out: Array | None) -> Array:
@@ -76,7 +75,7 @@ def last_place(index: Array, *, sizes: shapes.Shape, out: Array | None = None) -
     places = launch.contiguous(_positions(index, sizes, False))
     flat, count = places.reshape(-1), shapes.size(sizes)
     if flat.size * FEW > count:
-        last = _last("setitem", flat, count, sizes[0] if len(sizes) == 1 else None)
+        last = last_of("setitem", flat, count, sizes[0] if len(sizes) == 1 else None)
         numbers = cupy.arange(1, flat.size + 1).astype(np.uint64)
         found = cupy.equal(last[flat], numbers)
     else:

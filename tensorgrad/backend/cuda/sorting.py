@@ -11,7 +11,8 @@ from typing import Any
 import cupy
 import numpy as np
 
-from tensorgrad.backend.cuda.index import put_along_axis, take_along_axis
+from tensorgrad.backend.cuda.assign import put_along_axis
+from tensorgrad.backend.cuda.index import take_along_axis
 from tensorgrad.backend.cuda.kernels import brain, cast, written
 
 Array = Any

@@ -55,9 +55,20 @@ def spectral_norm(
     """
     if dim is None:
         dim = 1 if type(module).__name__.startswith("ConvTranspose") else 0
-    weight = getattr(module, name).detach()
+    weight = _weight("spectral_norm", module, name).detach()
     part = SpectralNorm(weight, n_power_iterations, dim, eps)
     return register_parametrization(module, name, part)
+
+
+def _weight(op: str, module: Module, name: str) -> Any:
+    """A parameter or buffer of a module; `KeyError` where it has none of this name."""
+    found = getattr(module, name, None)
+    if not isinstance(found, tg.Tensor):
+        raise KeyError(
+            f"{op}: got {name!r}, expected a parameter of {type(module).__name__}; "
+            "try a layer that has a weight"
+        )
+    return found
 
 
 class SpectralNorm(Module):
@@ -131,7 +142,7 @@ def orthogonal(
     a value sets, else "matrix_exp" and "cayley" can be assigned none. Casado, "Trivializations for
     gradient-based optimization on manifolds", 2019. Raises `ShapeError` under two axes.
     """
-    weight = getattr(module, name)
+    weight = _weight("orthogonal", module, name)
     if weight.ndim < 2:
         raise tg.ShapeError(
             f"orthogonal: got {name} of shape {tuple(weight.shape)}, expected at least two axes; "

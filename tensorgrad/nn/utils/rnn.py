@@ -7,6 +7,7 @@ from tensorgrad.nn.packed import (
     pad_packed_sequence,
     pad_sequence,
     unpack_sequence,
+    unpad_sequence,
 )
 
 __all__ = [
@@ -16,4 +17,5 @@ __all__ = [
     "pad_packed_sequence",
     "pad_sequence",
     "unpack_sequence",
+    "unpad_sequence",
 ]

@@ -9,21 +9,22 @@ from typing import Any
 
 import numpy as np  # constants and oracles
 
-from tensorgrad import shapes
+from tensorgrad import dtypes, shapes
 from tensorgrad._errors import DTypeError, need
+from tensorgrad.backend.spans import shared_out
 from tensorgrad.core.calls import constant
 from tensorgrad.core.primitive import operand
 from tensorgrad.core.registry import operation
-from tensorgrad.ops.elementwise import where
-from tensorgrad.ops.extremes import argmax
 from tensorgrad.ops.gather import put_along_p, take_along_p
-from tensorgrad.ops.index import take
 from tensorgrad.ops.nn import pool_cases as cases
 from tensorgrad.ops.nn.pool import Entry, images, largest, numbers
-from tensorgrad.ops.nn.pool_rules import avg_pool_p
+from tensorgrad.ops.nn.pool_rules import avg_pool_p, span_argmax_p, span_sum_p
 from tensorgrad.ops.shape import astype, broadcast_to, reshape
 
 Shape = shapes.Shape
+
+SEARCHED = 32
+"""Elements of a window from which on to look for its largest costs least."""
 
 # -- windows -----------------------------------------------------------------------------------
 
@@ -42,36 +43,26 @@ def _even(size: Shape, wanted: Shape) -> Shape | None:
     return tuple([n // q for n, q in zip(size, wanted)]) if fits else None
 
 
-def _windows(size: int, wanted: int) -> tuple[Any, Any]:
-    """(window, element) the elements of an axis that windows have, and how many each has.
-
-    Shorter windows repeat their last element.
-    """
-    q = np.arange(wanted)
-    starts, stops = q * size // wanted, -(-(q + 1) * size // wanted)
-    index = starts[:, None] + np.arange((stops - starts).max())
-    return np.minimum(index, stops[:, None] - 1), stops - starts
-
-
 # -- means -------------------------------------------------------------------------------------
 
 
 def _mean(op: str, rank: int, input: Any, output_size: Any) -> Any:
     x = images(op, rank, input)
     wanted, size = _wanted(op, rank, x, output_size), x.shape[x.ndim - rank :]
+    if all(q == 1 for q in wanted):
+        return x.mean(axis=tuple(range(-rank, 0)), keepdims=True)
     kernel = _even(size, wanted)
     if kernel is not None:
         return avg_pool_p.bind(x, kernel=kernel, stride=kernel, padding=(0,) * rank, padded=True,
                                divisor=None, shape=wanted)  # fmt: skip
-    for axis in range(-rank, 0):
-        index, count = _windows(x.shape[axis], wanted[axis])
-        place, tail = x.ndim + axis, (1,) * (-axis - 1)
-        part = take(x, constant(index, x), axis=place)
-        own = np.arange(index.shape[1]) < count[:, None]
-        part = where(constant(own.reshape(*own.shape, *tail), x), part, 0.0)
-        scale = astype(constant(count.reshape(-1, *tail), x), x.dtype)
-        x = part.sum(axis=place + 1) / scale
-    return x
+    dtype, count = x.dtype, np.ones((), np.int64)
+    x = astype(x, dtypes.compute(dtype), copy=False)
+    for k, (n, q) in enumerate(zip(size, wanted)):
+        spans = shared_out(n, q)
+        x = span_sum_p.bind(x, spans=spans, axis=x.ndim - rank + k)
+        own = np.array([stop - start for start, stop in spans])
+        count = count * own.reshape(-1, *(1,) * (rank - 1 - k))
+    return astype(x / astype(constant(count, x), x.dtype), dtype, copy=False)
 
 
 def _avg_entry(rank: int) -> Entry:
@@ -120,28 +111,14 @@ def _maximum(op: str, rank: int, input: Any, output_size: Any, return_indices: b
     x = images(op, rank, input)
     wanted, size = _wanted(op, rank, x, output_size), x.shape[x.ndim - rank :]
     kernel = _even(size, wanted)
-    if kernel is not None:
+    if kernel is not None and shapes.size(kernel) <= SEARCHED:
         return largest(op, rank, x, kernel, None, 0, 1, False, return_indices)
-    lead = x.shape[: x.ndim - rank]
-    index: Any = np.zeros((), np.int64)
-    for k, (n, q) in enumerate(zip(size, wanted)):
-        own = _windows(n, q)[0]
-        axes = [1] * (2 * rank)
-        axes[k], axes[rank + k] = own.shape
-        index = index * n + own.reshape(axes)
-    found = constant(index.reshape(-1), x)
-    seen = take(reshape(x, (*lead, -1)) if x.size else reshape(x, (*lead, shapes.size(size))),
-                found, axis=len(lead))  # fmt: skip
-    count = index.size // shapes.size(wanted)
-    seen = reshape(seen, (*lead, *wanted, count))
-    best = argmax(seen, axis=-1, keepdims=True)
-    values = reshape(take_along_p.bind(seen, best, axis=seen.ndim - 1), (*lead, *wanted))
-    if not return_indices:
-        return values
-    places = constant(np.broadcast_to(index, index.shape).reshape(*wanted, count), x)
-    spread = broadcast_to(places, (*lead, *wanted, count))
-    chosen = take_along_p.bind(spread, best, axis=seen.ndim - 1)
-    return values, reshape(chosen, (*lead, *wanted))
+    lead, spans = x.shape[: x.ndim - rank], tuple(map(shared_out, size, wanted))
+    place = span_argmax_p.bind(x, size=size, spans=spans)
+    flat = reshape(place, (*lead, shapes.size(wanted)))
+    image = reshape(x, (*lead, shapes.size(size)))
+    values = reshape(take_along_p.bind(image, flat, axis=len(lead)), (*lead, *wanted))
+    return (values, place) if return_indices else values
 
 
 def _max_entry(rank: int) -> Entry:

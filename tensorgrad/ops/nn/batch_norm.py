@@ -22,6 +22,7 @@ from tensorgrad.core.tape import WRITES
 from tensorgrad.core.tensor import Tensor
 from tensorgrad.expr import ELEMENT, ROW, Formula, call, ncols, rsum
 from tensorgrad.expr import input as variable
+from tensorgrad.ops.create import ones, zeros
 from tensorgrad.ops.shape import astype
 
 Names = tuple[str, ...]
@@ -228,6 +229,12 @@ def _batch_samples(r: Any) -> Any:
     yield (r.normal(2, 3), r.normal(3), r.uniform(0.5, 2, 3)), {"eps": 0.0}
 
 
+def _standard(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean 0 and variance 1 of each channel."""
+    like = {"dtype": x.dtype, "device": x.device}
+    return zeros((x.shape[1],), **like), ones((x.shape[1],), **like)
+
+
 @operation(oracle=_batch_oracle, samples=_batch_samples, namespace="nn")
 def batch_norm(
     input: Any, running_mean: Any, running_var: Any, weight: Any = None, bias: Any = None,
@@ -252,6 +259,8 @@ def batch_norm(
     if not training:
         return _by_given(eps, names).bind(x, *kept, *parts.values(), **view)  # type: ignore[no-any-return]
     count = x.shape[0] * shapes.size(x.shape[2:])
+    if not count:  # no statistics to follow, and nothing that they would change
+        return _by_given(eps, names).bind(x, *kept or _standard(x), *parts.values(), **view)  # type: ignore[no-any-return]
     need(count > 1, op, input=x, want="more than one value per channel in training",
          fix="a larger batch, or training=False (module.eval())", error=ValueError)  # fmt: skip
     _announce(kept)

@@ -81,7 +81,7 @@ def _axes(op: str, rank: int, x: Spec, w: Spec, groups: Any) -> int:
     for name, one in (("input", x), ("weight", w)):
         need(dtypes.is_inexact(one.dtype), op, **{name: one}, want="floats",
              fix=f'{name}.astype("float32")', error=DTypeError)  # fmt: skip
-    need(isinstance(groups, int) and groups > 0 and w.shape[0] % groups == 0, op, weight=w,
+    need(hasattr(groups, "__index__") and groups > 0 and w.shape[0] % groups == 0, op, weight=w,
          groups=groups, want="groups that divide weight.shape[0]", fix="groups=1")  # fmt: skip
     return x.ndim - rank - 1
 
@@ -110,7 +110,7 @@ def _fitted(
     each = zip(x.shape[lead + 1 :], w.shape[2:], steps, pairs, wide)
     need(all(extent(*one) > 0 for one in each), op, input=x, weight=w, padding=padding,
          want="a kernel no longer than the padded input", fix="more padding")  # fmt: skip
-    return {"stride": steps, "padding": pairs, "dilation": wide, "groups": groups}
+    return {"stride": steps, "padding": pairs, "dilation": wide, "groups": int(groups)}
 
 
 def _convolved(
@@ -153,7 +153,13 @@ def _reached(
     # What an output_padding of a whole stride adds lies behind all that the kernel meets.
     pairs = tuple([(p, p if m < s else p - m) for p, m, s in zip(pads, more, steps)])
     shape = (x.shape[0] if lead else 1, w.shape[1] * groups, *size)
-    return {"shape": shape, "stride": steps, "padding": pairs, "dilation": wide, "groups": groups}
+    return {
+        "shape": shape,
+        "stride": steps,
+        "padding": pairs,
+        "dilation": wide,
+        "groups": int(groups),
+    }
 
 
 def _transposed(

@@ -18,7 +18,7 @@ from tensorgrad.core.formula import Reduce
 from tensorgrad.core.primitive import operand
 from tensorgrad.core.registry import operation
 from tensorgrad.core.tensor import Tensor
-from tensorgrad.expr import ELEMENT, ROW, call, rmax, rsum, where
+from tensorgrad.expr import ELEMENT, ROW, call, rmax, rsum, stop, where
 from tensorgrad.ops import loss_cases as cases
 from tensorgrad.ops.losses import matched, reduced
 from tensorgrad.ops.reduce import with_kept
@@ -38,6 +38,8 @@ def _length(d: Any, p: float) -> Any:
     if p == 2:
         return _root(rsum(d * d))
     size = call("abs", d)
+    if p == 0:
+        return rsum(where(size > 0, 1.0, where(size <= 0, 0.0, stop(size))))
     if p == 1:
         return rsum(size)
     if p == float("inf"):
@@ -47,7 +49,7 @@ def _length(d: Any, p: float) -> Any:
 
 
 def _positive(op: str, p: Any) -> float:
-    need(p > 0, op, p=p, want="p > 0", fix="p=2", error=ValueError)
+    need(p >= 0, op, p=p, want="p >= 0", fix="p=2", error=ValueError)
     return float(p)
 
 
@@ -86,7 +88,7 @@ def _distance_samples(r: Any) -> Any:
         y = r.normal(*shape)
         yield (r.apart(*shape) + y, y), {"keepdim": k % 2 == 1}
     y = r.normal(3, 4)
-    for p in (1, 3, 1.5, float("inf")):
+    for p in (0, 1, 3, 1.5, float("inf")):
         yield (y + r.apart(3, 4), y), {"p": p, "eps": 1e-3}
     yield (r.normal(4, 3).T, r.normal(3, 4)), {}
     yield (r.normal(3, 4), r.normal(4)), {}
@@ -103,9 +105,10 @@ def _distance_oracle(
 def pairwise_distance(
     x1: Any, x2: Any, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False
 ) -> Tensor:
-    """(Σ |x1 - x2 + eps|^p)^(1/p) over the last axis, p > 0 or inf; inputs broadcast.
+    """(Σ |x1 - x2 + eps|^p)^(1/p) over the last axis; inputs broadcast.
 
-    Derivative 0 where the distance is. Raises `ValueError` unless p > 0.
+    p inf is the largest difference, p 0 the number of those that are not 0. Derivative 0 where the
+    distance is. Raises `ValueError` for p < 0.
     """
     op = "pairwise_distance"
     p = _positive(op, p)

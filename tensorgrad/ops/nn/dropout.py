@@ -71,7 +71,7 @@ def _channels(
 ) -> Tensor:  # fmt: skip
     """Whole channels dropped: one draw for each of the leading axes."""
     x = _checked(op, input, p)
-    need(x.ndim in ndims, op, input=x, want=f"axes {wanted}", fix="input[None]")
+    need(x.ndim in ndims, op, input=x, want=f"axes {wanted}", fix="dropout, of elements")
     if not training or not p or not x.size:
         return x
     lead = kept if kept is not None else 1 if x.ndim == min(ndims) else 2

@@ -53,10 +53,17 @@ def _limited(weight: Tensor, index: Tensor, most: float, order: float) -> None:
 
 
 def _frequency(index: Tensor, count: int) -> Tensor:
-    """How often each index is there, in the indices' shape."""
+    """How often each of `count` rows is named."""
     flat = index.reshape(-1)
     zeros: Any = constant(np.zeros(count, np.int64), index)
-    return zeros.at[flat].add(1)[index]  # type: ignore[no-any-return]
+    return zeros.at[flat].add(1)  # type: ignore[no-any-return]
+
+
+def by_frequency(rows: Any, found: Tensor, index: Tensor, count: int) -> Tensor:
+    """The rows that `found` names, their gradients divided by how often `index` names them."""
+    often = astype(_frequency(index, count)[found], rows.dtype).reshape((*found.shape, 1))
+    still = rows.detach()
+    return still + (rows - still) / often  # type: ignore[no-any-return]
 
 
 def _embedding_samples(r: Any) -> Any:
@@ -104,9 +111,7 @@ def embedding(
         padding = (index == padding_idx % count).reshape((*index.shape, 1))
         found = where(padding, found.detach(), found)
     if scale_grad_by_freq:
-        still = found.detach()
-        often = astype(_frequency(index, count), found.dtype).reshape((*index.shape, 1))
-        found = still + (found - still) / often
+        found = by_frequency(found, index, index, count)
     return found  # type: ignore[no-any-return]
 
 

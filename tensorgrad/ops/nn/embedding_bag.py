@@ -14,7 +14,7 @@ from tensorgrad.core.registry import operation
 from tensorgrad.core.tensor import Tensor
 from tensorgrad.ops.elementwise import where
 from tensorgrad.ops.index import take
-from tensorgrad.ops.nn.embedding import embedding
+from tensorgrad.ops.nn.embedding import by_frequency, embedding
 from tensorgrad.ops.shape import astype
 
 _MODES = ("sum", "mean", "max")
@@ -139,8 +139,13 @@ def embedding_bag(
     need(share is None or (mode == "sum" and share.shape == index.shape), op, mode=mode,
          input=index, per_sample_weights=share, want='mode="sum" and a weight for each index',
          fix="per_sample_weights=None", error=ValueError)  # fmt: skip
+    need(not (scale_grad_by_freq and mode == "max"), op, mode=mode, scale_grad_by_freq=True,
+         want='scale_grad_by_freq with mode="sum" or "mean"', fix="scale_grad_by_freq=False",
+         error=ValueError)  # fmt: skip
     found, there = _read(op, index, offsets, include_last_offset)
-    rows = embedding(found, weight, padding_idx, max_norm, norm_type, scale_grad_by_freq, sparse)
+    rows = embedding(found, weight, padding_idx, max_norm, norm_type, False, sparse)
+    if scale_grad_by_freq:  # not by `found`, whose gaps are filled with what counts nothing
+        rows = by_frequency(rows, found, index, weight.shape[0])
     if share is not None:
         rows = rows * _read(op, share, offsets, include_last_offset)[0].reshape((*found.shape, 1))
     if padding_idx is not None:

@@ -13,12 +13,19 @@ import numpy as np  # tables of constants
 
 from tensorgrad import dtypes, shapes
 from tensorgrad._errors import DTypeError, need
-from tensorgrad.core.calls import constant, operands
+from tensorgrad.backend.sampling import (
+    Sampling,
+    clamped,
+    close,
+    keys_far,
+    keys_near,
+    reflected,
+)
+from tensorgrad.core.calls import Spec, constant, operands
 from tensorgrad.core.formula import Elementwise
 from tensorgrad.core.primitive import operand
-from tensorgrad.core.registry import known, operation
+from tensorgrad.core.registry import fused, known, operation
 from tensorgrad.core.tensor import Tensor
-from tensorgrad.expr import call
 from tensorgrad.expr import where as select
 from tensorgrad.ops.axes import transpose
 from tensorgrad.ops.elementwise import floor, rint, where
@@ -31,40 +38,11 @@ _OP = "grid_sample"
 MODES = ("bilinear", "nearest", "bicubic")
 PADDINGS = ("zeros", "border", "reflection")
 
-_FAR = 1e9
-"""Positions from here on, and NaN, are outside: their integers would not fit."""
-
-
-def _clamped(p: Any, most: Any) -> Any:
-    """Derivative 0 at both ends, as in PyTorch."""
-    return select(p <= 0, 0, select(p >= most, most, p))
-
-
-def _reflected(p: Any, low: Any, span: Any, most: Any) -> Any:
-    d = call("abs", p - low)
-    turns = call("floor", d / span)
-    rest = d - turns * span
-    even = turns == 2 * call("floor", turns / 2)
-    return _clamped(low + select(even, rest, span - rest), most)
-
-
-def _close(p: Any) -> Any:
-    return select(call("abs", p) < _FAR, p, -100)
-
-
-def _keys_near(t: Any) -> Any:
-    return (1.25 * t - 2.25) * t * t + 1
-
-
-def _keys_far(t: Any) -> Any:
-    return ((-0.75 * t + 3.75) * t - 6) * t + 3
-
-
-_border = known(Elementwise.trace("position_border", _clamped))
-_reflection = known(Elementwise.trace("position_reflection", _reflected))
-_finite = known(Elementwise.trace("position_finite", _close))
-_far = known(Elementwise.trace("keys_far", lambda t: _keys_far(1 + t)))
-_near = known(Elementwise.trace("keys_near", _keys_near))
+_border = known(Elementwise.trace("position_border", clamped))
+_reflection = known(Elementwise.trace("position_reflection", reflected))
+_finite = known(Elementwise.trace("position_finite", close))
+_far = known(Elementwise.trace("keys_far", keys_far))
+_near = known(Elementwise.trace("keys_near", keys_near))
 _corner = known(
     Elementwise.trace("grid_corner", lambda sum, ok, v, w: sum + select(ok, v * w, 0), "fbff")
 )
@@ -80,7 +58,7 @@ class _Tap(NamedTuple):
 
 
 def _within(p: Tensor, size: int, padding: str, corners: bool) -> Tensor:
-    if padding == "border" or (padding == "reflection" and corners and size == 1):
+    if padding == "border":
         p = _border.bind(*operands((p, float(size - 1)), _OP))
     elif padding == "reflection":
         low, span = (0.0, size - 1.0) if corners else (-0.5, float(size))
@@ -152,6 +130,41 @@ def _checked(input: Any, grid: Any, mode: str, padding: str) -> tuple[Tensor, Te
     return x, g
 
 
+def _reference(x: Any, g: Any, *, how: Sampling) -> Any:
+    (n, c, *size), places, dtype = x.shape, g.shape[1:-1], x.dtype
+    pixels, count = shapes.size(tuple(size)), shapes.size(places)
+    if dtypes.is_half(g.dtype):
+        g = astype(g, dtypes.float32)
+    flat = g.reshape((n * count, len(size)))
+    axes = []
+    for k, extent in enumerate(size):
+        p: Any = flat[:, len(size) - 1 - k] + 1
+        p = p * (0.5 * (extent - 1)) if how.corners else p * (0.5 * extent) - 0.5
+        axes.append(_taps(p, extent, how.mode, how.paddings[k], how.corners))
+    start = constant(np.repeat(np.arange(n) * pixels, count), x)
+    rows = transpose(x.reshape((n, c, pixels)), (0, 2, 1)).reshape((n * pixels, c))
+    found = astype(_read(rows, start, tuple(size), axes), dtype, copy=False)
+    found = transpose(found.reshape((n, count, c)), (0, 2, 1))
+    return found.reshape((n, c, *places))
+
+
+grid_sample_p = fused(
+    "grid_sample",
+    _reference,
+    nin=2,
+    spec=lambda x, g, *, how: Spec((*x.shape[:2], *g.shape[1:-1]), x.dtype),
+)
+"""Images read at positions; see `backend/numpy_sampling.py`. GPUs run the reference."""
+
+
+def _generated(x: Tensor, how: Sampling) -> bool:
+    """Whether there are loops for it."""
+    from tensorgrad.backend import numpy_sampling  # late: for import time
+
+    pixels = shapes.size(x.shape[2:])
+    return x.device == "cpu" and numpy_sampling.generated(how, x.dtype, pixels)
+
+
 @operation(oracle=cases.oracle, samples=cases.samples, namespace="nn")
 def grid_sample(
     input: Any,
@@ -172,21 +185,12 @@ def grid_sample(
     tensor([[[[2.]]]])
     """
     x, g = _checked(input, grid, mode, padding_mode)
-    (n, c, *size), places, corners = x.shape, g.shape[1:-1], bool(align_corners)
-    pixels, count = shapes.size(tuple(size)), shapes.size(places)
-    if dtypes.is_half(g.dtype):
-        g = astype(g, dtypes.float32)
-    flat = g.reshape((n * count, len(size)))
-    axes = []
-    for k, extent in enumerate(size):
-        p: Any = flat[:, len(size) - 1 - k] + 1
-        p = p * (0.5 * (extent - 1)) if corners else p * (0.5 * extent) - 0.5
-        axes.append(_taps(p, extent, mode, padding_mode, corners))
-    start = constant(np.repeat(np.arange(n) * pixels, count), x)
-    rows = transpose(x.reshape((n, c, pixels)), (0, 2, 1)).reshape((n * pixels, c))
-    found = astype(_read(rows, start, tuple(size), axes), x.dtype, copy=False)
-    found = transpose(found.reshape((n, count, c)), (0, 2, 1))
-    return found.reshape((n, c, *places))  # type: ignore[no-any-return]
+    corners = bool(align_corners)
+    single = "border" if padding_mode == "reflection" and corners else padding_mode
+    paddings = tuple([padding_mode if n > 1 else single for n in x.shape[2:]])
+    how = Sampling(mode, corners, paddings)
+    run = grid_sample_p.bind if _generated(x, how) else _reference
+    return run(x, g, how=how)  # type: ignore[no-any-return]
 
 
 @operation(oracle=cases.affine_oracle, samples=cases.affine_samples, namespace="nn")

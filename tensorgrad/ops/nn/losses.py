@@ -194,9 +194,7 @@ def kl_div(input: Any, target: Any, reduction: str = "mean", log_target: bool = 
     x, t = matched("kl_div", input, target, "sum" if batch else reduction)
     loss = (_kl_log if log_target else _kl).bind(x, t)
     if batch:
-        need(x.ndim, "kl_div", input=x, reduction=reduction, want="an axis of the batch",
-             fix='reduction="sum"')  # fmt: skip
-        return loss.sum() / x.shape[0]  # type: ignore[no-any-return]
+        return loss.sum() / x.shape[0] if x.ndim else loss  # type: ignore[no-any-return]
     return reduced(loss, reduction)  # type: ignore[no-any-return]
 
 

@@ -79,7 +79,8 @@ def group_norm(
     op = "group_norm"
     x, eps = images(op, input, 2), non_negative(op, eps)
     channels = x.shape[1]
-    need(isinstance(num_groups, int) and num_groups > 0 and channels % num_groups == 0, op, input=x,
+    whole = hasattr(num_groups, "__index__")
+    need(whole and num_groups > 0 and channels % num_groups == 0, op, input=x,
          num_groups=num_groups, want=f"groups that divide the {channels} channels on axis 1",
          fix="num_groups=1")  # fmt: skip
     parts = per_channel(op, x, weight=weight, bias=bias)
@@ -93,7 +94,7 @@ def group_norm(
         if name not in found:
             found[name] = make(home.full((channels,), value, dtype))
     both = found["weight"], found["bias"]
-    return group_norm_p.bind(found["x"], *both, groups=num_groups, eps=eps)  # type: ignore[no-any-return]
+    return group_norm_p.bind(found["x"], *both, groups=int(num_groups), eps=eps)  # type: ignore[no-any-return]
 
 
 # -- neighbouring channels ---------------------------------------------------------------------
@@ -136,14 +137,16 @@ def local_response_norm(
     """
     op = "local_response_norm"
     x = images(op, input, 3)
-    need(isinstance(size, int) and size > 0, op, size=size, want="a whole number from 1 up",
+    need(hasattr(size, "__index__") and size > 0, op, size=size, want="a whole number from 1 up",
          fix="size=5", error=ValueError)  # fmt: skip
+    size = int(size)
     widths = ((0, 0), (size // 2, (size - 1) // 2), *[(0, 0)] * (x.ndim - 2))
     square = pad(x * x, widths)
     total = square[:, : x.shape[1]]
     for start in range(1, size):
         total = total + square[:, start : start + x.shape[1]]
-    return x / (k + total * (alpha / size)) ** beta  # type: ignore[no-any-return]
+    # NumPy's float64 numbers would make the result float64.
+    return x / (float(k) + total * (float(alpha) / size)) ** float(beta)  # type: ignore[no-any-return]
 
 
 # -- to length one -----------------------------------------------------------------------------

@@ -36,12 +36,28 @@ def _fitting(op: str, x: Tensor, mode: str, widths: Any) -> None:
              fix='mode="replicate"')  # fmt: skip
 
 
+def _cut(x: Tensor, cut: Any) -> Tensor:
+    """x without its ends."""
+    if not any(pair != (0, 0) for pair in cut):
+        return x
+    return x[tuple([slice(low, n - high) for n, (low, high) in zip(x.shape, cut)])]
+
+
+def _bordered(x: Tensor, widths: Any, mode: str, value: Any) -> Tensor:
+    _fitting("pad", x, mode, widths)
+    if mode == "constant":
+        return padding.pad(x, widths, constant_values=value or 0)  # type: ignore[no-any-return]
+    return padding.pad(x, widths, mode=MODES[mode])  # type: ignore[no-any-return]
+
+
 def _oracle(x: Any, pad: Any, mode: str = "constant", value: Any = None) -> Any:
     pairs = [(0, 0)] * (x.ndim - len(pad) // 2) + list(zip(pad[::2], pad[1::2]))[::-1]
-    x = x[tuple([slice(max(-low, 0), n - max(-high, 0)) for n, (low, high) in zip(x.shape, pairs)])]
+    ends = [slice(max(-low, 0), min(high, 0) or None) for low, high in pairs]
+    x = x[tuple(ends)] if mode == "circular" else x
     pairs = [(max(low, 0), max(high, 0)) for low, high in pairs]
     more = {"constant_values": value or 0} if mode == "constant" else {}
-    return np.pad(x, pairs, MODES[mode], **more)  # type: ignore[call-overload]
+    found = np.pad(x, pairs, MODES[mode], **more)  # type: ignore[call-overload]
+    return found if mode == "circular" else found[tuple(ends)]
 
 
 def _samples(r: Any) -> Any:
@@ -55,6 +71,7 @@ def _samples(r: Any) -> Any:
         yield (r.normal(2, 3, 4), (1, 2)), {"mode": mode}
         yield (r.normal(1, 2, 3, 4), (1, 0, 2, 1)), {"mode": mode}
         yield (r.normal(6, 5)[::2, ::-1], (-1, 2)), {"mode": mode}
+    yield (r.normal(2, 2), (1, -1)), {"mode": "reflect"}
 
 
 @operation(oracle=_oracle, samples=_samples, namespace="nn")
@@ -76,12 +93,9 @@ def pad(input: Any, pad: Any, mode: str = "constant", value: Any = None) -> Tens
     x = operand(input, (), op)
     widths = _widths(op, pad, x.ndim)
     cut = [(max(-low, 0), max(-high, 0)) for low, high in widths]
-    need(all(n >= low + high for n, (low, high) in zip(x.shape, cut)), op, input=x, pad=pad,
+    need(all(n + low + high >= 0 for n, (low, high) in zip(x.shape, widths)), op, input=x, pad=pad,
          want="no more taken away than there is", fix="pad=(0, 0)")  # fmt: skip
-    if any(pair != (0, 0) for pair in cut):
-        x = x[tuple([slice(low, n - high) for n, (low, high) in zip(x.shape, cut)])]
-    widths = tuple([(max(low, 0), max(high, 0)) for low, high in widths])
-    _fitting(op, x, mode, widths)
-    if mode == "constant":
-        return padding.pad(x, widths, constant_values=value or 0)  # type: ignore[no-any-return]
-    return padding.pad(x, widths, mode=MODES[mode])  # type: ignore[no-any-return]
+    more = tuple([(max(low, 0), max(high, 0)) for low, high in widths])
+    if mode == "circular":  # what is taken away is not there to come round
+        return _bordered(_cut(x, cut), more, mode, value)
+    return _cut(_bordered(x, more, mode, value), cut)

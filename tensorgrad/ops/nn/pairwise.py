@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np  # oracles, and numbers of pairs
 
-from tensorgrad import dtypes
+from tensorgrad import dtypes, shapes
 from tensorgrad._errors import DTypeError, need
-from tensorgrad.core.calls import constant
+from tensorgrad.core.calls import Spec, constant
 from tensorgrad.core.primitive import operand
-from tensorgrad.core.registry import operation
+from tensorgrad.core.registry import fused, operation
 from tensorgrad.core.tensor import Tensor
 from tensorgrad.ops.index import take
 from tensorgrad.ops.nn.distances import pairwise_distance
@@ -24,6 +24,45 @@ def _between(op: str, x: Tensor, y: Tensor, p: float) -> Tensor:
     if p == 0:
         return astype(sum(x != y, axis=-1), x.dtype)  # type: ignore[no-any-return]
     return pairwise_distance(x, y, p, 0.0)  # type: ignore[no-any-return]
+
+
+def _reference(x: Any, y: Any, *, p: float) -> Any:
+    return pairwise_distance(x[..., :, None, :], y[..., None, :, :], p, 0.0)
+
+
+def _spec(x: Spec, y: Spec, *, p: float) -> Spec:
+    lead = shapes.broadcast(x.shape[:-2], y.shape[:-2], op="cdist")
+    return Spec((*lead, x.shape[-2], y.shape[-2]), x.dtype)
+
+
+cdist_p = fused("cdist", _reference, nin=2, spec=_spec)
+"""The distances of all pairs of rows; see `backend/numpy_pairs.py`. GPUs run the reference."""
+
+
+@lru_cache(64)
+def _pairs(count: int) -> Any:
+    return np.triu_indices(count, 1)
+
+
+def _pdist_reference(x: Any, *, p: float) -> Any:
+    first, second = (constant(k, x) for k in _pairs(x.shape[0]))
+    return _between("pdist", take(x, first, axis=0), take(x, second, axis=0), p)
+
+
+pdist_p = fused(
+    "pdist",
+    _pdist_reference,
+    nin=1,
+    spec=lambda x, *, p: Spec((x.shape[0] * (x.shape[0] - 1) // 2,), x.dtype),
+)
+"""The distances of the pairs of rows of one matrix; alike."""
+
+
+def _generated(x: Tensor, p: float) -> bool:
+    """Whether there are loops for all pairs."""
+    from tensorgrad.backend import numpy_pairs  # late: for import time
+
+    return x.device == "cpu" and numpy_pairs.generated(p, x.dtype)
 
 
 def _floats(op: str, given: Any, near: Any = None) -> Tensor:
@@ -64,12 +103,12 @@ def cdist(x1: Any, x2: Any, p: float = 2.0) -> Tensor:
     y = _floats(op, x2, x)
     need(x.ndim > 1 and y.ndim > 1 and x.shape[-1] == y.shape[-1], op, x1=x, x2=y,
          want="axes (..., P, M) and (..., R, M)", fix="x[None]")  # fmt: skip
+    if _generated(x, p):
+        if x.dtype != y.dtype:
+            dtype = dtypes.result_type(x.dtype, y.dtype)
+            x, y = (astype(v, dtype, copy=False) for v in (x, y))
+        return cdist_p.bind(x, y, p=float(p))  # type: ignore[no-any-return]
     return _between(op, x[..., :, None, :], y[..., None, :, :], p)
-
-
-@lru_cache(64)
-def _pairs(count: int) -> Any:
-    return np.triu_indices(count, 1)
 
 
 def _pdist_oracle(x: Any, p: float = 2.0) -> Any:
@@ -98,5 +137,5 @@ def pdist(input: Any, p: float = 2.0) -> Tensor:
     op = "pdist"
     x = _floats(op, input)
     need(x.ndim == 2, op, input=x, want="rows (N, M)", fix="input.reshape(N, M)")
-    first, second = (constant(k, x) for k in _pairs(x.shape[0]))
-    return _between(op, take(x, first, axis=0), take(x, second, axis=0), p)
+    run = pdist_p.bind if x.size and _generated(x, p) else _pdist_reference
+    return run(x, p=float(p))  # type: ignore[no-any-return]

@@ -58,7 +58,8 @@ def fitted(
 ) -> dict[str, Any]:  # fmt: skip
     """The parameters of pooling what fits; raises for what does not."""
     kernel = numbers(op, "kernel_size", kernel_size, rank, 1)
-    steps = kernel if stride in (None, ()) else numbers(op, "stride", stride, rank, 1)
+    same = stride is None or (isinstance(stride, tuple) and not stride)
+    steps = kernel if same else numbers(op, "stride", stride, rank, 1)
     pads = numbers(op, "padding", padding, rank, 0)
     wide = numbers(op, "dilation", dilation, rank, 1)
     need(all(2 * p <= d * (k - 1) + 1 for p, k, d in zip(pads, kernel, wide)), op,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tensorgrad import dtypes, shapes
+from tensorgrad.backend.spans import Spans, transposed
 from tensorgrad.core.primitive import Primitive, Spec
 from tensorgrad.core.registry import primitive
 from tensorgrad.ops.shape import all_batched
@@ -119,3 +120,36 @@ avg_spread_p: Primitive = primitive(
     batch=lambda inputs, batched, **p: _batch(inputs, batched, avg_spread_p, p),
 )
 """The adjoint of `avg_pool`."""
+
+# -- windows of any lengths --------------------------------------------------------------------
+
+
+def _spanned(x: Spec, *, spans: Spans, axis: int) -> Spec:
+    return Spec((*x.shape[:axis], len(spans), *x.shape[axis + 1 :]), x.dtype)
+
+
+span_sum_p: Primitive = primitive(
+    "span_sum",
+    nin=1,
+    spec=_spanned,
+    vjp=(
+        lambda ct, out, x, *, spans, axis: span_sum_p.bind(
+            ct, spans=transposed(spans, x.shape[axis]), axis=axis
+        ),
+    ),
+    linear=(0,),
+    batch=lambda inputs, batched, *, spans, axis: span_sum_p.bind(
+        inputs[0], spans=spans, axis=axis + 1
+    ),
+)
+"""Σ of stretches (start, stop) of an axis, in order; its adjoint is one too."""
+
+span_argmax_p: Primitive = primitive(
+    "span_argmax",
+    nin=1,
+    spec=lambda x, *, size, spans: Spec(
+        (*x.shape[: x.ndim - len(size)], *[len(one) for one in spans]), dtypes.int64
+    ),
+    batch=lambda inputs, batched, **p: _batch(inputs, batched, span_argmax_p, p),
+)
+"""The number in its image of the first largest element of each window; NaN is the largest."""

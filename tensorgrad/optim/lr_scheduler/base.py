@@ -102,7 +102,7 @@ def need_optimizer(op: str, optimizer: Any) -> Optimizer:
 
 def for_each(op: str, name: str, optimizer: Optimizer, value: Any) -> list[Any]:
     """One value for every group, given as one for all or as a list."""
-    count = len(optimizer.param_groups)
+    count = len(need_optimizer(op, optimizer).param_groups)
     if not isinstance(value, list | tuple):
         return [value] * count
     if len(value) != count:

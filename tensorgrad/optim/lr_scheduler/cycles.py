@@ -67,8 +67,12 @@ class CyclicLR(LRScheduler):
             _has_beta(name, optimizer)
         for group, low in zip(self._groups(), lows) if last_epoch == -1 else ():
             group["lr"] = low
+        self._lows = lows
         super().__init__(optimizer, last_epoch)
-        self.base_lrs = lows
+
+    def _begin(self) -> None:
+        self.base_lrs = self._lows
+        super()._begin()
 
     def get_lr(self) -> list[float]:
         length = self.step_size_up + self.step_size_down
@@ -80,9 +84,7 @@ class CyclicLR(LRScheduler):
             ends = zip(self.base_momentums, self.max_momentums)
             for group, (low, high) in zip(self._groups(), ends):
                 _give_momentum(group, high - (high - low) * height)
-        # While the base class is made, its rates are those of the first scheduler.
-        lows = [group["lr"] for group in self._groups()] if self._initial else self.base_lrs
-        return [low + (high - low) * height for low, high in zip(lows, self.max_lrs)]
+        return [low + (high - low) * height for low, high in zip(self.base_lrs, self.max_lrs)]
 
     def _scale(self, cycle: int) -> float:
         if self.scale_fn is not None:
