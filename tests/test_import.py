@@ -36,7 +36,7 @@ def test_import_costs_at_most_50_ms_over_numpy(tmp_path: Path) -> None:
         "import time, numpy, numpy.lib.array_utils; t = time.process_time(); import tensorgrad; "
         "print(time.process_time() - t)"
     )
-    assert min(float(run(code, tmp_path)) for _ in range(6)) <= SECONDS
+    assert min(float(run(code, tmp_path)) for _ in range(12)) <= SECONDS
 
 
 def test_threads_may_begin_with_any_generator(tmp_path: Path) -> None:

@@ -132,6 +132,8 @@ class Tensor:
     def grad(self, value: Tensor | None) -> None:
         node = self.node
         if type(node) is not Leaf:
+            if value is None:  # of a frozen parameter, say
+                return
             raise GradientError(
                 "grad: got a tensor that is no leaf with requires_grad, expected one; "
                 "try x.requires_grad = True"

@@ -81,7 +81,8 @@ def test_what_an_operation_makes_lies_beside_its_input(
             args, options = moved(found[k], "cuda:1", leaves)
             try:
                 made = shared.leaves(OPERATIONS[name].function(*args, **options))
-                assert {v.device for v in made if isinstance(v, tg.Tensor) and leaves} <= {"cuda:1"}
+                devices = {v.device for v in made if isinstance(v, tg.Tensor) and leaves}
+                assert devices <= {"cuda:1"}, f"{name}: {found[k]}"
                 for _ in range(2):
                     total = squares(made)
                     if not isinstance(total, tg.Tensor) or total.node is None:
