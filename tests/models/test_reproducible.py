@@ -79,6 +79,7 @@ def test_threads_and_runs_give_the_same_bits(name: str) -> None:
     assert len(runs) == 1
 
 
+@pytest.mark.cpu_only("the other process computes on the CPU")
 def test_processes_give_the_same_bits() -> None:
     """Whatever their threads, and the order in which they hash."""
     tg.set_num_threads(2)

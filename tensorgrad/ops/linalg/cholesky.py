@@ -116,7 +116,7 @@ def cho_factor(a: Any, lower: bool = False) -> Any:
 
     As `cholesky`; what SciPy leaves in the other triangle is 0 here.
     """
-    return cholesky(a, upper=not lower), bool(lower)
+    return cholesky(a, upper=not lower), tensor(bool(lower))
 
 
 def _solve_oracle(c: Any, b: Any, lower: bool) -> Any:
