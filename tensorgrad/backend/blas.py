@@ -70,7 +70,7 @@ class Door:
         """Find a library that passes the test; without one NumPy's function it is."""
         from tensorgrad.codegen.products import entry  # late: for import time
 
-        for name, find in (("MKL", _mkl), ("OpenBLAS", _openblas)):
+        for name, find in (("MKL", _mkl), ("tensorgrad", _own), ("OpenBLAS", _openblas)):
             blas = find()
             if blas is None:
                 continue
@@ -142,6 +142,14 @@ def _openblas() -> Any:
 
     path = import_module("numpy._core._multiarray_umath").__file__
     return None if path is None else _library(ctypes.CDLL(path))
+
+
+def _own() -> Any:
+    """Generated products, and for thin ones NumPy's OpenBLAS."""
+    from tensorgrad.codegen.products import generated  # late: for import time
+
+    blas = None if os.environ.get("TG_BLAS") == "numpy" else _openblas()
+    return None if blas is None else generated(blas)
 
 
 def _library(library: Any) -> Any:

@@ -48,7 +48,7 @@ def _function(title: str, declarations: str, body: Sequence[str]) -> str:
     return f"; {title}\n{declarations}define void @KERNEL(ptr %job) {{\n{text}\n  ret void\n}}\n"
 
 
-def _below(vectors: Vectors, name: str, count: str) -> list[str]:
+def below(vectors: Vectors, name: str, count: str) -> list[str]:
     """name = which lanes have a number below `count`."""
     lanes, each = vectors.lanes, f"<{vectors.lanes} x i64>"
     numbers = ", ".join(f"i64 {k}" for k in range(lanes))
@@ -93,7 +93,7 @@ def rows(vectors: Vectors) -> str:
         "  %some = icmp sgt i64 %full, 0",
         "  %more = icmp sgt i64 %rest, 0",
         f"  %done.bytes = mul i64 %full, {vectors.bytes}",
-        *_below(vectors, "%mask", "%rest"),
+        *below(vectors, "%mask", "%rest"),
         _nested(_row(vectors, last)),
     ]
     return _function("rows side by side, copied", masked.declarations, text)
@@ -146,7 +146,7 @@ def turns(vectors: Vectors) -> str:
         tile += [
             f"  %{side}0 = mul i64 %{side}t.i, {lanes}",
             f"  %{side}.left = sub i64 {count}, %{side}0",
-            *_below(vectors, f"%{side}.mask", f"%{side}.left"),
+            *below(vectors, f"%{side}.mask", f"%{side}.left"),
         ]
     for end, base, outer, inner, step in (
         ("in", "from", "r", "c", "%stride"),

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from tensorgrad.codegen.compiler import compiler
+from tensorgrad.codegen.conv_text import Vectors
+from tensorgrad.codegen.gemm_text import text as gemm
 from tensorgrad.codegen.kernels import KERNELS
 from tensorgrad.codegen.native import address, builtin, numpy_table
 from tensorgrad.codegen.products_text import text
@@ -27,13 +29,36 @@ LARGE = 2**20
 
 @dataclass(frozen=True)
 class Blas:
-    """Addresses in a BLAS library; `bits` is the width of its integers, 0 its lack of a setter."""
+    """Addresses in a BLAS library; `bits` is the width of its integers, 0 its lack of a setter.
+
+    `sthin` and `dthin` take products of one or two rows or columns; 0 for sgemm and dgemm.
+    """
 
     sgemm: int
     dgemm: int
     bits: int
     get_threads: int = 0
     set_threads: int = 0
+    sthin: int = 0
+    dthin: int = 0
+
+
+def generated(blas: Blas) -> Blas | None:
+    """The same with products of our own but the thin ones; None where those are not known faster.
+
+    They are measured with AVX-512 alone.
+    """
+    return KERNELS.find(("products", blas), lambda: _generated(blas))  # type: ignore[no-any-return]
+
+
+def _generated(blas: Blas) -> Blas | None:
+    from tensorgrad.codegen.conv import WIDE, registers
+
+    if blas.bits != 64 or registers() is not WIDE:
+        return None
+    find, size = compiler().address, WIDE.bytes
+    single, double = (find(gemm(Vectors(size // n, n, WIDE.fused))) for n in (4, 8))
+    return replace(blas, sgemm=single, dgemm=double, sthin=blas.sgemm, dthin=blas.dgemm)
 
 
 def entry(blas: Blas, slow: Callable[..., Any], most: int = 2**62) -> Callable[..., Any] | None:
@@ -55,6 +80,7 @@ def _build(blas: Blas, slow: Callable[..., Any], most: int) -> Callable[..., Any
     )  # fmt: skip
     words = [id(np.ndarray), id(single), id(double), id(slow), id(None)]
     words += [numpy_table("_ARRAY_API")[_NEW_FROM_DESCR], *map(address, functions)]
-    words += [blas.sgemm, blas.dgemm, blas.get_threads, blas.set_threads, most]
+    words += [blas.sgemm, blas.dgemm, blas.sthin or blas.sgemm, blas.dthin or blas.dgemm]
+    words += [blas.get_threads, blas.set_threads, most]
     code = compiler().address(text(blas.bits, LARGE))
     return builtin("matmul", code, words, (single, double, slow))

@@ -26,7 +26,7 @@ def text(bits: int, large: int) -> str:
 
 
 _WORDS = (
-    "ndarray single double slow none new vectorcall save restore incref sgemm dgemm "
+    "ndarray single double slow none new vectorcall save restore incref sgemm dgemm sthin dthin "
     "get_threads set_threads most"
 )
 
@@ -219,6 +219,11 @@ ready:
   %x.int = CAST %x.ld TOINT
   %z.int = CAST %z.ld TOINT
   %c.int = CAST %ldc TOINT
+  %p.few = icmp sle i64 %p, 2
+  %q.few = icmp sle i64 %q, 2
+  %thin = or i1 %p.few, %q.few
+  %single.gemm = select i1 %thin, ptr %sthin, ptr %sgemm
+  %double.gemm = select i1 %thin, ptr %dthin, ptr %dgemm
   %large = icmp sge i64 %work, LARGE
   br i1 %large, label %release, label %threads
 release:
@@ -239,12 +244,12 @@ gemm:
   %back = phi i32 [1, %threads], [1, %one], [%before, %limit]
   br i1 %is.single, label %gemm.single, label %gemm.double
 gemm.single:
-  call void %sgemm(i32 101, i32 %x.code, i32 %z.code,
+  call void %single.gemm(i32 101, i32 %x.code, i32 %z.code,
     INT %p.int, INT %q.int, INT %k.int, float 1.0, ptr %x.data, INT %x.int,
     ptr %z.data, INT %z.int, float 0.0, ptr %data, INT %c.int)
   br label %multiplied
 gemm.double:
-  call void %dgemm(i32 101, i32 %x.code, i32 %z.code,
+  call void %double.gemm(i32 101, i32 %x.code, i32 %z.code,
     INT %p.int, INT %q.int, INT %k.int, double 1.0, ptr %x.data, INT %x.int,
     ptr %z.data, INT %z.int, double 0.0, ptr %data, INT %c.int)
   br label %multiplied

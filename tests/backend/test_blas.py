@@ -36,7 +36,7 @@ def matrix(rng: np.random.Generator, rows: int, columns: int, dtype: Any) -> Any
 
 
 def test_it_is_open(door: Any) -> None:
-    assert door.library in ("OpenBLAS", "MKL", "NumPy")
+    assert door.library in ("tensorgrad", "OpenBLAS", "MKL", "NumPy")
     if sys.platform == "linux" and door.library == "NumPy":
         pytest.skip("NumPy's BLAS has none of the known names here")
     assert type(door.multiply).__name__ == "builtin_function_or_method"
@@ -62,6 +62,36 @@ def test_layouts(rng: np.random.Generator) -> None:
         assert np.max(error, initial=0) < (k + 2) * np.finfo(dtype).eps
         del got
         assert out is None or sys.getrefcount(out) == before
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_part_has_the_bits_of_the_whole(door: Any, dtype: str, rng: np.random.Generator) -> None:
+    """Of generated products: every tile, copies of the right factor, more terms than are held."""
+    if door.library != "tensorgrad":
+        pytest.skip(f"products are those of {door.library} here")
+    for k in (1, 511, 512, 513, 1100):
+        a, b = rng.standard_normal((110, k)).astype(dtype), rng.standard_normal((k, 150))
+        a, b = (np.asarray(x, dtype, order=rng.choice(["C", "F"])) for x in (a, b))
+        whole = door.multiply(a, b)
+        np.testing.assert_allclose(whole, a.astype(float) @ b, atol=k * np.finfo(dtype).eps * 20)
+        for _ in range(20):
+            i, j = rng.integers(0, 100), rng.integers(0, 140)
+            m, n = rng.integers(3, 110 - i + 1), rng.integers(3, 150 - j + 1)
+            out = np.full((m + 1, n + 1), 7, dtype)
+            door.multiply(a[i : i + m], b[:, j : j + n], out[:m, :n])
+            np.testing.assert_array_equal(out[:m, :n], whole[i : i + m, j : j + n])
+            assert (out[m] == 7).all()
+            assert (out[:, n] == 7).all()
+
+
+def test_no_terms_and_special_values(door: Any) -> None:
+    for dtype in ("float32", "float64"):
+        out = np.full((5, 4), 7, dtype)
+        assert not door.multiply(np.ones((5, 0), dtype), np.ones((0, 4), dtype), out).any()
+        a, b = np.ones((5, 3), dtype), np.ones((3, 5), dtype)
+        a[1, 1], b[2, 2], b[0, 3] = np.inf, np.nan, -np.inf
+        with np.errstate(all="ignore"):
+            np.testing.assert_array_equal(door.multiply(a, b), np.matmul(a, b))
 
 
 @pytest.mark.parametrize("dtypes", [("f4", "f8"), ("i4", "i4"), ("c8", "c8"), ("f4", "i2")])
