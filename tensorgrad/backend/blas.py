@@ -1,4 +1,5 @@
-"""The one door to products of matrices: NumPy's BLAS, or MKL where its wheel is installed.
+"""The one door to products of matrices: MKL where its wheel is installed, products of our own
+where they are the fastest known (x86 with AVX-512), else NumPy's BLAS.
 
 A library's own threads spin while they wait: beside one busy process a small product then takes
 fifty times as long. So the library is held to one thread around our own calls, and a large product

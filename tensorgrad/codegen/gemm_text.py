@@ -57,57 +57,73 @@ def _tile(vectors: Vectors, rows: int, wide: int) -> str:
     """
     v, bools = vectors.type, f"<{vectors.lanes} x i1>"
     each = [(r, w) for r in range(rows) for w in range(wide)]
-    lines = [
+    first = [f"  %f{r}.{w} = phi {v} [zeroinitializer, %entry], [%o{r}.{w}, %old]" for r, w in each]
+    old, end = [], []
+    for r, w in each:
+        if w == wide - 1:
+            old.append(_load(vectors, f"%o{r}.{w}", f"%c{r}.{w}", "%mask"))
+            end.append(_store(vectors, f"%n{r}.{w}", f"%c{r}.{w}", "%mask"))
+        else:
+            old.append(f"  %o{r}.{w} = load {v}, ptr %c{r}.{w}, align {vectors.size}")
+            end.append(f"  store {v} %n{r}.{w}, ptr %c{r}.{w}, align {vectors.size}")
+    return "\n".join([
         f"define internal void @KERNEL.tile{rows}x{wide}(ptr %a, i64 %arow, i64 %ak, i64 %rows, "
         f"ptr %b, i64 %bk, i64 %K, ptr %c, i64 %crow, i1 %again, {bools} %mask) {{",
         "entry:",
-        "  %last = sub i64 %rows, 1",
-    ]
+        *_places(vectors, rows, wide),
+        "  br i1 %again, label %old, label %start",
+        "old:", *old,
+        "  br label %start",
+        "start:", *first,
+        "  br label %k",
+        "k:", *_sums(vectors, rows, wide),
+        "  br i1 %k.again, label %k, label %end",
+        "end:", *end,
+        "  ret void",
+        "}\n",
+    ])  # fmt: skip
+
+
+def _places(vectors: Vectors, rows: int, wide: int) -> list[str]:
+    """Where the rows of a and of c begin, and each vector of c."""
+    lines = ["  %last = sub i64 %rows, 1"]
     for r in range(rows):
         lines += [
             f"  %past{r} = icmp slt i64 {r}, %last",
             f"  %r{r} = select i1 %past{r}, i64 {r}, i64 %last",
-            f"  %ao{r} = mul i64 %r{r}, %arow",
-            f"  %a{r} = getelementptr i8, ptr %a, i64 %ao{r}",
-            f"  %co{r} = mul i64 %r{r}, %crow",
-            f"  %c{r} = getelementptr i8, ptr %c, i64 %co{r}",
         ]
+        for side in "ac":
+            lines.append(f"  %{side}o{r} = mul i64 %r{r}, %{side}row")
+            lines.append(f"  %{side}{r} = getelementptr i8, ptr %{side}, i64 %{side}o{r}")
         for w in range(wide):
             lines.append(f"  %c{r}.{w} = getelementptr i8, ptr %c{r}, i64 {w * vectors.bytes}")
-    lines.append("  br i1 %again, label %old, label %start")
-    lines.append("old:")
-    for r, w in each:
-        if w == wide - 1:
-            lines.append(_load(vectors, f"%o{r}.{w}", f"%c{r}.{w}", "%mask"))
-        else:
-            lines.append(f"  %o{r}.{w} = load {v}, ptr %c{r}.{w}, align {vectors.size}")
-    lines += ["  br label %start", "start:"]
-    lines += [
-        f"  %f{r}.{w} = phi {v} [zeroinitializer, %entry], [%o{r}.{w}, %old]" for r, w in each
+    return lines
+
+
+def _sums(vectors: Vectors, rows: int, wide: int) -> list[str]:
+    """One term of every sum."""
+    lines = [
+        "  %k.i = phi i64 [0, %start], [%k.more, %k]",
+        "  %ko = phi i64 [0, %start], [%ko.next, %k]",
+        "  %bp = phi ptr [%b, %start], [%bp.next, %k]",
     ]
-    lines += ["  br label %k", "k:", "  %k.i = phi i64 [0, %start], [%k.more, %k]"]
-    lines += ["  %ko = phi i64 [0, %start], [%ko.next, %k]"]
-    lines += ["  %bp = phi ptr [%b, %start], [%bp.next, %k]"]
-    lines += [f"  %s{r}.{w} = phi {v} [%f{r}.{w}, %start], [%n{r}.{w}, %k]" for r, w in each]
+    for r in range(rows):
+        for w in range(wide):
+            ends = f"[%f{r}.{w}, %start], [%n{r}.{w}, %k]"
+            lines.append(f"  %s{r}.{w} = phi {vectors.type} {ends}")
     lines += [vectors.load(f"%b{w}", "%bp", w) for w in range(wide)]
     for r in range(rows):
         lines.append(f"  %x{r} = getelementptr i8, ptr %a{r}, i64 %ko")
         lines.append(vectors.splat(f"%e{r}", f"%x{r}", 0))
-        lines += [vectors.fma(f"%n{r}.{w}", f"%b{w}", f"%e{r}", f"%s{r}.{w}") for w in range(wide)]
-    lines += [
+        for w in range(wide):
+            lines.append(vectors.fma(f"%n{r}.{w}", f"%b{w}", f"%e{r}", f"%s{r}.{w}"))
+    return [
+        *lines,
         "  %ko.next = add i64 %ko, %ak",
         "  %bp.next = getelementptr i8, ptr %bp, i64 %bk",
         "  %k.more = add i64 %k.i, 1",
         "  %k.again = icmp slt i64 %k.more, %K",
-        "  br i1 %k.again, label %k, label %end",
-        "end:",
     ]
-    for r, w in each:
-        if w == wide - 1:
-            lines.append(_store(vectors, f"%n{r}.{w}", f"%c{r}.{w}", "%mask"))
-        else:
-            lines.append(f"  store {v} %n{r}.{w}, ptr %c{r}.{w}, align {vectors.size}")
-    return "\n".join([*lines, "  ret void", "}\n"])
 
 
 def _copy(vectors: Vectors) -> str:
@@ -139,45 +155,23 @@ def _copy(vectors: Vectors) -> str:
 
 
 def _main(vectors: Vectors) -> str:
-    size, lanes, e = vectors.size, vectors.lanes, vectors.element
-    panel = PANEL * lanes
+    size, e = vectors.size, vectors.element
+    zero = loop("zero", "%M", [
+        "  %zo = mul i64 %zero.i, %crow",
+        "  %zp = getelementptr i8, ptr %c, i64 %zo",
+        "  call void @llvm.memset.p0.i64(ptr %zp, i8 0, i64 %row.bytes, i1 false)",
+    ])  # fmt: skip
     return "\n".join([
         f"define void @KERNEL(i32 %order, i32 %ta, i32 %tb, i64 %M, i64 %N, i64 %K, {e} %alpha, "
         f"ptr %a, i64 %lda, ptr %b, i64 %ldb, {e} %beta, ptr %c, i64 %ldc) {{",
-        f"  %pack = alloca {e}, i64 {DEPTH * panel}, align 64",
-        f"  %job = alloca [{len(_JOB)} x i64]",
-        *[
-            f"  %job{n} = getelementptr i64, ptr %job, i64 {n}\n  store i64 {word}, ptr %job{n}"
-            for n, word in enumerate(_JOB)
-        ],
-        "  %rows.there = icmp sgt i64 %M, 0",
-        "  %columns.there = icmp sgt i64 %N, 0",
-        "  %some = and i1 %rows.there, %columns.there",
-        f"  %long = mul i64 %lda, {size}",
-        "  %a.turned = icmp eq i32 %ta, 112",
-        f"  %arow = select i1 %a.turned, i64 {size}, i64 %long",
-        f"  %ak = select i1 %a.turned, i64 %long, i64 {size}",
-        "  %b.turned = icmp eq i32 %tb, 112",
-        f"  %bstep = mul i64 %ldb, {size}",
-        f"  %bk = select i1 %b.turned, i64 {size}, i64 %bstep",
-        f"  %bj = select i1 %b.turned, i64 %bstep, i64 {size}",
-        f"  %crow = mul i64 %ldc, {size}",
-        f"  %often = icmp sge i64 %M, {OFTEN}",
-        f"  %N.up = add i64 %N, {panel - 1}",
-        f"  %panels = sdiv i64 %N.up, {panel}",
-        f"  %K.up = add i64 %K, {DEPTH - 1}",
-        f"  %depths = sdiv i64 %K.up, {DEPTH}",
+        *_begin(vectors),
         "  br i1 %some, label %begin, label %done",
         "begin:",
         "  %terms.there = icmp sgt i64 %K, 0",
         "  br i1 %terms.there, label %sums, label %none",
         "none:",
         f"  %row.bytes = mul i64 %N, {size}",
-        loop("zero", "%M", [
-            "  %zo = mul i64 %zero.i, %crow",
-            "  %zp = getelementptr i8, ptr %c, i64 %zo",
-            "  call void @llvm.memset.p0.i64(ptr %zp, i8 0, i64 %row.bytes, i1 false)",
-        ]),
+        zero,
         "  br label %done",
         "sums:",
         loop("panel", "%panels", _panel(vectors)),
@@ -188,43 +182,45 @@ def _main(vectors: Vectors) -> str:
     ])  # fmt: skip
 
 
+def _begin(vectors: Vectors) -> list[str]:
+    """What is the same for all panels: room, steps in bytes, counts."""
+    size, panel = vectors.size, PANEL * vectors.lanes
+    lines = [
+        f"  %pack = alloca {vectors.element}, i64 {DEPTH * panel}, align 64",
+        f"  %job = alloca [{len(_JOB)} x i64]",
+    ]
+    for n, word in enumerate(_JOB):
+        lines.append(f"  %job{n} = getelementptr i64, ptr %job, i64 {n}")
+        lines.append(f"  store i64 {word}, ptr %job{n}")
+    return [
+        *lines,
+        "  %rows.there = icmp sgt i64 %M, 0",
+        "  %columns.there = icmp sgt i64 %N, 0",
+        "  %some = and i1 %rows.there, %columns.there",
+        f"  %astep = mul i64 %lda, {size}",
+        "  %a.turned = icmp eq i32 %ta, 112",
+        f"  %arow = select i1 %a.turned, i64 {size}, i64 %astep",
+        f"  %ak = select i1 %a.turned, i64 %astep, i64 {size}",
+        f"  %bstep = mul i64 %ldb, {size}",
+        "  %b.turned = icmp eq i32 %tb, 112",
+        f"  %bk = select i1 %b.turned, i64 {size}, i64 %bstep",
+        f"  %bj = select i1 %b.turned, i64 %bstep, i64 {size}",
+        f"  %crow = mul i64 %ldc, {size}",
+        f"  %often = icmp sge i64 %M, {OFTEN}",
+        f"  %N.up = add i64 %N, {panel - 1}",
+        f"  %panels = sdiv i64 %N.up, {panel}",
+        f"  %K.up = add i64 %K, {DEPTH - 1}",
+        f"  %depths = sdiv i64 %K.up, {DEPTH}",
+    ]
+
+
 _JOB = (0, 0, *(1,) * AXES, *(0,) * (2 * AXES), 0, 0, 0, 0)
 """What `conv_copies.turns` is told: to, from, axes around, rows, columns, step, stride."""
 
 
 def _panel(vectors: Vectors) -> list[str]:
     """All rows of c of one panel of columns."""
-    size, lanes = vectors.size, vectors.lanes
-    panel = PANEL * lanes
-    turn = {0: "%pack.word", 1: "%b.word", 17: "%width", 18: "%kc", 19: "%step", 20: "%bj"}
-    depth = [
-        f"  %k0 = mul i64 %depth.i, {DEPTH}",
-        "  %k.left = sub i64 %K, %k0",
-        f"  %k.part = icmp slt i64 %k.left, {DEPTH}",
-        f"  %kc = select i1 %k.part, i64 %k.left, i64 {DEPTH}",
-        "  %again = icmp sgt i64 %depth.i, 0",
-        "  %ko = mul i64 %k0, %bk",
-        "  %bp = getelementptr i8, ptr %bpanel, i64 %ko",
-        "  %ak0 = mul i64 %k0, %ak",
-        "  %ap = getelementptr i8, ptr %a, i64 %ak0",
-        "  br i1 %copied, label %apart, label %tiles",
-        "apart:",
-        "  br i1 %b.turned, label %turn, label %copy",
-        "turn:",
-        "  %pack.word = ptrtoint ptr %pack to i64",
-        "  %b.word = ptrtoint ptr %bp to i64",
-        *[f"  store i64 {value}, ptr %job{n}" for n, value in turn.items()],
-        "  call void @KERNEL.turn(ptr %job)",
-        "  br label %tiles",
-        "copy:",
-        f"  call void @KERNEL.copy(ptr %bp, i64 %bk, i64 %kc, i64 %wide, <{lanes} x i1> %mask, "
-        "ptr %pack, i64 %step)",
-        "  br label %tiles",
-        "tiles:",
-        "  %given = select i1 %copied, ptr %pack, ptr %bp",
-        "  %given.k = select i1 %copied, i64 %step, i64 %bk",
-        *_rows(vectors),
-    ]
+    size, lanes, panel = vectors.size, vectors.lanes, PANEL * vectors.lanes
     return [
         f"  %j0 = mul i64 %panel.i, {panel}",
         "  %j.left = sub i64 %N, %j0",
@@ -244,7 +240,40 @@ def _panel(vectors: Vectors) -> list[str]:
         "  %bpanel = getelementptr i8, ptr %b, i64 %jo",
         f"  %cj = mul i64 %j0, {size}",
         "  %cpanel = getelementptr i8, ptr %c, i64 %cj",
-        loop("depth", "%depths", depth),
+        loop("depth", "%depths", _depth(vectors)),
+    ]
+
+
+def _depth(vectors: Vectors) -> list[str]:
+    """Some terms of all sums of a panel."""
+    turn = {0: "%pack.word", 1: "%b.word", 17: "%width", 18: "%kc", 19: "%step", 20: "%bj"}
+    return [
+        f"  %k0 = mul i64 %depth.i, {DEPTH}",
+        "  %k.left = sub i64 %K, %k0",
+        f"  %k.part = icmp slt i64 %k.left, {DEPTH}",
+        f"  %kc = select i1 %k.part, i64 %k.left, i64 {DEPTH}",
+        "  %again = icmp sgt i64 %depth.i, 0",
+        "  %ko = mul i64 %k0, %bk",
+        "  %bp = getelementptr i8, ptr %bpanel, i64 %ko",
+        "  %ak0 = mul i64 %k0, %ak",
+        "  %ap = getelementptr i8, ptr %a, i64 %ak0",
+        "  br i1 %copied, label %apart, label %tiles",
+        "apart:",
+        "  br i1 %b.turned, label %turn, label %copy",
+        "turn:",
+        "  %pack.word = ptrtoint ptr %pack to i64",
+        "  %b.word = ptrtoint ptr %bp to i64",
+        *[f"  store i64 {value}, ptr %job{n}" for n, value in turn.items()],
+        "  call void @KERNEL.turn(ptr %job)",
+        "  br label %tiles",
+        "copy:",
+        "  call void @KERNEL.copy(ptr %bp, i64 %bk, i64 %kc, i64 %wide, "
+        f"<{vectors.lanes} x i1> %mask, ptr %pack, i64 %step)",
+        "  br label %tiles",
+        "tiles:",
+        "  %given = select i1 %copied, ptr %pack, ptr %bp",
+        "  %given.k = select i1 %copied, i64 %step, i64 %bk",
+        *_rows(vectors),
     ]
 
 
