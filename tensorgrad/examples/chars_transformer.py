@@ -12,7 +12,7 @@ from tensorgrad.examples import _chars
 from tensorgrad.models import GPT2
 
 WIDTH, LAYERS, HEADS = 128, 3, 4
-STEPS, BATCH, LENGTH, RATE = 1500, 16, 64, 3e-3
+STEPS, BATCH, LENGTH, RATE = 3000, 16, 64, 3e-3
 
 
 def main(out: Path | None = None, device: str = "cpu") -> None:
