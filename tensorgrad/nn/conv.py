@@ -65,6 +65,7 @@ class _Conv(Module):
             return self._each("padding", padding, 0)
         known = padding in ("same", "valid") and not self.transposed
         if known and (padding == "valid" or self.stride == (1,) * self.rank):
+            self._even(padding)
             return padding
         words = "numbers" if self.transposed else 'numbers, "same" or "valid"'
         want = 'stride=1 for "same"' if known else words
@@ -72,6 +73,17 @@ class _Conv(Module):
             f"{type(self).__name__}: got padding={padding!r}, kernel_size={self.kernel_size}, "
             f"stride={self.stride}, expected {want}; try padding=1"
         )
+
+    def _even(self, padding: str) -> None:
+        """Raise `ValueError` where "same" would be more on one side than on the other."""
+        total = [d * (k - 1) for d, k in zip(self.dilation, self.kernel_size)]
+        if padding == "same" and any(n % 2 for n in total):
+            sides = tuple([side for n in total[::-1] for side in (n // 2, n - n // 2)])
+            raise ValueError(
+                f"{type(self).__name__}: got padding='same', kernel_size={self.kernel_size}, "
+                f"dilation={self.dilation}, expected odd kernels with it, for two equal sides; "
+                f"try padding=0 behind a ConstantPad{self.rank}d({sides}, 0.0), as PyTorch pads"
+            )
 
     def reset_parameters(self) -> None:
         """Draw new initial values: uniform in ±1/√fan_in."""
@@ -128,8 +140,7 @@ class _Forward(_Conv):
         """The input with the border that padding_mode says."""
         widths = self.padding
         if widths == "same":
-            total = [d * (k - 1) for d, k in zip(self.dilation, self.kernel_size)]
-            pairs = [(n // 2, n - n // 2) for n in total]
+            pairs = [(d * (k - 1) // 2,) * 2 for d, k in zip(self.dilation, self.kernel_size)]
         else:
             pairs = [(n, n) for n in widths]
         return functional.pad(x, [n for pair in pairs[::-1] for n in pair], self.padding_mode)
@@ -183,8 +194,8 @@ class _Transposed(_Conv):
 class Conv1d(_Forward):
     """`functional.conv1d` with a weight (out_channels, in_channels / groups, K) and a bias.
 
-    Both start uniform in ±1/√fan_in. `padding` may be "same" or "valid"; padding_mode: "zeros",
-    "reflect", "replicate" or "circular". Raises `ShapeError` for shapes that do not fit,
+    Both start uniform in ±1/√fan_in. `padding` may be "same" (odd kernels) or "valid";
+    padding_mode: "zeros", "reflect", "replicate" or "circular". Raises `ShapeError` for shapes that do not fit,
     `DTypeError` for another dtype than the weight's.
 
     >>> Conv1d(2, 4, 3)

@@ -59,13 +59,12 @@ def test_weights_lie_as_pytorchs() -> None:
             assert 0 < values.max() <= bound
 
 
-@pytest.mark.filterwarnings("ignore:Using padding='same' with even")  # PyTorch's, of its own copy
 @pytest.mark.parametrize("mode", ["zeros", "reflect", "replicate", "circular"])
 @pytest.mark.parametrize("rank", [1, 2, 3])
 def test_padding_modes_equal_pytorchs(rank: int, mode: str, rng: Rng) -> None:
     torch = pytest.importorskip("torch")
-    for padding, kernel in ((1, 3), ("same", 3), ("same", 2), ("valid", 3)):
-        options = {"padding": padding, "padding_mode": mode}
+    for padding, kernel, step in ((1, 3, 1), ("same", 3, 1), ("same", 2, 2), ("valid", 3, 1)):
+        options = {"padding": padding, "padding_mode": mode, "dilation": step}
         ours = getattr(nn, f"Conv{rank}d")(2, 3, kernel, dtype="float64", **options)
         theirs = getattr(torch.nn, f"Conv{rank}d")(2, 3, kernel, dtype=torch.float64, **options)
         state = {k: torch.tensor(v.numpy()) for k, v in ours.state_dict().items()}
@@ -127,6 +126,13 @@ BAD: list[tuple[Any, type[Exception], str]] = [
         ValueError,
         "Conv2d: got padding='same', kernel_size=(2, 2), stride=(2, 2), expected stride=1 for "
         '"same"; try padding=1',
+    ),
+    (
+        lambda: nn.Conv2d(3, 4, (3, 2), padding="same"),
+        ValueError,
+        "Conv2d: got padding='same', kernel_size=(3, 2), dilation=(1, 1), expected odd kernels "
+        "with it, for two equal sides; try padding=0 behind a ConstantPad2d((0, 1, 1, 1), 0.0), as "
+        "PyTorch pads",
     ),
     (
         lambda: nn.ConvTranspose1d(3, 4, 3, padding="same"),

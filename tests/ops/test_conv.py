@@ -502,6 +502,13 @@ BAD: list[tuple[Any, type[Exception], str]] = [
         "try padding=kernel // 2",
     ),
     (
+        lambda: F.conv2d(X, W[..., 1:], padding="same"),
+        ValueError,
+        "conv2d: got padding='same', kernel=(3, 2), dilation=(1, 1), expected odd kernels with "
+        'padding="same", which has two equal sides; try pad(input, (0, 1, 1, 1)) before, as '
+        "PyTorch pads, and padding=0",
+    ),
+    (
         lambda: F.conv2d(X, W, padding="full"),
         ValueError,
         'conv2d: got padding=\'full\', expected numbers, "same" or "valid"; try padding=0',

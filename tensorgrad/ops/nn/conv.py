@@ -50,8 +50,12 @@ def _padding(op: str, given: Any, kernel: Shape, stride: Shape, dilation: Shape)
          want='a stride of 1 with padding="same"', fix="padding=kernel // 2",
          error=ValueError)  # fmt: skip
     total = [d * (k - 1) for k, d in zip(kernel, dilation)]
-    # The odd one of an even kernel goes behind, as in PyTorch.
-    return tuple([(n // 2, n - n // 2) for n in total])
+    behind = tuple([side for n in total[::-1] for side in (n // 2, n - n // 2)])
+    need(not any(n % 2 for n in total), op, padding=given, kernel=kernel, dilation=dilation,
+         want='odd kernels with padding="same", which has two equal sides',
+         fix=f"pad(input, {behind}) before, as PyTorch pads, and padding=0",
+         error=ValueError)  # fmt: skip
+    return tuple([(n // 2, n // 2) for n in total])
 
 
 Seen = tuple[Shape, Any]
@@ -201,8 +205,7 @@ def _conv_oracle(
     stride, dilation = _each(stride, rank), _each(dilation, rank)
     pads = [(p, p) for p in _each(0 if isinstance(padding, str) else padding, rank)]
     if padding == "same":
-        total = [d * (k - 1) for d, k in zip(dilation, w.shape[2:])]
-        pads = [(n // 2, n - n // 2) for n in total]
+        pads = [(d * (k - 1) // 2,) * 2 for d, k in zip(dilation, w.shape[2:])]
     x = np.pad(x, ((0, 0), (0, 0), *pads))
     count = [(n - d * (k - 1) - 1) // s + 1
              for n, k, s, d in zip(x.shape[2:], w.shape[2:], stride, dilation)]  # fmt: skip
@@ -270,7 +273,7 @@ def _samples(rank: int, transposed: bool) -> Callable[[Any], Any]:
         else:
             w = r.normal(2, 3, *(3,) * rank)
             yield (x, w), {"padding": "same"}
-            yield (x, w[..., 1:]), {"padding": "same", "dilation": 3}
+            yield (x, w[..., 1:]), {"padding": "same", "dilation": 2}
             yield (x + 1j * r.normal(*x.shape), w - 1j * r.normal(*w.shape)), {"padding": "valid"}
 
     return samples
@@ -294,8 +297,8 @@ def conv1d(
     """out[n, o, q] = bias[o] + Σ_ck input[n, c, q stride + k dilation - padding] weight[o, c, k].
 
     input is (N, C, L) or (C, L) and weight (O, C / groups, K).
-    padding: numbers, "valid" (none) or "same" (as long as input, at stride 1; the odd one
-    of an even kernel is put behind). Raises `ShapeError` for shapes that do not fit.
+    padding: numbers, "valid" (none) or "same" (as long as input, at stride 1 and for odd
+    kernels). Raises `ShapeError` for shapes that do not fit.
 
     >>> conv1d([[[1.0, 2.0, 4.0]]], [[[1.0, 1.0]]])
     tensor([[[3., 6.]]])
@@ -313,8 +316,8 @@ def conv2d(
     """out[n, o, q] = bias[o] + Σ_ck input[n, c, q stride + k dilation - padding] weight[o, c, k].
 
     input is (N, C, H, W) or (C, H, W) and weight (O, C / groups, K1, K2).
-    padding: numbers, "valid" (none) or "same" (as long as input, at stride 1; the odd one
-    of an even kernel is put behind). Raises `ShapeError` for shapes that do not fit.
+    padding: numbers, "valid" (none) or "same" (as long as input, at stride 1 and for odd
+    kernels). Raises `ShapeError` for shapes that do not fit.
 
     >>> conv2d([[[[1.0, 2.0], [3.0, 4.0]]]], [[[[1.0, 1.0]]]])
     tensor([[[[3.],
@@ -333,8 +336,8 @@ def conv3d(
     """out[n, o, q] = bias[o] + Σ_ck input[n, c, q stride + k dilation - padding] weight[o, c, k].
 
     input is (N, C, D, H, W) or (C, D, H, W) and weight (O, C / groups, K1, K2, K3).
-    padding: numbers, "valid" (none) or "same" (as long as input, at stride 1; the odd one
-    of an even kernel is put behind). Raises `ShapeError` for shapes that do not fit.
+    padding: numbers, "valid" (none) or "same" (as long as input, at stride 1 and for odd
+    kernels). Raises `ShapeError` for shapes that do not fit.
 
     >>> conv3d([[[[[1.0, 2.0]]]]], [[[[[1.0, 1.0]]]]])
     tensor([[[[[3.]]]]])
