@@ -195,8 +195,8 @@ class Conv1d(_Forward):
     """`functional.conv1d` with a weight (out_channels, in_channels / groups, K) and a bias.
 
     Both start uniform in ±1/√fan_in. `padding` may be "same" (odd kernels) or "valid";
-    padding_mode: "zeros", "reflect", "replicate" or "circular". Raises `ShapeError` for shapes that do not fit,
-    `DTypeError` for another dtype than the weight's.
+    padding_mode: "zeros", "reflect", "replicate" or "circular". Raises `ShapeError` for shapes
+    that do not fit, `DTypeError` for another dtype than the weight's.
 
     >>> Conv1d(2, 4, 3)
     Conv1d(2, 4, kernel_size=(3,), stride=(1,))
