@@ -146,7 +146,7 @@ def _openblas() -> Any:
 
 
 def _own() -> Any:
-    """Generated products, and for thin ones NumPy's OpenBLAS."""
+    """Generated products, and NumPy's OpenBLAS where they are slower."""
     from tensorgrad.codegen.products import generated  # late: for import time
 
     blas = None if os.environ.get("TG_BLAS") == "numpy" else _openblas()

@@ -31,7 +31,7 @@ LARGE = 2**20
 class Blas:
     """Addresses in a BLAS library; `bits` is the width of its integers, 0 its lack of a setter.
 
-    `sthin` and `dthin` take products of one or two rows or columns; 0 for sgemm and dgemm.
+    `sother` and `dother` take what the first two are slow at (see `products_text`); 0 for the same.
     """
 
     sgemm: int
@@ -39,14 +39,14 @@ class Blas:
     bits: int
     get_threads: int = 0
     set_threads: int = 0
-    sthin: int = 0
-    dthin: int = 0
+    sother: int = 0
+    dother: int = 0
 
 
 def generated(blas: Blas) -> Blas | None:
-    """The same with products of our own but the thin ones; None where those are not known faster.
+    """The same with products of our own where those are quicker; None where that is not known.
 
-    They are measured with AVX-512 alone.
+    It is measured with AVX-512 alone.
     """
     return KERNELS.find(("products", blas), lambda: _generated(blas))  # type: ignore[no-any-return]
 
@@ -58,7 +58,7 @@ def _generated(blas: Blas) -> Blas | None:
         return None
     find, size = compiler().address, WIDE.bytes
     single, double = (find(gemm(Vectors(size // n, n, WIDE.fused))) for n in (4, 8))
-    return replace(blas, sgemm=single, dgemm=double, sthin=blas.sgemm, dthin=blas.dgemm)
+    return replace(blas, sgemm=single, dgemm=double, sother=blas.sgemm, dother=blas.dgemm)
 
 
 def entry(blas: Blas, slow: Callable[..., Any], most: int = 2**62) -> Callable[..., Any] | None:
@@ -80,7 +80,7 @@ def _build(blas: Blas, slow: Callable[..., Any], most: int) -> Callable[..., Any
     )  # fmt: skip
     words = [id(np.ndarray), id(single), id(double), id(slow), id(None)]
     words += [numpy_table("_ARRAY_API")[_NEW_FROM_DESCR], *map(address, functions)]
-    words += [blas.sgemm, blas.dgemm, blas.sthin or blas.sgemm, blas.dthin or blas.dgemm]
+    words += [blas.sgemm, blas.dgemm, blas.sother or blas.sgemm, blas.dother or blas.dgemm]
     words += [blas.get_threads, blas.set_threads, most]
     code = compiler().address(text(blas.bits, LARGE))
     return builtin("matmul", code, words, (single, double, slow))

@@ -26,7 +26,7 @@ def text(bits: int, large: int) -> str:
 
 
 _WORDS = (
-    "ndarray single double slow none new vectorcall save restore incref sgemm dgemm sthin dthin "
+    "ndarray single double slow none new vectorcall save restore incref sgemm dgemm sother dother "
     "get_threads set_threads most"
 )
 
@@ -221,9 +221,18 @@ ready:
   %c.int = CAST %ldc TOINT
   %p.few = icmp sle i64 %p, 2
   %q.few = icmp sle i64 %q, 2
-  %thin = or i1 %p.few, %q.few
-  %single.gemm = select i1 %thin, ptr %sthin, ptr %sgemm
-  %double.gemm = select i1 %thin, ptr %dthin, ptr %dgemm
+  %few = or i1 %p.few, %q.few
+  ; columns of the left factor in the same places of the caches, and many of them
+  %x.bytes = mul i64 %x.ld, %size
+  %x.page = and i64 %x.bytes, 4095
+  %x.even = icmp eq i64 %x.page, 0
+  %x.turned = icmp ne i64 %x.way, 0
+  %x.long = icmp sge i64 %k, 256
+  %x.both = and i1 %x.even, %x.turned
+  %x.hard = and i1 %x.both, %x.long
+  %other = or i1 %few, %x.hard
+  %single.gemm = select i1 %other, ptr %sother, ptr %sgemm
+  %double.gemm = select i1 %other, ptr %dother, ptr %dgemm
   %large = icmp sge i64 %work, LARGE
   br i1 %large, label %release, label %threads
 release:
