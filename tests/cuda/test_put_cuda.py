@@ -159,7 +159,9 @@ def drawn_key(rng: Rng, shape: tuple[int, ...]) -> tuple[Any, ...]:
     wholes = [k for k, one in enumerate(key) if type(one) is slice and one == slice(None)]
     if wholes and rng.integers(2):
         key[int(rng.choice(wholes))] = Ellipsis
-    while type(key[-1]) is slice and key[-1] == slice(None) and rng.integers(2):
+    # An ellipsis would take the place of what is left out.
+    dense = not any(one is Ellipsis for one in key)
+    while dense and type(key[-1]) is slice and key[-1] == slice(None) and rng.integers(2):
         key.pop()
     if rng.integers(3) == 0:
         key.insert(int(rng.integers(len(key) + 1)), None)
