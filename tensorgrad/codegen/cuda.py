@@ -30,6 +30,7 @@ WAVE = 1056
 _BYTES = 16  # of the widest access
 _IN_FLIGHT = 64  # bytes that a thread asks for before it waits
 _UNROLLED = 1000  # work that is written out one after the other for the vectors of a thread
+_LONG = 800  # work of a vector's elements
 _CALL_WORK = 20
 
 _NAME = "TG_NAME"
@@ -161,7 +162,7 @@ class _Kernel:
         cost = max(1, sum(map(work, topo(formula.outputs))))
         size = max(d.itemsize for d in self.stored)
         self.vector = 1 if layout == "strided" else _BYTES // size
-        while self.vector > 1 and self.vector * cost > 4 * _UNROLLED:
+        while self.vector > 1 and self.vector * cost * max(1, size // 4) > 2 * _LONG:
             self.vector //= 2
         held = [k for k in self.ins if k not in self._read("one")]
         loaded = self.vector * sum(self.stored[k].itemsize for k in held)
@@ -171,6 +172,9 @@ class _Kernel:
         ):
             self.times //= 2
         self.index = "u64" if wide else "u32"
+        # Of a long body the vector's elements are computed all at once, in every register there
+        # is, unless two blocks are to run side by side.
+        self.together = 2 if self.vector * cost > _LONG else 1
 
     def source(self) -> Source:
         names = tuple(d.name for d in self.stored)
@@ -185,7 +189,7 @@ class _Kernel:
     def _text(self) -> str:
         half = any(dtypes.is_half(d) for d in self.stored)
         kernel = self._strided() if self.layout == "strided" else self._flat()
-        head = f'extern "C" __global__ void __launch_bounds__({BLOCK}, 1) {_NAME}('
+        head = f'extern "C" __global__ void __launch_bounds__({BLOCK}, {self.together}) {_NAME}('
         return "\n".join(
             [
                 *(["#define TG_HALF"] if half else []),
