@@ -46,13 +46,6 @@ class Points:
         """n rounded up to whole tiles."""
         return self.loop.blocks(n) * self.loop.rows
 
-    def added(self, groups: int, bias: Array | None, dtype: Any) -> Array:
-        """A bias (group, output) as the loops read it."""
-        added = np.zeros((groups, self.rows), dtype)
-        if bias is not None:
-            added[:, : bias.shape[1]] = bias
-        return added
-
     def room(self, layout: Layout) -> int:
         """Elements that `add_taps` writes, and `add_dots` reads."""
         most = max(math.prod(layout.counts(i, one)) for i in layout.items for one in layout.sums)

@@ -88,18 +88,9 @@ class Generated:
         self.rows = self.blocks * self.width
         self.ct_rows = self._tiles * self.dots_loop.rows
 
-    def added(self, groups: int, bias: Array | None, dtype: Any) -> Array:
-        """A bias (group, output) as the loops read it."""
-        if bias is not None and bias.shape[1] == self.rows:
-            return np.ascontiguousarray(bias)
-        added = np.zeros((groups, self.rows), dtype)
-        if bias is not None:
-            added[:, : bias.shape[1]] = bias
-        return added
-
     def weights(self, w: Array, bias: Array | None) -> tuple[Array, Array]:
         groups, outputs, *terms = w.shape
-        added = self.added(groups, bias, w.dtype)
+        added = filled(groups, self.rows, bias, w.dtype)
         if outputs < self.rows:
             full = np.zeros((groups, self.rows, *terms), w.dtype)
             full[:, :outputs] = w
@@ -200,6 +191,16 @@ class Generated:
                     (FOUND, first * columns * size), columns // one.columns, rows // one.rows,
                     -(-length // self._lanes), row, columns * size, *grid,
                 )  # fmt: skip
+
+
+def filled(groups: int, rows: int, bias: Array | None, dtype: Any) -> Array:
+    """A bias (group, output) as the loops read it: of all rows that they write."""
+    if bias is not None and bias.shape[1] == rows:
+        return np.ascontiguousarray(bias)
+    found = np.zeros((groups, rows), dtype)
+    if bias is not None:
+        found[:, : bias.shape[1]] = bias
+    return found
 
 
 def _stretches(layout: Layout, rows: int, size: int) -> Shape:

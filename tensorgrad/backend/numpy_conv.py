@@ -34,7 +34,7 @@ from tensorgrad.backend.blas import DOOR
 from tensorgrad.backend.conv_gathered import Reading
 from tensorgrad.backend.conv_layout import Layout, Pairs, Sums, backwards, extent, forwards
 from tensorgrad.backend.conv_points import Points, suited
-from tensorgrad.backend.conv_products import Generated, Tiled, products
+from tensorgrad.backend.conv_products import Generated, Tiled, filled, products
 
 Array = np.ndarray[Any, Any]
 Shape = tuple[int, ...]
@@ -262,7 +262,7 @@ def _run(
     """`_summed` by programs."""
     (groups, outputs, *terms), dtype = kernels.shape, kernels.dtype
     size, given = dtype.itemsize, (kernels.shape, kernels.strides)
-    added = how.added(groups, bias, dtype)
+    added = filled(groups, how.rows, bias, dtype)
     chunk = programs.chunk(how, kernels.shape, source.size)
     words = math.prod(terms) * (chunk * how.width or groups * how.rows)
     if not chunk:

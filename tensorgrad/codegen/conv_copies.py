@@ -60,7 +60,7 @@ def below(vectors: Vectors, name: str, count: str) -> list[str]:
     ]
 
 
-class _Masked:
+class Masked:
     """Loads and stores of the lanes that a mask names."""
 
     def __init__(self, vectors: Vectors) -> None:
@@ -83,7 +83,7 @@ class _Masked:
 
 def rows(vectors: Vectors) -> str:
     """The function `rows`: a row by vectors, the last one masked."""
-    masked = _Masked(vectors)
+    masked = Masked(vectors)
     last = [
         masked.load("%last", "%last.in", "%mask"),
         masked.store("%last", "%last.out", "%mask"),
@@ -140,7 +140,7 @@ def elements(vectors: Vectors) -> str:
 
 def turns(vectors: Vectors) -> str:
     """The function `turns`: square tiles, as many rows and columns as a vector has lanes."""
-    masked, lanes = _Masked(vectors), vectors.lanes
+    masked, lanes = Masked(vectors), vectors.lanes
     tile = []
     for side, count in (("r", "%rows"), ("c", "%columns")):
         tile += [
@@ -170,7 +170,7 @@ def turns(vectors: Vectors) -> str:
     return _function("rows and columns exchanged", masked.declarations, text)
 
 
-def _exchanged(vectors: Vectors, masked: _Masked) -> list[str]:
+def _exchanged(vectors: Vectors, masked: Masked) -> list[str]:
     """From the rows %in0 ... to the rows %out0 ...; none is touched that is not there."""
     lanes, text = vectors.lanes, []
     for k in range(lanes):

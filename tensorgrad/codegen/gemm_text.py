@@ -10,7 +10,7 @@ wherever its element lies: a part of a product has the bits of the whole.
 
 from __future__ import annotations
 
-from tensorgrad.codegen.conv_copies import AXES, below, turns
+from tensorgrad.codegen.conv_copies import AXES, Masked, below, turns
 from tensorgrad.codegen.conv_text import Vectors, loop
 
 PANEL, DEPTH = 4, 512
@@ -25,29 +25,12 @@ ROWS = (6, 2)
 
 def text(vectors: Vectors) -> str:
     """The function, with its tiles and copies."""
-    v, bools = vectors.type, f"<{vectors.lanes} x i1>"
-    suffix = f"v{vectors.lanes}f{8 * vectors.size}.p0"
-    declarations = (
-        f"declare {v} @llvm.masked.load.{suffix}(ptr, i32, {bools}, {v})\n"
-        f"declare void @llvm.masked.store.{suffix}({v}, ptr, i32, {bools})\n"
-        "declare void @llvm.memset.p0.i64(ptr, i8, i64, i1)\n"
-    )
+    declarations = Masked(vectors).declarations
+    declarations += "declare void @llvm.memset.p0.i64(ptr, i8, i64, i1)\n"
     turn = turns(vectors).partition("define")[2].replace("@KERNEL(", "@KERNEL.turn(", 1)
     tiles = [_tile(vectors, rows, wide) for rows in ROWS for wide in range(1, PANEL + 1)]
     parts = [vectors.declaration, declarations, *tiles, _copy(vectors), f"define internal{turn}"]
     return "; product of matrices\n" + "\n".join(parts) + _main(vectors)
-
-
-def _load(vectors: Vectors, name: str, at: str, mask: str) -> str:
-    v, suffix = vectors.type, f"v{vectors.lanes}f{8 * vectors.size}.p0"
-    where = f"ptr {at}, i32 {vectors.size}, <{vectors.lanes} x i1> {mask}"
-    return f"  {name} = call {v} @llvm.masked.load.{suffix}({where}, {v} zeroinitializer)"
-
-
-def _store(vectors: Vectors, value: str, at: str, mask: str) -> str:
-    suffix = f"v{vectors.lanes}f{8 * vectors.size}.p0"
-    where = f"ptr {at}, i32 {vectors.size}, <{vectors.lanes} x i1> {mask}"
-    return f"  call void @llvm.masked.store.{suffix}({vectors.type} {value}, {where})"
 
 
 def _tile(vectors: Vectors, rows: int, wide: int) -> str:
@@ -55,14 +38,14 @@ def _tile(vectors: Vectors, rows: int, wide: int) -> str:
 
     Rows that are not there are the last one once more: what is stored twice is the same.
     """
-    v, bools = vectors.type, f"<{vectors.lanes} x i1>"
+    v, bools, masked = vectors.type, f"<{vectors.lanes} x i1>", Masked(vectors)
     each = [(r, w) for r in range(rows) for w in range(wide)]
     first = [f"  %f{r}.{w} = phi {v} [zeroinitializer, %entry], [%o{r}.{w}, %old]" for r, w in each]
     old, end = [], []
     for r, w in each:
         if w == wide - 1:
-            old.append(_load(vectors, f"%o{r}.{w}", f"%c{r}.{w}", "%mask"))
-            end.append(_store(vectors, f"%n{r}.{w}", f"%c{r}.{w}", "%mask"))
+            old.append(masked.load(f"%o{r}.{w}", f"%c{r}.{w}", "%mask"))
+            end.append(masked.store(f"%n{r}.{w}", f"%c{r}.{w}", "%mask"))
         else:
             old.append(f"  %o{r}.{w} = load {v}, ptr %c{r}.{w}, align {vectors.size}")
             end.append(f"  store {v} %n{r}.{w}, ptr %c{r}.{w}, align {vectors.size}")
@@ -135,7 +118,7 @@ def _copy(vectors: Vectors) -> str:
         f"  %o = mul i64 %w.i, {vectors.bytes}",
         "  %in = getelementptr i8, ptr %bp, i64 %o",
         "  %out = getelementptr i8, ptr %tp, i64 %o",
-        _load(vectors, "%x", "%in", "%lanes"),
+        Masked(vectors).load("%x", "%in", "%lanes"),
         f"  store {vectors.type} %x, ptr %out, align {vectors.size}",
     ]
     row = [

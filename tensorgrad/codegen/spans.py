@@ -17,6 +17,7 @@ import numpy as np
 
 from tensorgrad.codegen.compiler import compiler
 from tensorgrad.codegen.conv import registers
+from tensorgrad.codegen.conv_copies import Masked, below
 from tensorgrad.codegen.conv_text import Vectors, loop
 from tensorgrad.codegen.kernels import KERNELS
 from tensorgrad.codegen.native import loads
@@ -90,21 +91,14 @@ def _elements(kind: str) -> _Access:
 
 
 def _masked(v: Vectors) -> _Access:
-    kind, bools, suffix = v.type, f"<{v.lanes} x i1>", f"v{v.lanes}f{8 * v.size}.p0"
-    load, store = f"@llvm.masked.load.{suffix}", f"@llvm.masked.store.{suffix}"
-    declarations = (
-        f"declare {kind} {load}(ptr, i32, {bools}, {kind})\n"
-        f"declare void {store}({kind}, ptr, i32, {bools})\n"
-    )
-    numbers, rest = ", ".join(f"i64 {k}" for k in range(v.lanes)), f"i32 {v.size}, {bools} %mask"
+    masked = Masked(v)
     mask = [
         f"  %done = mul i64 %t.i, {v.lanes}",
         "  %left = sub i64 %tail, %done",
-        *_splat("%lefts", "i64", v.lanes, "%left"),
-        f"  %mask = icmp slt <{v.lanes} x i64> <{numbers}>, %lefts",
+        *below(v, "%mask", "%left"),
     ]
-    read = f"  %v = call {kind} {load}(ptr %p, {rest}, {kind} zeroinitializer)"
-    return declarations, mask, read, f"  call void {store}({kind} %s.next, ptr %to, {rest})"
+    read, write = masked.load("%v", "%p", "%mask"), masked.store("%s.next", "%to", "%mask")
+    return masked.declarations, mask, read, write
 
 
 def _splat(name: str, kind: str, lanes: int, value: str) -> list[str]:

@@ -21,6 +21,14 @@ def _table(name: str, embeddings: Any) -> tg.Tensor:
     return given
 
 
+def _draw(weight: Parameter, padding_idx: int | None) -> None:
+    """Standard normal values, zeros for padding."""
+    init.normal_(weight)
+    if padding_idx is not None:
+        with tg.no_grad():
+            weight[padding_idx] = 0
+
+
 class Embedding(Module):
     """The rows of `weight` (num_embeddings, embedding_dim) that the input, whole numbers, names.
 
@@ -60,10 +68,7 @@ class Embedding(Module):
 
     def reset_parameters(self) -> None:
         """Draw new initial values: standard normal, zeros for padding."""
-        init.normal_(self.weight)
-        if self.padding_idx is not None:
-            with tg.no_grad():
-                self.weight[self.padding_idx] = 0
+        _draw(self.weight, self.padding_idx)
 
     @classmethod
     def from_pretrained(
@@ -131,10 +136,7 @@ class EmbeddingBag(Module):
 
     def reset_parameters(self) -> None:
         """Draw new initial values: standard normal, zeros for padding."""
-        init.normal_(self.weight)
-        if self.padding_idx is not None:
-            with tg.no_grad():
-                self.weight[self.padding_idx] = 0
+        _draw(self.weight, self.padding_idx)
 
     @classmethod
     def from_pretrained(

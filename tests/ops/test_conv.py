@@ -169,16 +169,21 @@ def test_bands_of_rows_and_groups_of_images(
         assert abs(np.vdot(dw, w) - whole) <= 1e-13 * scale
 
 
-@cpu_only
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("has", ["WIDE", "NARROW", "ARM", "OLD"])
-def test_every_tile_of_sums(has: str, dtype: str, rng: Rng) -> None:
+def built(has: str, kind: np.dtype[Any]) -> Any:
+    """The loops as they are for a processor with those registers."""
     conv = pytest.importorskip("tensorgrad.codegen.conv")
     pytest.importorskip("llvmlite")
     if has == "WIDE" and conv.registers() is not conv.WIDE:
         pytest.skip("LLVM splits vectors that the processor lacks, slowly")
+    return conv.build(kind, getattr(conv, has))
+
+
+@cpu_only
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("has", ["WIDE", "NARROW", "ARM", "OLD"])
+def test_every_tile_of_sums(has: str, dtype: str, rng: Rng) -> None:
     kind = np.dtype(dtype)
-    loops = conv.build(kind, getattr(conv, has))
+    loops = built(has, kind)
     for outputs in (1, 2, 3, 5, 8, 11, 24):
         layout = conv_layout.forwards(
             3, 2, outputs, 2, (5, 6), (3, 2), (2, 1), ((1, 1),) * 2, (1, 1)
@@ -207,12 +212,8 @@ def test_every_tile_of_sums(has: str, dtype: str, rng: Rng) -> None:
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("has", ["WIDE", "NARROW", "ARM", "OLD"])
 def test_every_tile_of_points(has: str, dtype: str, rng: Rng) -> None:
-    conv = pytest.importorskip("tensorgrad.codegen.conv")
-    pytest.importorskip("llvmlite")
-    if has == "WIDE" and conv.registers() is not conv.WIDE:
-        pytest.skip("LLVM splits vectors that the processor lacks, slowly")
     kind = np.dtype(dtype)
-    for loop in conv.build(kind, getattr(conv, has)).points:
+    for loop in built(has, kind).points:
         count, terms, wide = 3 * loop.rows, 11, loop.columns
         x = rng.standard_normal(200).astype(kind)
         a, b = rng.integers(0, 100, count), rng.integers(0, 100, terms)
