@@ -32,8 +32,35 @@ hyp2f1 hyp1f1 stdtr stdtrit
 """
 """Functions that are SciPy's own."""
 
-OWN: dict[str, Callable[..., Any]] = {"erfinv": erfinv}
-"""Those of them that generated code does several times as quickly."""
+
+def stdtrit(df: Array, p: Array) -> Array:
+    """Student's quantile: SciPy 1.17's is wrong by up to 7e-13 at p = 0.8, and +inf at p = 0.
+
+    With y = t² / (df + t²), I(1/2, df/2; y) = 1 - 2 p' where p' is the lesser of p and 1 - p.
+    """
+    from scipy import special  # late: for import time
+
+    half, tail = df / 2, np.minimum(p, 1 - p)
+    y, x = np.ones_like(half * tail), np.ones_like(half * tail)
+    near = np.broadcast_to(tail > 0.25, y.shape)
+    special.betaincinv(0.5, half, 1 - 2 * tail, where=near, out=y)
+    special.betainccinv(0.5, half, 2 * tail, where=~near, out=y)
+    far = y > 0.5
+    special.betaincinv(half, 0.5, 2 * tail, where=far, out=x)  # 1 - y, to its last digit
+    t = np.sqrt(df * np.where(far, (1 - x) / x, y / (1 - y)))
+    t = np.where(x < 1e-290, far_quantile(np, special, df, tail), t)
+    t = np.where(np.isinf(df), -special.ndtri(tail), t)
+    return np.asarray(np.copysign(t, p - 0.5))
+
+
+def far_quantile(xp: Any, special: Any, df: Any, tail: Any) -> Any:
+    """t from the first term of I(df/2, 1/2; df / t²) = 2 p' alone (DLMF 8.17.7)."""
+    lead = xp.log(df) + special.betaln(df / 2, xp.full_like(df, 0.5))
+    return tail ** (-1 / df) * xp.sqrt(df) * xp.exp(-lead / df)
+
+
+OWN: dict[str, Callable[..., Any]] = {"erfinv": erfinv, "stdtrit": stdtrit}
+"""Those of them that are more exact, or several times as quick, than SciPy's."""
 
 WIDE = frozenset("betainc betaincc betaincinv betainccinv stdtr stdtrit".split())
 """Functions whose float32 loop is not good to float32: computed in float64."""

@@ -30,7 +30,8 @@ WAVE = 1056
 _BYTES = 16  # of the widest access
 _IN_FLIGHT = 64  # bytes that a thread asks for before it waits
 _UNROLLED = 1000  # work that is written out one after the other for the vectors of a thread
-_LONG = 800  # work of a vector's elements
+_AT_ONCE = 1600  # work on the elements of a vector, twice that of a float64
+_LONG = 300  # work on a float64 that takes more registers than 256 threads have twice over
 _CALL_WORK = 20
 
 _NAME = "TG_NAME"
@@ -161,8 +162,9 @@ class _Kernel:
         self.ins, self.outs = range(self.first), range(self.first, len(self.stored))
         cost = max(1, sum(map(work, topo(formula.outputs))))
         size = max(d.itemsize for d in self.stored)
-        self.vector = 1 if layout == "strided" else _BYTES // size
-        while self.vector > 1 and self.vector * cost * max(1, size // 4) > 2 * _LONG:
+        long = cost > _LONG and found.types.real == dtypes.float64
+        self.vector = 1 if layout == "strided" or long else _BYTES // size
+        while self.vector > 1 and self.vector * cost * max(1, size // 4) > _AT_ONCE:
             self.vector //= 2
         held = [k for k in self.ins if k not in self._read("one")]
         loaded = self.vector * sum(self.stored[k].itemsize for k in held)
@@ -172,9 +174,8 @@ class _Kernel:
         ):
             self.times //= 2
         self.index = "u64" if wide else "u32"
-        # Of a long body the vector's elements are computed all at once, in every register there
-        # is, unless two blocks are to run side by side.
-        self.together = 2 if self.vector * cost > _LONG else 1
+        # Bounds of registers, for which the elements of a vector wait for one another: 128 and 168.
+        self.block, self.together = (128, 3) if long else (BLOCK, 2)
 
     def source(self) -> Source:
         names = tuple(d.name for d in self.stored)
@@ -182,14 +183,14 @@ class _Kernel:
         text = self._text()
         name = f"tg_elements_{sha256(text.encode()).hexdigest()[:16]}"
         text = f"// {comment}  [{', '.join(names)}; {self.layout}]\n{text.replace(_NAME, name)}"
-        return Source(
-            name, text, self.layout, self.reads, self.wide, names, BLOCK, self.vector, self.times
-        )
+        sizes = self.block, self.vector, self.times
+        return Source(name, text, self.layout, self.reads, self.wide, names, *sizes)
 
     def _text(self) -> str:
         half = any(dtypes.is_half(d) for d in self.stored)
         kernel = self._strided() if self.layout == "strided" else self._flat()
-        head = f'extern "C" __global__ void __launch_bounds__({BLOCK}, {self.together}) {_NAME}('
+        bounds = f"__launch_bounds__({self.block}, {self.together})"
+        head = f'extern "C" __global__ void {bounds} {_NAME}('
         return "\n".join(
             [
                 *(["#define TG_HALF"] if half else []),
@@ -255,8 +256,8 @@ class _Kernel:
         direct = [*self._read("each"), *self.outs]
         aligned = " && ".join(f"tg_aligned_by<{n}>(p{k})" for k in direct)
         lines = [
-            f"const {index} count = n, step = static_cast<{index}>(gridDim.x) * {BLOCK};",
-            f"const {index} first = static_cast<{index}>(blockIdx.x) * {BLOCK} + threadIdx.x;",
+            f"const {index} count = n, step = static_cast<{index}>(gridDim.x) * {self.block};",
+            f"const {index} first = static_cast<{index}>(blockIdx.x) * {self.block} + threadIdx.x;",
             f"const {index} vectors = {aligned} ? count / {n} : 0;",
         ]
         lines += [f"const {self._memory(k)} s{k} = *p{k};" for k in self._read("one")]
@@ -337,8 +338,8 @@ class _Kernel:
         count = len(self.stored)
         step = "i64" if self.wide else "int"
         head = [
-            f"const {index} count = n, step = static_cast<{index}>(gridDim.x) * {BLOCK};",
-            f"const {index} first = static_cast<{index}>(blockIdx.x) * {BLOCK} + threadIdx.x;",
+            f"const {index} count = n, step = static_cast<{index}>(gridDim.x) * {self.block};",
+            f"const {index} first = static_cast<{index}>(blockIdx.x) * {self.block} + threadIdx.x;",
             f"{step} at[{self.times}][{count}];",
             *(f"{self._memory(k)} v{k}[{self.times}];" for k in self.ins),
         ]

@@ -17,13 +17,15 @@ from codegen.rows_tools import family, real
 from codegen.rows_tools import formulas as reduce_formulas
 from host import KERNELS, exports
 
-from tensorgrad import dtypes
+from tensorgrad import dtypes, ops
 from tensorgrad.backend import ctc, gated, group_norm, recurrent
 from tensorgrad.codegen import cuda, cuda_rows
 from tensorgrad.core.formula import Elementwise
 from tensorgrad.core.primitive import PRIMITIVES
 from tensorgrad.expr import ELEMENT, Formula
 from tensorgrad.expr.graph import topo
+
+ops.load()
 
 FLOATS = ("float32", "float64", "float16", "bfloat16")
 
@@ -168,7 +170,8 @@ def _elements(name: str, formula: Formula, rng: np.random.Generator) -> Text | N
     count, read = len(formula.inputs), set(topo(formula.outputs))
     direct[:count] = [d and e in read for d, e in zip(direct, formula.inputs)]
     full = [d and size == 16 for d, size in zip(direct, sizes, strict=True)]
-    least = Needs(sum(full[:count]), sum(full[count:]))
+    most = FEW_THREADS if source.block <= 128 else REGISTERS
+    least = Needs(sum(full[:count]), sum(full[count:]), most)
     label = f"{name} {kind} {layout}{' wide' * wide} {source.name}"
     return Text(label, source.text, {source.name: least})
 

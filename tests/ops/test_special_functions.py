@@ -137,6 +137,24 @@ def test_an_inverse_undoes_its_function(rng: np.random.Generator) -> None:
         np.testing.assert_allclose(in_y, 1, rtol=1e-8)
 
 
+def test_students_quantile_is_exact(rng: np.random.Generator) -> None:
+    """Against 40 digits, to the far tails; and its ends, where SciPy's has the other sign."""
+    with mpmath.workdps(40):
+        for df, p in zip(
+            rng.uniform(0.7, 30, 12), rng.uniform(0.01, 0.99, 12) ** ([1] * 8 + [9] * 4)
+        ):
+            found = tg.special.stdtrit(df, p).item()
+            half, t = mpmath.mpf(df) / 2, mpmath.mpf(found)
+            tail = mpmath.betainc(half, 0.5, 0, df / (df + t * t), regularized=True) / 2
+            density = mpmath.gamma(half + 0.5) / mpmath.gamma(half) / mpmath.sqrt(df * mpmath.pi)
+            density *= (1 + t * t / df) ** -(half + 0.5)
+            error = ((1 - tail if found > 0 else tail) - p) / density
+            assert abs(error) <= 256 * 2.0**-53 * abs(t), (df, p)
+    ends = tg.special.stdtrit([3.0, 1.0, 1.0, np.inf, 2.0], [0.0, 1e-300, 1.0, 0.975, 2.0])
+    far = -1e300 / np.pi
+    np.testing.assert_allclose(ends, [-np.inf, far, np.inf, 1.959963984540054, np.nan], rtol=1e-14)
+
+
 # -- corners -------------------------------------------------------------------------------------
 
 ASYMPTOTIC = [1e-9, 3.0, 19.0, 21.0, 1e5]

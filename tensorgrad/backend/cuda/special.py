@@ -16,7 +16,15 @@ from tensorgrad import dtypes
 from tensorgrad._errors import DeviceError, DTypeError
 from tensorgrad.backend import incomplete
 from tensorgrad.backend.cuda.kernels import brain, cast, written
-from tensorgrad.backend.numpy_special import NAMES, PARAMETRIC, SPHERICAL, WIDE, flat, result
+from tensorgrad.backend.numpy_special import (
+    NAMES,
+    PARAMETRIC,
+    SPHERICAL,
+    WIDE,
+    far_quantile,
+    flat,
+    result,
+)
 from tensorgrad.backend.refused import SPECIAL
 
 Array = Any
@@ -87,23 +95,29 @@ def _betainccinv(special: Any, a: Array, b: Array, y: Array) -> Array:
 
 
 def _stdtr(special: Any, df: Array, t: Array) -> Array:
-    """1 - I(df/2, 1/2; df / (df + t²)) / 2 for t > 0, and 1 less that below."""
-    half = df / 2
-    tail = special.betainc(half, cupy.full_like(half, 0.5), df / (df + t * t)) / 2
-    return cupy.where(t > 0, 1 - tail, tail)
+    """I(df/2, 1/2; 1 - y) / 2 in the tails and 1/2 ± I(1/2, df/2; y) / 2 else, y = t² / (df + t²).
+
+    A tail is known to df / 2 units in the last place, for which 1 - y is rounded.
+    """
+    half, other, square = df / 2, cupy.full_like(df, 0.5), t * t
+    tail = special.betainc(half, other, df / (df + square)) / 2
+    middle = special.betainc(other, half, square / (df + square)) / 2
+    lower = cupy.where(middle < 0.25, 0.5 - middle, tail)
+    found = cupy.where(t > 0, 1 - lower, lower)
+    return cupy.where(cupy.isinf(df), special.ndtr(t), found)
 
 
 def _stdtrit(special: Any, df: Array, p: Array) -> Array:
-    """With x = df / (df + t²): I(df/2, 1/2; x) = 2 p in the tail, by 1 - x about the middle.
-
-    Infinite from 1e154 on, where x is 0.
-    """
+    """`numpy_special.stdtrit`, but 1 - y where 1 - 2 p' has lost what is asked for."""
     half, other = df / 2, cupy.full_like(df, 0.5)
     tail = cupy.minimum(p, 1 - p)
     x = special.betaincinv(half, other, 2 * tail)
     y = special.betaincinv(other, half, 1 - 2 * tail)
-    square = df * cupy.where((y < 0.5) & (tail > 1e-4), y / (1 - y), (1 - x) / x)
-    return cupy.copysign(cupy.sqrt(square), p - 0.5)
+    near = (y < 0.5) & (tail * cupy.maximum(df, 4) > 1)
+    t = cupy.sqrt(df * cupy.where(near, y / (1 - y), (1 - x) / x))
+    t = cupy.where(x < 1e-290, far_quantile(cupy, special, df, tail), t)
+    t = cupy.where(cupy.isinf(df), -special.ndtri(tail), t)
+    return cupy.copysign(t, p - 0.5)
 
 
 def _by(function: Callable[..., Any]) -> Callable[..., Any]:
