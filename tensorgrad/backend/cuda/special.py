@@ -102,7 +102,7 @@ def _stdtr(special: Any, df: Array, t: Array) -> Array:
     half, other, square = df / 2, cupy.full_like(df, 0.5), t * t
     tail = special.betainc(half, other, df / (df + square)) / 2
     middle = special.betainc(other, half, square / (df + square)) / 2
-    lower = cupy.where(middle < 0.25, 0.5 - middle, tail)
+    lower = cupy.where(middle < 0.45, 0.5 - middle, tail)
     found = cupy.where(t > 0, 1 - lower, lower)
     return cupy.where(cupy.isinf(df), special.ndtr(t), found)
 
