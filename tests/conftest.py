@@ -7,6 +7,7 @@ import os
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 import place
@@ -21,17 +22,23 @@ MARKERS = (
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--full", action="store_true", help="sweep everything, not a sample")
-    parser.addoption("--seed", type=int, default=None, help="repeat a run with the printed seed")
+    parser.addoption("--seed", type=int, default=None, help="repeat a test with the printed seed")
+    parser.addoption("--run-seed", help="repeat a whole run: any text, fresh if none is given")
     parser.addoption(
         "--backend", choices=place.BACKENDS, default="cpu",
         help="run the tests of tensors there: a GPU, or the stand-in for one",
     )  # fmt: skip
 
 
+def pytest_report_header(config: pytest.Config) -> str:
+    return f"repeat this run with: pytest --run-seed {config.option.run_seed}"
+
+
 def pytest_configure(config: pytest.Config) -> None:
     for marker in MARKERS:
         config.addinivalue_line("markers", marker)
     place.choose(config.getoption("--backend"))
+    config.option.run_seed = config.option.run_seed or os.urandom(4).hex()  # -n 2 hands it on
     os.environ.pop("PYTEST_ADDOPTS", None)  # of this run, not of those that tests start
 
 
@@ -95,9 +102,10 @@ def faults(device: str) -> Iterator[None]:
 
 @pytest.fixture
 def seed(request: pytest.FixtureRequest) -> int:
-    """A fresh seed; `--seed N` repeats a failure."""
+    """Of the run's seed and the test's name; `--seed N` repeats a failure."""
     chosen = request.config.getoption("--seed")
-    value = int.from_bytes(os.urandom(4), "little") if chosen is None else int(chosen)
+    own = f"{request.config.getoption('--run-seed')} {request.node.nodeid}"
+    value = crc32(own.encode()) if chosen is None else int(chosen)
     request.node.user_properties.append(("seed", value))
     return value
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import warnings
 from collections.abc import Iterator
@@ -140,8 +139,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         return
     names, config = [n for n in NAMES if n not in shared.REFUSED], metafunc.config
     if not config.getoption("--full") and not any("[" in a for a in config.args):
-        # Processes that share a run (pytest -n 2) must collect the same sample.
-        names = drawn(random.Random(os.environ.get("PYTEST_XDIST_TESTRUNUID") or os.urandom(8)))
+        names = drawn(random.Random(config.getoption("--run-seed")))
     metafunc.parametrize("operation", names)
 
 
