@@ -38,7 +38,8 @@ def pytest_configure(config: pytest.Config) -> None:
     for marker in MARKERS:
         config.addinivalue_line("markers", marker)
     place.choose(config.getoption("--backend"))
-    config.option.run_seed = config.option.run_seed or os.urandom(4).hex()  # -n 2 hands it on
+    given = config.option.run_seed or os.environ.get("TG_RUN_SEED") or os.urandom(4).hex()
+    config.option.run_seed = os.environ["TG_RUN_SEED"] = given  # of the processes of -n 2, too
     os.environ.pop("PYTEST_ADDOPTS", None)  # of this run, not of those that tests start
 
 
