@@ -80,5 +80,5 @@ def erfinv(x: Array) -> Any:
     if kernel is None:
         import scipy.special  # late: for import time
 
-        return scipy.special.erfinv(x)
+        return np.copysign(scipy.special.erfinv(x), x)  # SciPy's of -0 is +0
     return kernel(x)
