@@ -19,7 +19,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tensorgrad._errors import DTypeError, TensorgradError, need
-from tensorgrad.backend.boxmuller import PRECISION, Polar
 
 Array = np.ndarray[Any, Any]
 DType = np.dtype[Any]
@@ -217,6 +216,8 @@ def uniform(key: int, counter: int, shape: Shape, dtype: Any, out: Array | None 
 
 def _unit(words: Array, target: Array) -> None:
     """Write the words, which are spent, as floats on [0, 1) of float32 or float64."""
+    from tensorgrad.backend.boxmuller import PRECISION  # late: for import time
+
     p = PRECISION[target.dtype.name]
     bits = words.view(p.unsigned)
     np.right_shift(bits, p.unsigned.type(8 * p.unsigned.itemsize - p.digits), bits)
@@ -331,6 +332,8 @@ def normal(key: int, counter: int, shape: Shape, dtype: Any, out: Array | None =
     >>> normal(0, 0, 3, "float64").round(6)
     array([-0.500676,  0.061711,  1.213436])
     """
+    from tensorgrad.backend.boxmuller import PRECISION, Polar  # late: for import time
+
     result, flat = _result("normal", shape, dtype, out)
     p = PRECISION[_compute(result.dtype).name]
     per = p.real.itemsize // 4
