@@ -174,8 +174,7 @@ class _Kernel:
         ):
             self.times //= 2
         self.index = "u64" if wide else "u32"
-        # Bounds of registers, for which the elements of a vector wait for one another: 128 and 168.
-        self.block, self.together = (128, 3) if long else (BLOCK, 2)
+        self.block = 128 if long else BLOCK
 
     def source(self) -> Source:
         names = tuple(d.name for d in self.stored)
@@ -189,7 +188,7 @@ class _Kernel:
     def _text(self) -> str:
         half = any(dtypes.is_half(d) for d in self.stored)
         kernel = self._strided() if self.layout == "strided" else self._flat()
-        bounds = f"__launch_bounds__({self.block}, {self.together})"
+        bounds = f"__launch_bounds__({self.block}, 2)"  # 128 registers at most, 255 of 128 threads
         head = f'extern "C" __global__ void {bounds} {_NAME}('
         return "\n".join(
             [

@@ -29,8 +29,9 @@ ops.load()
 
 FLOATS = ("float32", "float64", "float16", "bfloat16")
 
-REGISTERS, FEW_THREADS = 128, 168
-"""The most of a thread, for two blocks of 256 threads a multiprocessor, or three of up to 128."""
+REGISTERS, FEW_THREADS, MANY = 128, 168, 192
+"""The most of a thread, for two blocks of 256 threads a multiprocessor, or three of up to 128;
+or two of 128, for the longest derivatives in float64."""
 
 SCALAR = {
     "cum(sum|prod|max|min)_columns": "neighbouring threads take neighbouring columns",
@@ -170,7 +171,7 @@ def _elements(name: str, formula: Formula, rng: np.random.Generator) -> Text | N
     count, read = len(formula.inputs), set(topo(formula.outputs))
     direct[:count] = [d and e in read for d, e in zip(direct, formula.inputs)]
     full = [d and size == 16 for d, size in zip(direct, sizes, strict=True)]
-    most = FEW_THREADS if source.block <= 128 else REGISTERS
+    most = MANY if source.block <= 128 else REGISTERS
     least = Needs(sum(full[:count]), sum(full[count:]), most)
     label = f"{name} {kind} {layout}{' wide' * wide} {source.name}"
     return Text(label, source.text, {source.name: least})

@@ -127,7 +127,9 @@ def mean_counted(loss: Array, labels: Array, ignore: Array, out: Array | None = 
     wide = dtypes.compute(loss.dtype)
     given = launch.contiguous(loss if loss.dtype == wide else cast(loss, wide))
     flat = launch.contiguous(labels.astype(np.int64, copy=False))
-    count = counted(flat, ignore.astype(np.int64, copy=False), wide)
+    count = counted(flat, ignore.astype(np.int64, copy=False), dtypes.real(wide))
+    if wide.kind == "c":
+        return written(given.sum() / count, out)
     return written(mean_of(given, count, loss.dtype), out)
 
 
