@@ -25,7 +25,7 @@ WARP_WORDS, WORDS = 80, {128: 64, 256: 48, 512: 40}
 BESIDE = {128: 64, 256: 40, 512: 36}
 """The same where rows lie side by side, with one more for a column: its address has 64 bits."""
 
-FIXED = 16
+FIXED, FIXED_LOOP = 16, 10
 """Registers for what does not depend on the column: where rows lie side by side more are taken
 from what holds the row, and in a loop more leave no room for a second block."""
 
@@ -199,7 +199,7 @@ def _fits(cost: Load, columns: int, words: int) -> bool:
 def _loop(cost: Load, vector: int, threads: int) -> tuple[int, int]:
     """The vectors that are read ahead, and the blocks that registers suffice for."""
     light = 4 * vector * cost.work <= INLINE and 4 * vector * cost.words <= AHEAD
-    two = not cost.double and vector * cost.words <= 12 and cost.fixed <= FIXED
+    two = not cost.double and vector * cost.words <= 12 and cost.fixed <= FIXED_LOOP
     return 4 if light else 1, RESIDENT[threads] * (2 if two else 1)
 
 
