@@ -29,7 +29,7 @@ FIXED, FIXED_LOOP = 16, 10
 """Registers for what does not depend on the column: where rows lie side by side more are taken
 from what holds the row, and in a loop more leave no room for a second block."""
 
-AT_ONCE, AHEAD = 80, 48
+AT_ONCE, AHEAD = 72, 48
 """32-bit registers for a vector of a row in a loop, and for those that a lane reads ahead."""
 
 INLINE = 4000

@@ -311,7 +311,7 @@ def refused_or(call: Any) -> list[Any] | None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", np.exceptions.ComplexWarning)  # casts to real numbers
             return [x for x in shared.leaves(call()) if isinstance(x, tg.Tensor)]
-    except (TypeError, ValueError, tg.TensorgradError):
+    except (TypeError, ValueError, OverflowError, tg.TensorgradError):
         return None
 
 
