@@ -187,7 +187,7 @@ def _rows(name: str, formula: Formula, rng: np.random.Generator) -> Text | None:
     if not cuda_rows.supports(formula, given):
         return None
     source = cuda_rows.rows(formula, given, layout, shape)
-    read = set(topo(formula.outputs))
+    read = {a for e in topo(formula.outputs) if e.op != "at" for a in e.args}
     reads = [e.index == ELEMENT and e.kind == "f" and e in read for e in formula.inputs]
     vectors = [int(n) for n in re.findall(r"tg_take<(\d+)>\(", source.text)]
     full = any(reads) and any(n * dtypes.dtype(kind).itemsize == 16 for n in vectors)
